@@ -1,0 +1,79 @@
+"""What the house asks of a device. Drivers share nothing but these contracts and one suite.
+
+Every method raises `hsm.errors.HsmError`. A device is used by one thread of one process.
+Keys are named by CKA_ID (16 bytes) where resident, or carried as `WrappedKey`.
+"""
+
+from typing import Protocol
+
+from hsm.types import DeviceInfo, KeySpec, MadeKey, Mechanism, ObjectRecord, WrappedKey
+
+
+
+class Signer(Protocol):
+    def public_key(self, key: bytes | WrappedKey) -> bytes:
+        """Return the SubjectPublicKeyInfo in DER."""
+
+    def sign(self, key: bytes | WrappedKey, mechanism: Mechanism, data: bytes) -> bytes:
+        """Sign a digest (EdDSA: a message). ECDSA answers raw r || s."""
+
+
+class KeyMaker(Protocol):
+    def generate(self, spec: KeySpec) -> MadeKey:
+        """Make a resident key, read its attributes back and test it pairwise."""
+
+    def generate_wrapped(self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes) -> MadeKey:
+        """Make a key, wrap it under a resident trusted KEK and keep only the blob."""
+
+    def destroy(self, key_id: bytes) -> int:
+        """Destroy every object with this CKA_ID; return how many there were."""
+
+
+class KeyWrapper(Protocol):
+    def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:
+        """Wrap a resident extractable key with AES-KWP."""
+
+    def unwrap(self, kek_id: bytes, blob: bytes, spec: KeySpec) -> MadeKey:
+        """Unwrap into a resident key of exactly this spec; read back and test."""
+
+
+class Device(Signer, KeyMaker, KeyWrapper, Protocol):
+    """One logged-in token."""
+
+    @property
+    def info(self) -> DeviceInfo: ...
+
+    def random(self, size: int) -> bytes: ...
+
+    def verify(
+        self, key: bytes | WrappedKey, mechanism: Mechanism, data: bytes, signature: bytes
+    ) -> bool: ...
+
+    def encrypt(
+        self, key: bytes | WrappedKey, mechanism: Mechanism, plaintext: bytes, aad: bytes = b""
+    ) -> bytes:
+        """AES-GCM: a fresh 12-byte IV of the device's RNG || ciphertext || 16-byte tag."""
+
+    def decrypt(
+        self, key: bytes | WrappedKey, mechanism: Mechanism, ciphertext: bytes, aad: bytes = b""
+    ) -> bytes: ...
+
+    def mac(
+        self, key: bytes | WrappedKey, mechanism: Mechanism, data: bytes, iv: bytes = b""
+    ) -> bytes:
+        """AES-CMAC (16 bytes), HMAC (32 bytes), or AES-GMAC over `data` with a 12-byte IV."""
+
+    def derive(self, key: bytes | WrappedKey, peer_public_key: bytes) -> bytes:
+        """ECDH with a peer's SPKI: Z, to be used and dropped behind the gate."""
+
+    def inventory(self) -> list[ObjectRecord]:
+        """Every object on the token that this login can see, ours and foreign."""
+
+    def find(self, key_id: bytes) -> list[ObjectRecord]: ...
+
+    def put_data(self, label: str, value: bytes) -> None:
+        """Write a private data object, then destroy older ones of that label but the last two."""
+
+    def get_data(self, label: str) -> list[bytes]: ...
+
+    def close(self) -> None: ...

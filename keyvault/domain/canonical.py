@@ -1,0 +1,66 @@
+"""Canonical JSON (RFC 8785), restricted so that no two encoders can differ.
+
+Allowed are objects with ASCII keys, strings without lone surrogates, integers below 2**53,
+booleans, null and lists. Floats are refused: their shortest form is where encoders disagree.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
+Document = dict[str, Json]
+
+MAX_DEPTH = 16
+MAX_INTEGER = 2**53 - 1
+
+
+class CanonicalError(ValueError):
+    """Not a document that this service signs or hashes."""
+
+
+def canonical(value: Json) -> bytes:
+    """Return the one encoding of `value` (UTF-8). Raises `CanonicalError`."""
+    _check(value, MAX_DEPTH)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CanonicalError("a string holds a lone surrogate") from error
+
+
+def parse(data: bytes, *, max_size: int = 262_144) -> Document:
+    """Read one canonical object. Anything that does not encode back to `data` is refused."""
+    if len(data) > max_size:
+        raise CanonicalError(f"document of {len(data)} bytes is over the limit of {max_size}")
+    try:
+        value = json.loads(data, parse_float=_no_float, parse_constant=_no_float)
+    except (ValueError, RecursionError) as error:
+        raise CanonicalError("not a JSON document") from error
+    if not isinstance(value, dict) or canonical(value) != data:
+        raise CanonicalError("not a canonical JSON object")
+    return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise CanonicalError(f"number {text[:20]} is not an integer")
+
+
+def _check(value: Json, depth: int) -> None:
+    if depth == 0:
+        raise CanonicalError(f"nested deeper than {MAX_DEPTH}")
+    if value is None or isinstance(value, bool | str):
+        return
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise CanonicalError("integer beyond 2**53")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item, depth - 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not (isinstance(key, str) and key.isascii()):
+                raise CanonicalError("object key is not an ASCII string")
+            _check(item, depth - 1)
+    else:
+        raise CanonicalError(f"{type(value).__name__} has no canonical form")
