@@ -6,10 +6,10 @@ booleans, null and lists. Floats are refused: their shortest form is where encod
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
-Document = dict[str, Json]
+Document = dict[str, Any]  # an object as read: what its reader has not checked is Any
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
@@ -49,18 +49,20 @@ def _no_float(text: str) -> NoReturn:
 def _check(value: Json, depth: int) -> None:
     if depth == 0:
         raise CanonicalError(f"nested deeper than {MAX_DEPTH}")
-    if value is None or isinstance(value, bool | str):
-        return
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) and key.isascii() for key in value):
+            raise CanonicalError("object key is not an ASCII string")
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check(item, depth - 1)
+    else:
+        _check_scalar(value)
+
+
+def _check_scalar(value: Json) -> None:
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise CanonicalError("integer beyond 2**53")
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check(item, depth - 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not (isinstance(key, str) and key.isascii()):
-                raise CanonicalError("object key is not an ASCII string")
-            _check(item, depth - 1)
-    else:
+    elif not (value is None or isinstance(value, str)):
         raise CanonicalError(f"{type(value).__name__} has no canonical form")

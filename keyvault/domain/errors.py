@@ -1,0 +1,96 @@
+"""What the house refuses, each with a stable code and what to do next.
+
+Surfaces translate these by table. A message never holds a secret: it may be shown and logged.
+"""
+
+
+class VaultError(Exception):
+    """The operation did not happen. `code` is stable; `next_step` is a sentence for people."""
+
+    code = "vault-error"
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class InvalidInputError(VaultError):
+    """The caller's values are outside the contract."""
+
+    code = "invalid-input"
+
+
+class NotAuthenticatedError(VaultError):
+    """Nobody we know is calling."""
+
+    code = "not-authenticated"
+
+
+class NotPermittedError(VaultError):
+    """We know who calls, and the answer is no."""
+
+    code = "not-permitted"
+
+
+class NotFoundError(VaultError):
+    code = "not-found"
+
+
+class KeyStateError(VaultError):
+    """The key's state, dates or version do not allow this."""
+
+    code = "key-state"
+
+
+class RequestStateError(VaultError):
+    """The approval request is finished, expired or already under way."""
+
+    code = "request-state"
+
+
+class QuorumError(VaultError):
+    """Fewer valid approvals than the rule asks, or one that does not count."""
+
+    code = "quorum"
+
+
+class ApprovalInvalidError(QuorumError):
+    """One approval's signature, signer, time or content is not valid."""
+
+    code = "approval-invalid"
+
+
+class AuthorityError(VaultError):
+    """The chain of signed authority records is broken, forged or behind what was seen."""
+
+    code = "authority"
+
+
+class RuleError(AuthorityError):
+    """A rule that would let too few people decide, or that nobody could meet."""
+
+    code = "rule"
+
+
+class ConflictError(VaultError):
+    """The Idempotency-Key was used for another request, or the object changed meanwhile."""
+
+    code = "conflict"
+
+
+class OutcomeUnknownError(VaultError):
+    """The first attempt is still under way or was cut off; reconciling will settle it."""
+
+    code = "outcome-unknown"
+
+
+class LogUnavailableError(VaultError):
+    """The event could not be written, so the operation did not happen."""
+
+    code = "log-unavailable"
+
+
+class BusyError(VaultError):
+    """Too much work at once; nothing was begun."""
+
+    code = "busy"

@@ -1,0 +1,95 @@
+"""Settings, read once from one TOML file. No secret stands in it: PINs come from elsewhere."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from keyvault.domain.errors import InvalidInputError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModuleSettings(_Strict):
+    """One PKCS#11 token behind one gate."""
+
+    uri: str  # RFC 7512, without a PIN
+    socket: Path  # where its gate listens
+    pin: str = ""  # name of the file in the credentials directory; empty: prompt or descriptor
+    deadline: Annotated[float, Field(gt=0, le=600)] = 10.0  # seconds a call may take
+    cache: Annotated[int, Field(gt=0)] = 4096  # unwrapped keys held at once
+    environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
+
+
+class ApiSettings(_Strict):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    certificate: Path
+    private_key: Path
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    body_limit: int = 1_048_576  # bytes
+    session_hours: Annotated[int, Field(ge=1, le=24)] = 8
+
+
+class Settings(_Strict):
+    """Everything a process needs to know. Paths are relative to the folder of the file."""
+
+    site: str
+    origin: str  # of the log: <site>/<log>/<year>-<epoch>
+    node: str
+    database: str  # SQLAlchemy URL
+    state: Path  # a folder of the gate's own, for what it must not forget
+    genesis: str = ""  # SHA-256 of the genesis record, hex: what the gate trusts
+    recorder: Path  # socket
+    credentials: Path | None = None  # folder of PIN files, 0600; systemd's if not given
+    keys: ModuleSettings
+    log: ModuleSettings
+    api: ApiSettings
+    seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        """Read and check a file. Raises `InvalidInputError` with the line that is wrong."""
+        try:
+            raw = tomllib.loads(path.read_text())
+            settings = cls.model_validate(raw)
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot read {path}: {error.strerror}", next_step="run: keyvault init"
+            ) from error
+        except (tomllib.TOMLDecodeError, ValidationError) as error:
+            raise InvalidInputError(f"{path}: {error}") from error
+        return settings.anchored(path.resolve().parent)
+
+    def anchored(self, folder: Path) -> "Settings":
+        """Make every relative path start at `folder`, the database's too."""
+        database = self.database
+        if database.startswith("sqlite:///") and not database.startswith("sqlite:////"):
+            database = f"sqlite:///{folder / database.removeprefix('sqlite:///')}"
+        return self.model_copy(
+            update={
+                "database": database,
+                "state": folder / self.state,
+                "recorder": folder / self.recorder,
+                "credentials": folder / self.credentials if self.credentials else None,
+                "keys": _anchored(self.keys, folder),
+                "log": _anchored(self.log, folder),
+                "api": self.api.model_copy(
+                    update={
+                        "certificate": folder / self.api.certificate,
+                        "private_key": folder / self.api.private_key,
+                    }
+                ),
+            }
+        )
+
+
+def _anchored(module: ModuleSettings, folder: Path) -> ModuleSettings:
+    environment = {
+        name: str(folder / value.removeprefix("./")) if value.startswith("./") else value
+        for name, value in module.environment.items()
+    }
+    return module.model_copy(update={"socket": folder / module.socket, "environment": environment})

@@ -1,0 +1,108 @@
+"""People's signatures: how they are made by a software credential and how they are checked.
+
+One algorithm, fixed by us: ECDSA P-256 with SHA-256, in DER (what a PIV card's 9C makes too).
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from keyvault.domain.errors import InvalidInputError
+
+ALGORITHM = ec.ECDSA(hashes.SHA256())
+SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
+
+
+class Credential(Protocol):
+    """What signs for a person: an encrypted software key now, a card behind the same seam."""
+
+    @property
+    def spki(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class SoftwareCredential:
+    """A P-256 key in a PKCS#8 file, encrypted under the person's passphrase."""
+
+    def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
+        self._private_key = private_key
+
+    @classmethod
+    def create(cls, path: Path, passphrase: bytes) -> "SoftwareCredential":
+        """Make a key and write it, readable by its owner alone. The file must not exist."""
+        if len(passphrase) < 8:  # noqa: PLR2004  (said in the message)
+            raise InvalidInputError("a passphrase has at least 8 characters")
+        private_key = ec.generate_private_key(ec.SECP256R1())
+        pem = private_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase),
+        )
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+        except FileExistsError as error:
+            raise InvalidInputError(f"{path} exists already and is left alone") from error
+        path.write_bytes(pem)
+        return cls(private_key)
+
+    @classmethod
+    def open(cls, path: Path, passphrase: bytes) -> "SoftwareCredential":
+        """Raises `InvalidInputError` on a wrong passphrase or another kind of key."""
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), passphrase)
+        except OSError as error:
+            raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise InvalidInputError(
+                f"{path} does not open with this passphrase", next_step="try again with care"
+            ) from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(
+            key.curve, ec.SECP256R1
+        ):
+            raise InvalidInputError(f"{path} does not hold a P-256 key")
+        return cls(key)
+
+    @property
+    def spki(self) -> bytes:
+        return spki_der(self._private_key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        return self._private_key.sign(message, ALGORITHM)
+
+
+def spki_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def verify(spki: bytes, signature: bytes, message: bytes) -> bool:
+    """Check a person's signature. Anything but a P-256 key and a good signature is False."""
+    if len(signature) > SIGNATURE_LIMIT:
+        return False
+    try:
+        key = serialization.load_der_public_key(spki)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
+            key.curve, ec.SECP256R1
+        ):
+            return False
+        key.verify(signature, message, ALGORITHM)
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def spki_of_certificate(certificate: bytes) -> bytes:
+    """Return the SPKI of a certificate in DER. Raises `InvalidInputError`."""
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+        return key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise InvalidInputError("not an X.509 certificate in DER") from error
