@@ -9,7 +9,6 @@ from typing import Protocol
 from hsm.types import DeviceInfo, KeySpec, MadeKey, Mechanism, ObjectRecord, WrappedKey
 
 
-
 class Signer(Protocol):
     def public_key(self, key: bytes | WrappedKey) -> bytes:
         """Return the SubjectPublicKeyInfo in DER."""

@@ -74,12 +74,8 @@ USAGES: dict[Algorithm, frozenset[KeyUsage]] = {
     Algorithm.RSA_2048: frozenset({KeyUsage.SIGN, KeyUsage.DECRYPT}),
     Algorithm.RSA_3072: frozenset({KeyUsage.SIGN, KeyUsage.DECRYPT}),
     Algorithm.RSA_4096: frozenset({KeyUsage.SIGN, KeyUsage.DECRYPT}),
-    Algorithm.AES_128: frozenset(
-        {KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}
-    ),
-    Algorithm.AES_256: frozenset(
-        {KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}
-    ),
+    Algorithm.AES_128: frozenset({KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}),
+    Algorithm.AES_256: frozenset({KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}),
     Algorithm.HMAC_SHA256: frozenset({KeyUsage.MAC}),
 }
 

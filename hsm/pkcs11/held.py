@@ -1,0 +1,189 @@
+"""A key whose handle we hold, and what it does once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pkcs11 import Attribute, GCMParams, KeyType
+from pkcs11 import Mechanism as CK
+from pkcs11.exceptions import PKCS11Error
+from pkcs11.mechanisms import KDF, MGF
+
+from hsm.errors import DataInvalidError, KeyUnusableError, MechanismUnsupportedError
+from hsm.pkcs11 import spki
+from hsm.pkcs11.errors import of_exception
+from hsm.pkcs11.vendors import Vendor
+from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, WrappedKey
+
+IV_SIZE, TAG_BITS = 12, 128
+# DER of DigestInfo for SHA-256 (RFC 8017, 9.2): CKM_RSA_PKCS pads, but does not name the digest.
+DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+EC = frozenset({Algorithm.EC_P256, Algorithm.EC_P384})
+RSA = frozenset({Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096})
+AES = frozenset({Algorithm.AES_128, Algorithm.AES_256})
+# Which keys, of which one purpose, a mechanism works with.
+RULES: dict[Mechanism, tuple[frozenset[Algorithm], KeyUsage]] = {
+    Mechanism.ECDSA: (EC, KeyUsage.SIGN),
+    Mechanism.RSA_PKCS1_SHA256: (RSA, KeyUsage.SIGN),
+    Mechanism.RSA_PSS_SHA256: (RSA, KeyUsage.SIGN),
+    Mechanism.EDDSA: (frozenset({Algorithm.ED25519}), KeyUsage.SIGN),
+    Mechanism.ECDH: (EC, KeyUsage.AGREE),
+    Mechanism.RSA_OAEP_SHA256: (RSA, KeyUsage.DECRYPT),
+    Mechanism.AES_GCM: (AES, KeyUsage.ENCRYPT),
+    Mechanism.AES_GMAC: (AES, KeyUsage.GMAC),
+    Mechanism.AES_CMAC: (AES, KeyUsage.MAC),
+    Mechanism.HMAC_SHA256: (frozenset({Algorithm.HMAC_SHA256}), KeyUsage.MAC),
+    Mechanism.AES_KWP: (AES, KeyUsage.WRAP),
+}
+DIGEST_SIZES = {
+    Algorithm.EC_P256: frozenset({32}),
+    Algorithm.EC_P384: frozenset({32, 48}),
+    **dict.fromkeys(RSA, frozenset({32})),
+}
+# The largest message: a frame of the gate is far smaller, and a module's buffers end somewhere.
+MAX_DATA = 1 << 20
+
+
+@dataclass(slots=True)
+class Held:
+    """A key by its handles. `secret` is the private or secret key object of python-pkcs11."""
+
+    spec: KeySpec
+    secret: Any
+    vendor: Vendor
+    public: spki.PublicKey | None = None
+    wrapped: WrappedKey | None = None
+
+    @property
+    def public_der(self) -> bytes:
+        if self.public is None:
+            raise KeyUnusableError(f"a key of {self.spec.algorithm} has no public half")
+        return spki.dump(self.public)
+
+    def allow(self, mechanism: Mechanism) -> None:
+        """Raises `KeyUnusableError` unless this is the one purpose of the key."""
+        algorithms, usage = RULES.get(mechanism, (frozenset[Algorithm](), None))
+        if self.spec.algorithm not in algorithms or self.spec.usage is not usage:
+            raise KeyUnusableError(
+                f"a key of {self.spec.algorithm} to {self.spec.usage} does no {mechanism}",
+                next_step="Use a key that was made for this; a key has one purpose for life.",
+            )
+
+    def sign(self, mechanism: Mechanism, data: bytes) -> bytes:
+        self.allow(mechanism)
+        sizes = DIGEST_SIZES.get(self.spec.algorithm)
+        if sizes and len(data) not in sizes:
+            raise DataInvalidError(
+                f"a digest of {sorted(sizes)} bytes is wanted, not of {len(data)}",
+                next_step="Hash the message with SHA-256 or, for P-384, SHA-384.",
+            )
+        _capped(data)
+        signature: bytes
+        if mechanism is Mechanism.ECDSA:
+            signature = self.secret.sign(data, mechanism=CK.ECDSA)
+        elif mechanism is Mechanism.EDDSA:
+            signature = self.secret.sign(data, mechanism=CK.EDDSA)
+        elif mechanism is Mechanism.RSA_PKCS1_SHA256:
+            signature = self.secret.sign(DIGEST_INFO + data, mechanism=CK.RSA_PKCS)
+        else:
+            pss = (CK.SHA256, MGF.SHA256, 32)
+            signature = self.secret.sign(data, mechanism=CK.RSA_PKCS_PSS, mechanism_param=pss)
+        return signature
+
+    def mac(self, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
+        self.allow(mechanism)
+        _capped(data)
+        if mechanism is Mechanism.AES_GMAC:
+            if len(iv) != IV_SIZE:
+                raise DataInvalidError(f"GMAC wants an IV of {IV_SIZE} bytes, not of {len(iv)}")
+            return self._gcm(b"", iv, data)
+        number = CK.AES_CMAC if mechanism is Mechanism.AES_CMAC else CK.SHA256_HMAC
+        return self.secret.sign(data, mechanism=number)  # type: ignore[no-any-return]
+
+    def encrypt(self, mechanism: Mechanism, plaintext: bytes, aad: bytes, iv: bytes) -> bytes:
+        self.allow(mechanism)
+        _capped(plaintext, aad)
+        if mechanism is Mechanism.AES_GCM:
+            return iv + self._gcm(plaintext, iv, aad)
+        if not isinstance(self.public, spki.rsa.RSAPublicKey) or aad:
+            raise DataInvalidError("RSA-OAEP takes no additional data")
+        try:  # a public key needs no device
+            return self.public.encrypt(plaintext, spki.OAEP)
+        except ValueError as error:
+            raise DataInvalidError("the plaintext is too long for RSA-OAEP") from error
+
+    def decrypt(self, mechanism: Mechanism, ciphertext: bytes, aad: bytes) -> bytes:
+        self.allow(mechanism)
+        _capped(ciphertext, aad)
+        if mechanism is Mechanism.AES_GCM:
+            if len(ciphertext) < IV_SIZE + TAG_BITS // 8:
+                raise DataInvalidError("the ciphertext is shorter than its IV and tag")
+            param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, TAG_BITS)
+            return self._decrypt(ciphertext[IV_SIZE:], CK.AES_GCM, param)
+        if aad:
+            raise DataInvalidError("RSA-OAEP takes no additional data")
+        return self._decrypt(ciphertext, CK.RSA_PKCS_OAEP, (CK.SHA256, MGF.SHA256, None))
+
+    def derive(self, peer_public_key: bytes) -> bytes:
+        """ECDH (SP 800-56A): Z, left-padded to the size of the curve."""
+        self.allow(Mechanism.ECDH)
+        peer = spki.load(peer_public_key, self.spec.algorithm)
+        size = spki.NAMED_CURVES[self.spec.algorithm].key_size
+        secret = self.secret.derive_key(
+            KeyType.GENERIC_SECRET,
+            size,
+            mechanism=CK.ECDH1_DERIVE,
+            mechanism_param=(KDF.NULL, None, spki.point(peer)),
+            capabilities=0,
+            template={
+                Attribute.TOKEN: False,
+                Attribute.SENSITIVE: False,
+                Attribute.EXTRACTABLE: True,
+            },
+        )
+        try:
+            return bytes(secret[Attribute.VALUE]).rjust(size // 8, b"\0")
+        finally:
+            secret.destroy()
+
+    def wrap(self, other: Any) -> bytes:
+        """Wrap an extractable key object with AES-KWP."""
+        self.allow(Mechanism.AES_KWP)
+        return self.secret.wrap_key(other, mechanism=self.vendor.kwp)  # type: ignore[no-any-return]
+
+    def refused(self, error: PKCS11Error) -> bool:
+        """Whether the module means bad data by this, in its own words or the standard's."""
+        ours = of_exception(error)
+        return isinstance(ours, DataInvalidError) or ours.cause in self.vendor.refusals
+
+    def _gcm(self, plaintext: bytes, iv: bytes, aad: bytes) -> bytes:
+        param = GCMParams(iv, aad or None, TAG_BITS)
+        size = len(plaintext) + TAG_BITS // 8
+        return self.secret.encrypt(  # type: ignore[no-any-return]
+            plaintext, mechanism=CK.AES_GCM, mechanism_param=param, buffer_size=max(size, 64)
+        )
+
+    def _decrypt(self, data: bytes, number: CK, param: Any) -> bytes:
+        try:
+            return self.secret.decrypt(  # type: ignore[no-any-return]
+                data, mechanism=number, mechanism_param=param
+            )
+        except PKCS11Error as error:
+            if self.refused(error):
+                raise DataInvalidError(
+                    "the ciphertext or its tag was refused", cause=of_exception(error).cause
+                ) from error
+            raise
+
+
+def mac_mechanism(algorithm: Algorithm) -> Mechanism:
+    """The one MAC that a key of this algorithm and of usage MAC makes."""
+    if algorithm in AES:
+        return Mechanism.AES_CMAC
+    if algorithm is Algorithm.HMAC_SHA256:
+        return Mechanism.HMAC_SHA256
+    raise MechanismUnsupportedError(f"a key of {algorithm} makes no MAC")
+
+
+def _capped(*data: bytes) -> None:
+    if sum(map(len, data)) > MAX_DATA:
+        raise DataInvalidError(f"at most {MAX_DATA} bytes go to the device at once")

@@ -1,0 +1,202 @@
+"""Loading, initialising and leaving a PKCS#11 library; slots, tokens, login.
+
+python-pkcs11 lacks C_InitToken, initialises with NULL, keeps a PIN as an immutable string and
+leaks the session of a failed login. These few calls therefore go through the function list
+of the module itself; everything else goes through python-pkcs11.
+"""
+
+import atexit
+import ctypes
+from typing import Any
+
+from pkcs11 import _pkcs11
+from pkcs11.constants import SlotFlag, TokenFlag
+from pkcs11.exceptions import PKCS11Error
+
+from hsm.errors import HsmError, PinLockedError, TokenNotFoundError
+from hsm.pkcs11.errors import of_code, of_exception
+from hsm.pkcs11.objects import mapper
+from hsm.uri import Pkcs11Uri
+
+CKF_OS_LOCKING_OK = 0x2
+CKF_SERIAL_RW = 0x4 | 0x2
+CKR_ALREADY_INITIALIZED = 0x191
+CKU_SO, CKU_USER = 0, 1
+# The order of CK_FUNCTION_LIST up to the last function that is called here.
+FUNCTIONS = (
+    "C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo "
+    "C_GetTokenInfo C_GetMechanismList C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN "
+    "C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo C_GetOperationState "
+    "C_SetOperationState C_Login"
+).split()
+Call = ctypes.CFUNCTYPE(ctypes.c_ulong)
+
+
+class _Version(ctypes.Structure):
+    _fields_ = (("major", ctypes.c_ubyte), ("minor", ctypes.c_ubyte))
+
+
+class _FunctionList(ctypes.Structure):
+    _fields_ = (("version", _Version), *((name, ctypes.c_void_p) for name in FUNCTIONS))
+
+
+class _InitializeArgs(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("create", "destroy", "lock", "unlock")),
+        ("flags", ctypes.c_ulong),
+        ("reserved", ctypes.c_char_p),
+    )
+
+
+class Functions:
+    """The function list of a module, for what python-pkcs11 does not do as needed."""
+
+    def __init__(self, path: str) -> None:
+        self._module = ctypes.CDLL(path)
+        table = ctypes.POINTER(_FunctionList)()
+        check(self._module.C_GetFunctionList(ctypes.byref(table)))
+        self._table = table.contents
+
+    def __call__(self, name: str, *arguments: Any) -> int:
+        """Call `name`; plain integers travel as CK_ULONG. Returns the CK_RV."""
+        values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+        return Call(getattr(self._table, name))(*values)
+
+    def initialize(self, init_args: str) -> None:
+        """With operating-system locks, and the string that some modules want as pReserved."""
+        reserved = init_args.encode() or None
+        args = _InitializeArgs(flags=CKF_OS_LOCKING_OK, reserved=reserved)
+        code = self("C_Initialize", ctypes.byref(args))
+        if code != CKR_ALREADY_INITIALIZED:
+            check(code)
+
+    def login(self, session: int, user: int, pin: bytes | bytearray) -> None:
+        check(self("C_Login", session, user, _buffer(pin), len(pin)))
+
+    def init_token(self, slot: int, so_pin: bytes, label: bytes) -> None:
+        """Wipe the token in `slot`; `label` is padded to 32 bytes."""
+        check(self("C_InitToken", slot, _buffer(so_pin), len(so_pin), _buffer(label)))
+
+    def init_pin(self, session: int, pin: bytes) -> None:
+        """Set the user PIN, in a session where the security officer is logged in."""
+        check(self("C_InitPIN", session, _buffer(pin), len(pin)))
+
+
+def check(code: int) -> None:
+    if code:
+        raise of_code(code)
+
+
+def _buffer(secret: bytes | bytearray) -> Any:
+    """A view of a bytearray, so that its owner can wipe it; bytes are passed as they are."""
+    if isinstance(secret, bytearray):
+        return (ctypes.c_ubyte * len(secret)).from_buffer(secret)
+    return ctypes.c_char_p(secret)
+
+
+class _Wrapper(_pkcs11.lib):
+    """python-pkcs11's library object over a module that is initialised by us."""
+
+    def initialize(self) -> None:
+        """C_Initialize(NULL) would switch the module's own locks off: we came before."""
+
+
+class Library:
+    """A loaded module. Shared by all devices of this process that use it."""
+
+    _loaded: dict[str, "Library"] = {}  # noqa: RUF012 – one per process by PKCS#11's own rule
+
+    def __init__(self, path: str, init_args: str) -> None:
+        self.path = path
+        self.users = 0
+        self.functions = Functions(path)
+        self.functions.initialize(init_args)
+        self.wrapper: Any = _Wrapper(path)
+
+    @classmethod
+    def acquire(cls, path: str, init_args: str = "") -> "Library":
+        """Load and initialise the module, or join those in this process who have.
+
+        Raises `TokenNotFoundError` where no library can be loaded from `path`.
+        """
+        if path not in cls._loaded:
+            try:
+                cls._loaded[path] = cls(path, init_args)
+            except (OSError, AttributeError) as error:
+                raise TokenNotFoundError(
+                    f"{path} is not a PKCS#11 library that can be loaded",
+                    next_step="Correct module-path in the URI, or install the library.",
+                ) from error
+            except PKCS11Error as error:
+                raise of_exception(error) from error
+        library = cls._loaded[path]
+        library.users += 1
+        return library
+
+    def release(self) -> None:
+        """Finalise after the last user, so that the next one starts afresh."""
+        self.users -= 1
+        if self.users == 0:
+            self._leave()
+
+    @classmethod
+    def leave_all(cls) -> None:
+        """At exit, while the interpreter is whole: python-pkcs11 cannot be torn down later."""
+        for library in list(cls._loaded.values()):
+            library._leave()  # noqa: SLF001 – of this very class
+
+    def _leave(self) -> None:
+        del self._loaded[self.path]
+        self.functions("C_Finalize", None)
+        self.wrapper = None
+
+    def tokens(self) -> list[Any]:
+        """Every token present, initialised or not."""
+        slots = self.wrapper.get_slots(token_present=True)
+        return [slot.get_token() for slot in slots if slot.flags & SlotFlag.TOKEN_PRESENT]
+
+    def token(self, uri: Pkcs11Uri) -> Any:
+        """The one initialised token that matches every attribute of the URI."""
+        matches = [token for token in self.tokens() if matches_uri(token, uri)]
+        if len(matches) != 1:
+            found = f"{len(matches)} tokens match the URI" if matches else "no token matches"
+            labels = sorted(t.label for t in self.tokens() if is_initialised(t))
+            raise TokenNotFoundError(
+                f"{found}; the module has {labels}",
+                next_step="Correct token or serial in the URI, or initialise the token.",
+            )
+        return matches[0]
+
+    def login(self, token: Any, pin: bytes | bytearray) -> Any:
+        """Open the one read-write session and log the user in; on failure nothing stays open."""
+        if token.flags & (TokenFlag.USER_PIN_LOCKED | TokenFlag.USER_PIN_FINAL_TRY):
+            raise PinLockedError(
+                "the user PIN is locked or has one try left, which no program may spend",
+                next_step="Log in once by hand with the right PIN, or have it set anew.",
+            )
+        session = token.open(rw=True, attribute_mapper=mapper())
+        try:
+            self.functions.login(session.handle, CKU_USER, pin)
+        except HsmError:
+            self.functions("C_CloseSession", session.handle)
+            raise
+        return session
+
+
+atexit.register(Library.leave_all)
+
+
+def is_initialised(token: Any) -> bool:
+    return bool(token.flags & TokenFlag.TOKEN_INITIALIZED)
+
+
+def matches_uri(token: Any, uri: Pkcs11Uri) -> bool:
+    """RFC 7512: an attribute that is not given matches everything."""
+    pairs = (
+        (uri.token, token.label),
+        (uri.serial, token.serial.decode(errors="replace")),
+        (uri.manufacturer, token.manufacturer_id),
+        (uri.model, token.model),
+    )
+    slot = uri.slot_id is None or uri.slot_id == token.slot.slot_id
+    return is_initialised(token) and slot and all(want in ("", have) for want, have in pairs)

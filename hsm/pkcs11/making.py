@@ -1,0 +1,137 @@
+"""How a key comes to be: generated or unwrapped, then read back, then tested pairwise."""
+
+from typing import Any
+
+from pkcs11 import Attribute, ObjectClass
+from pkcs11.exceptions import PKCS11Error
+
+from hsm.errors import DataInvalidError
+from hsm.pkcs11 import objects, pairwise, spki, templates
+from hsm.pkcs11.errors import of_exception
+from hsm.pkcs11.held import Held
+from hsm.pkcs11.objects import discard
+from hsm.pkcs11.templates import KEY_TYPES, RSA_BITS, Template
+from hsm.pkcs11.vendors import Vendor
+from hsm.types import KeySpec, MadeKey
+
+# True of what was born in the device and may never leave it; an unwrapped key has been outside.
+BORN_HERE = {Attribute.LOCAL: True, Attribute.ALWAYS_SENSITIVE: True}
+
+
+class Maker:
+    """Makes keys in one session."""
+
+    def __init__(self, session: Any, vendor: Vendor) -> None:
+        self.session = session
+        self.vendor = vendor
+
+    def generate(self, spec: KeySpec, *, token: bool) -> tuple[Held, MadeKey]:
+        """A new key; nothing of it stays on the token if any test fails."""
+        if not spec.algorithm.is_pair:
+            return self._finished(spec, self._generate_secret(spec, token), None, token, born=True)
+        public, private = self._generate_pair(spec, token)
+        try:
+            wanted = templates.public_key(spec, self.vendor, token=token) | templates.kind(spec)
+            objects.read_back(public, wanted, self.vendor)
+            key = spki.from_attributes(spec.algorithm, public.get_attributes(list(objects.KINDS)))
+            made = self._finished(spec, private, key, token, born=True)
+        except BaseException:
+            discard(public, private)
+            raise
+        if not token:
+            public.destroy()
+        return made
+
+    def unwrap(self, kek: Held, blob: bytes, spec: KeySpec, public_key: bytes) -> Held:
+        """A session key from its blob, proved to belong to `public_key` if it is a pair."""
+        return self._unwrapped(kek, blob, spec, public_key, token=False)[0]
+
+    def restore(
+        self, kek: Held, blob: bytes, spec: KeySpec, public_key: bytes
+    ) -> tuple[Held, MadeKey]:
+        """A resident key from its blob, with its public half beside it."""
+        held, made = self._unwrapped(kek, blob, spec, public_key, token=True)
+        if held.public is None:
+            return held, made
+        try:
+            template = templates.public_key(spec, self.vendor, token=True)
+            public = self.session.create_object(
+                {
+                    Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+                    Attribute.KEY_TYPE: KEY_TYPES[spec.algorithm],
+                    **spki.to_attributes(held.public),
+                    **template,
+                }
+            )
+            objects.read_back(public, template, self.vendor)
+        except BaseException:
+            discard(held.secret)
+            raise
+        return held, made
+
+    def _unwrapped(
+        self, kek: Held, blob: bytes, spec: KeySpec, public_key: bytes, *, token: bool
+    ) -> tuple[Held, MadeKey]:
+        public = spki.load(public_key, spec.algorithm) if spec.algorithm.is_pair else None
+        pair = public is not None
+        make = templates.private_key if pair else templates.secret_key
+        try:
+            secret = kek.secret.unwrap_key(
+                ObjectClass.PRIVATE_KEY if pair else ObjectClass.SECRET_KEY,
+                KEY_TYPES[spec.algorithm],
+                blob,
+                mechanism=self.vendor.kwp,
+                capabilities=0,
+                template=templates.without_defaults(make(spec, self.vendor, token=token)),
+            )
+        except PKCS11Error as error:
+            if kek.refused(error):
+                raise DataInvalidError(
+                    "the wrapped key was refused", cause=of_exception(error).cause
+                ) from error
+            raise
+        return self._finished(spec, secret, public, token, born=False)
+
+    def _generate_pair(self, spec: KeySpec, token: bool) -> tuple[Any, Any]:
+        public = templates.public_key(spec, self.vendor, token=token)
+        if spec.algorithm not in RSA_BITS:
+            public |= templates.kind(spec)
+        pair: tuple[Any, Any] = self.session.generate_keypair(
+            KEY_TYPES[spec.algorithm],
+            RSA_BITS.get(spec.algorithm),
+            store=token,
+            capabilities=0,
+            public_template=public,
+            private_template=templates.private_key(spec, self.vendor, token=token),
+        )
+        return pair
+
+    def _generate_secret(self, spec: KeySpec, token: bool) -> Any:
+        return self.session.generate_key(
+            KEY_TYPES[spec.algorithm],
+            templates.SECRET_BYTES[spec.algorithm] * 8,
+            store=token,
+            capabilities=0,
+            template=templates.secret_key(spec, self.vendor, token=token),
+        )
+
+    def _finished(
+        self, spec: KeySpec, secret: Any, public: spki.PublicKey | None, token: bool, *, born: bool
+    ) -> tuple[Held, MadeKey]:
+        held = Held(spec, secret, self.vendor, public)
+        try:
+            wanted = self._wanted(spec, token, born=born)
+            attributes = objects.read_back(secret, wanted, self.vendor)
+            pairwise.test(held)
+            der = held.public_der if public is not None else b""
+            return held, MadeKey(spec, der, pairwise.check_value(held), None, attributes)
+        except BaseException:
+            discard(secret)
+            raise
+
+    def _wanted(self, spec: KeySpec, token: bool, *, born: bool) -> Template:
+        history = BORN_HERE | {Attribute.NEVER_EXTRACTABLE: not spec.extractable} if born else {}
+        if spec.algorithm.is_pair:
+            return templates.private_key(spec, self.vendor, token=token) | history
+        secret = templates.secret_key(spec, self.vendor, token=token)
+        return secret | templates.kind(spec) | history

@@ -1,0 +1,374 @@
+"""One logged-in token: `hsm.device.Device` over python-pkcs11.
+
+One thread of one process uses it, for the life of that process: python-pkcs11 lets go of the GIL
+inside every call. Handles are found once and kept, for a find costs 20 µs per key on the token.
+Once the session is lost the device stays dead: the process around it is replaced.
+"""
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from pkcs11 import Attribute, ObjectClass
+from pkcs11.exceptions import PKCS11Error
+
+from hsm.errors import (
+    DataInvalidError,
+    DeviceUnavailableError,
+    HsmError,
+    IntegrityError,
+    KeyExistsError,
+    KeyNotFoundError,
+    KeyUnusableError,
+    MechanismUnsupportedError,
+)
+from hsm.pkcs11 import data_objects, objects, probe, spki, wrapped
+from hsm.pkcs11.errors import LOST, of_exception
+from hsm.pkcs11.held import IV_SIZE, RULES, Held
+from hsm.pkcs11.library import Library
+from hsm.pkcs11.making import Maker
+from hsm.pkcs11.vendors import vendor_of
+from hsm.types import (
+    USAGES,
+    DeviceInfo,
+    KeySpec,
+    KeyUsage,
+    MadeKey,
+    Mechanism,
+    ObjectRecord,
+    VerifyPolicy,
+    WrappedKey,
+)
+from hsm.uri import Pkcs11Uri
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyKey = bytes | WrappedKey
+SAMPLE = 16
+MAX_RANDOM = 1 << 16
+KEY_ID_SIZE = 16
+
+
+def _guarded(
+    method: Callable[Concatenate["Pkcs11Device", P], R],
+) -> Callable[Concatenate["Pkcs11Device", P], R]:
+    """Refuse calls on a dead device, and turn a CKR code into an error of ours."""
+
+    @wraps(method)
+    def call(self: "Pkcs11Device", *args: P.args, **kwargs: P.kwargs) -> R:
+        self._alive()
+        try:
+            return method(self, *args, **kwargs)
+        except PKCS11Error as error:
+            raise self._failed(error) from error
+
+    return call
+
+
+class Pkcs11Device:
+    """One login session for life. `cache_size` bounds the wrapped keys held at a time."""
+
+    def __init__(
+        self,
+        uri: Pkcs11Uri,
+        path: str,
+        pin: bytes | bytearray,
+        *,
+        verify: VerifyPolicy = VerifyPolicy.ALWAYS,
+        cache_size: int = 4096,
+    ) -> None:
+        self._verify = verify
+        self._resident: dict[bytes, Held] = {}
+        self._cache = wrapped.Cache(cache_size)
+        self._lost = ""
+        self._closed = False
+        self._library = Library.acquire(path, uri.init_args)
+        try:
+            token = self._library.token(uri)
+            self._session = self._library.login(token, pin)
+        except BaseException:
+            self._library.release()
+            raise
+        self._maker = Maker(self._session, vendor_of(token))
+        claimed = probe.described(uri, path, self._library, token)
+        self._info = self._proven(claimed)
+
+    @property
+    def info(self) -> DeviceInfo:
+        return self._info
+
+    @property
+    def unwraps(self) -> int:
+        """How many wrapped keys were unwrapped: modules leak a little each time (SoftHSM 250
+        bytes), so the process is replaced after so many."""
+        return self._cache.misses
+
+    @_guarded
+    def public_key(self, key: AnyKey) -> bytes:
+        return self._hold(key).public_der
+
+    @_guarded
+    def sign(
+        self,
+        key: AnyKey,
+        mechanism: Mechanism,
+        data: bytes,
+        *,
+        verify: VerifyPolicy | None = None,
+    ) -> bytes:
+        """Sign; `verify` is how often to check it before release (default: the device's own).
+
+        Raises `IntegrityError` instead of releasing a signature that does not verify.
+        """
+        self._supports(mechanism)
+        held = self._hold(key)
+        signature = held.sign(mechanism, data)
+        if _due(verify or self._verify) and not _verifies(held, mechanism, data, signature):
+            raise IntegrityError(
+                "the device made a signature that does not verify; it was not released",
+                next_step="Take the device out of service and have it examined.",
+            )
+        return signature
+
+    @_guarded
+    def verify(self, key: AnyKey, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
+        """Signatures are checked outside the device, MACs are made again and compared.
+
+        A GMAC is checked by `mac`, for its IV travels beside it.
+        """
+        self._supports(mechanism)
+        held = self._hold(key)
+        held.allow(mechanism)
+        if held.spec.usage is KeyUsage.MAC:
+            return hmac.compare_digest(held.mac(mechanism, data), signature)
+        if held.spec.usage is KeyUsage.SIGN:
+            return _verifies(held, mechanism, data, signature)
+        raise KeyUnusableError(f"{mechanism} makes nothing that could be verified")
+
+    @_guarded
+    def encrypt(
+        self, key: AnyKey, mechanism: Mechanism, plaintext: bytes, aad: bytes = b""
+    ) -> bytes:
+        self._supports(mechanism)
+        held = self._hold(key)
+        iv = self._random(IV_SIZE) if mechanism is Mechanism.AES_GCM else b""
+        return held.encrypt(mechanism, plaintext, aad, iv)
+
+    @_guarded
+    def decrypt(
+        self, key: AnyKey, mechanism: Mechanism, ciphertext: bytes, aad: bytes = b""
+    ) -> bytes:
+        self._supports(mechanism)
+        return self._hold(key).decrypt(mechanism, ciphertext, aad)
+
+    @_guarded
+    def mac(self, key: AnyKey, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
+        self._supports(mechanism)
+        return self._hold(key).mac(mechanism, data, iv)
+
+    @_guarded
+    def derive(self, key: AnyKey, peer_public_key: bytes) -> bytes:
+        self._supports(Mechanism.ECDH)
+        return self._hold(key).derive(peer_public_key)
+
+    @_guarded
+    def random(self, size: int) -> bytes:
+        if not 0 < size <= MAX_RANDOM:
+            raise DataInvalidError(f"between 1 and {MAX_RANDOM} random bytes can be had at once")
+        return self._random(size)
+
+    @_guarded
+    def generate(self, spec: KeySpec) -> MadeKey:
+        self._may_make(spec, resident=True)
+        held, made = self._maker.generate(spec, token=True)
+        self._resident[spec.key_id] = held
+        return made
+
+    @_guarded
+    def generate_wrapped(self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes) -> MadeKey:
+        self._may_make(spec, resident=False)
+        kek, mac_key = self._kek(kek_id), self._hold(mac_key_id)
+        held, made = self._maker.generate(wrapped.travelling(spec), token=False)
+        try:
+            blob = kek.wrap(held.secret)
+        finally:
+            held.secret.destroy()
+        record = wrapped.sealed(
+            WrappedKey(spec, blob, kek_id, mac_key_id, b"", made.public_key), mac_key
+        )
+        self._cache.put(wrapped.opened(record, kek, mac_key, self._maker), record)
+        return replace(made, spec=spec, wrapped=record)
+
+    @_guarded
+    def destroy(self, key_id: bytes) -> int:
+        """The private half goes first, so that a crash leaves no key that still works."""
+        self._resident.pop(key_id, None)
+        self._cache.drop(key_id)
+        found = self._on_token({Attribute.ID: key_id})
+        for each in sorted(found, key=lambda o: o[Attribute.CLASS] is ObjectClass.PUBLIC_KEY):
+            each.destroy()
+        return len(found)
+
+    @_guarded
+    def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:
+        kek, held = self._kek(kek_id), self._hold(key_id)
+        if not held.spec.extractable:
+            raise KeyUnusableError(
+                "the key was made never to leave the device",
+                next_step="Make a key whose class allows export; this one can only be used.",
+            )
+        return kek.wrap(held.secret)
+
+    @_guarded
+    def unwrap(
+        self, kek_id: bytes, blob: bytes, spec: KeySpec, *, public_key: bytes = b""
+    ) -> MadeKey:
+        """For a pair, `public_key` (SPKI) is what the private half is tested against."""
+        self._may_make(spec, resident=True)
+        held, made = self._maker.restore(self._kek(kek_id), blob, spec, public_key)
+        self._resident[spec.key_id] = held
+        return made
+
+    @_guarded
+    def inventory(self) -> list[ObjectRecord]:
+        return [objects.record(found) for found in self._on_token({})]
+
+    @_guarded
+    def find(self, key_id: bytes) -> list[ObjectRecord]:
+        return [objects.record(found) for found in self._on_token({Attribute.ID: key_id})]
+
+    @_guarded
+    def put_data(self, label: str, value: bytes) -> None:
+        data_objects.put(self._session, label, value)
+
+    @_guarded
+    def get_data(self, label: str) -> list[bytes]:
+        """The newest first."""
+        return data_objects.get(self._session, label)
+
+    def close(self) -> None:
+        """Log out by closing the session; the last device of a module finalises it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._forget("it was closed")
+        self._library.functions("C_CloseSession", self._session.handle)
+        self._library.release()
+
+    def _proven(self, claimed: DeviceInfo) -> DeviceInfo:
+        try:
+            return probe.proven(claimed, self._maker)
+        except HsmError:
+            self.close()
+            raise
+
+    def _random(self, size: int) -> bytes:
+        return bytes(self._session.generate_random(size * 8))
+
+    def _on_token(self, template: dict[Attribute, Any]) -> list[Any]:
+        wanted = template | {Attribute.TOKEN: True}
+        return objects.all_with(self._session, wanted)
+
+    def _supports(self, mechanism: Mechanism) -> None:
+        if mechanism not in self._info.mechanisms:
+            works = ", ".join(self._info.mechanisms)
+            raise MechanismUnsupportedError(
+                f"this module cannot do {mechanism}; it can do {works}",
+                next_step="Use one of these, or a module that can.",
+            )
+
+    def _may_make(self, spec: KeySpec, *, resident: bool) -> None:
+        if len(spec.key_id) != KEY_ID_SIZE:
+            raise DataInvalidError(f"a CKA_ID is {KEY_ID_SIZE} bytes long here")
+        if spec.usage not in USAGES[spec.algorithm]:
+            raise KeyUnusableError(f"a key of {spec.algorithm} is no key to {spec.usage}")
+        if spec.algorithm not in self._info.algorithms:
+            works = ", ".join(self._info.algorithms)
+            raise MechanismUnsupportedError(
+                f"this module cannot make a key of {spec.algorithm}; it can make {works}",
+                next_step="Choose one of these algorithms, or a module that can.",
+            )
+        if not any(m in self._info.mechanisms for m in _uses(spec)):
+            raise MechanismUnsupportedError(
+                f"this module could do nothing with a key of {spec.algorithm} to {spec.usage}",
+                next_step=f"It can do {', '.join(self._info.mechanisms)}.",
+            )
+        if resident and self._on_token({Attribute.ID: spec.key_id}):
+            raise KeyExistsError("an object with this CKA_ID is on the token already")
+
+    def _kek(self, kek_id: bytes) -> Held:
+        self._supports(Mechanism.AES_KWP)
+        kek = self._hold(kek_id)
+        kek.allow(Mechanism.AES_KWP)
+        return kek
+
+    def _hold(self, key: AnyKey) -> Held:
+        if isinstance(key, bytes):
+            return self._resident.get(key) or self._found(key)
+        held = self._cache.get(key)
+        if held is None:
+            kek, mac_key = self._kek(key.kek_id), self._hold(key.mac_key_id)
+            held = wrapped.opened(key, kek, mac_key, self._maker)
+            self._cache.put(held, key)
+        return held
+
+    def _found(self, key_id: bytes) -> Held:
+        """The one find for a key in the life of this device."""
+        objects_of = self._on_token({Attribute.ID: key_id})
+        keys = [o for o in objects_of if objects.is_key(o)]
+        if not keys:
+            raise KeyNotFoundError(
+                "no key with this CKA_ID is on the token",
+                next_step="Reconcile the inventory with the token.",
+            )
+        if len(keys) > 1:
+            raise IntegrityError("more than one key on the token has this CKA_ID")
+        spec = objects.spec_of(keys[0])
+        public = objects.public_half(spec, objects_of) if spec.algorithm.is_pair else None
+        held = Held(spec, keys[0], self._maker.vendor, public)
+        self._resident[key_id] = held
+        return held
+
+    def _alive(self) -> None:
+        if self._lost:
+            raise DeviceUnavailableError(
+                f"the device is not usable: {self._lost}",
+                cause=self._lost,
+                next_step="Open it again in a fresh process.",
+            )
+
+    def _failed(self, error: PKCS11Error) -> HsmError:
+        ours = of_exception(error)
+        if ours.cause in LOST:
+            self._forget(ours.cause)
+        elif isinstance(ours, KeyNotFoundError):  # another process destroyed it: believe no handle
+            self._resident.clear()
+        return ours
+
+    def _forget(self, why: str) -> None:
+        """Handles are never trusted across sessions."""
+        self._lost = why
+        self._resident.clear()
+        self._cache.forget()
+
+
+def _uses(spec: KeySpec) -> list[Mechanism]:
+    return [
+        m
+        for m, (algorithms, use) in RULES.items()
+        if spec.algorithm in algorithms and use is spec.usage
+    ]
+
+
+def _due(policy: VerifyPolicy) -> bool:
+    """A module cannot foresee which signature is sampled."""
+    if policy is VerifyPolicy.SAMPLED:
+        return secrets.randbelow(SAMPLE) == 0
+    return policy is VerifyPolicy.ALWAYS
+
+
+def _verifies(held: Held, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
+    return held.public is not None and spki.verifies(held.public, mechanism, data, signature)

@@ -1,0 +1,17 @@
+"""SoftHSM 2.6.1: for development and tests; it is no validated module.
+
+Its 0x210A is KWP, which the standard calls 0x210B. A bad GCM tag is CKR_GENERAL_ERROR.
+TRUSTED may only be set by the security officer, who sees no private object, so that a trusted
+KEK would have to lie on the disk in clear: no key is marked TRUSTED here, and none
+WRAP_WITH_TRUSTED. OAEP knows SHA-1 only, which the probe finds out.
+"""
+
+from pkcs11 import Mechanism
+
+from hsm.pkcs11.vendors.vendor import Vendor
+
+SOFTHSM = Vendor(
+    name="softhsm",
+    kwp=Mechanism.AES_KEY_WRAP_PAD,
+    refusals=frozenset({"CKR_GENERAL_ERROR"}),
+)

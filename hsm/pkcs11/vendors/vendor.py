@@ -1,0 +1,21 @@
+"""What differs from module to module, as data."""
+
+from dataclasses import dataclass
+
+from pkcs11 import Attribute, Mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """Numbers and gaps of one make of module.
+
+    `refusals` names the CKR codes by which it reports a bad tag or a bad wrapped blob,
+    where it does not use the standard's. `unknown` are attributes that it does not store.
+    `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
+    """
+
+    name: str
+    kwp: Mechanism = Mechanism.AES_KEY_WRAP_KWP
+    refusals: frozenset[str] = frozenset()
+    unknown: frozenset[Attribute] = frozenset()
+    trusts: bool = False

@@ -1,0 +1,146 @@
+"""From a URI to a device; and what can be asked of a module before anybody logs in."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from hsm import errors
+from hsm.device import Device
+from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, HsmError, TokenNotFoundError
+from hsm.pkcs11.session import Pkcs11Device
+from hsm.types import Algorithm, DeviceInfo, Mechanism, VerifyPolicy
+from hsm.uri import Pkcs11Uri, parse
+
+# Where distributions put PKCS#11 modules, for URIs that name a module instead of its path.
+DIRECTORIES = ("/usr/lib/softhsm", "/usr/lib/pkcs11", "/usr/local/lib", "/usr/local/lib/softhsm")
+MULTIARCH = (
+    "/usr/lib/*-linux-gnu/pkcs11",
+    "/usr/lib/*-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib64/pkcs11",
+)
+CHILD_SECONDS = 60
+
+
+def open_device(
+    uri: str,
+    pin: bytes | bytearray,
+    *,
+    verify: VerifyPolicy = VerifyPolicy.ALWAYS,
+    cache_size: int = 4096,
+) -> Device:
+    """Load the module into this process, log in once and find out what works.
+
+    `verify` is how often signatures are checked before release, unless a call says otherwise;
+    `cache_size` how many wrapped keys are held at a time. A bytearray is read in place, so its
+    owner can wipe it. Raises `UriError`, `TokenNotFoundError`, `PinIncorrectError`.
+    """
+    wanted = parse(uri)
+    return Pkcs11Device(wanted, module_of(wanted), pin, verify=verify, cache_size=cache_size)
+
+
+def module_of(uri: Pkcs11Uri) -> str:
+    """The library file. `module-name` is looked up as RFC 7512 says: without lib and suffix."""
+    if uri.module_path:
+        return uri.module_path
+    name = uri.module_name
+    if not name or "/" in name:
+        raise errors.UriError(
+            "the PKCS#11 URI names no module",
+            next_step="Add ?module-path= with the path of the vendor's library.",
+        )
+    root = Path("/")
+    folders = [folder for p in (*DIRECTORIES, *MULTIARCH) for folder in sorted(root.glob(p[1:]))]
+    files = [folder / f for folder in folders for f in (f"{name}.so", f"lib{name}.so")]
+    found = next((str(file) for file in files if file.is_file()), "")
+    if not found:
+        raise TokenNotFoundError(
+            f"no PKCS#11 library named {name} is installed",
+            next_step="Install it, or give module-path in the URI.",
+        )
+    return found
+
+
+def probe(uri: str) -> DeviceInfo:
+    """What the token claims of itself without a login, asked by a short-lived process."""
+    wanted = parse(uri)
+    answer = _child({"do": "probe", "uri": uri, "path": module_of(wanted)})
+    return _info(answer)
+
+
+def list_tokens(module_path: str, init_args: str = "") -> list[dict[str, Any]]:
+    """Slots with a token: slot_id, label, serial, manufacturer, model, initialised."""
+    request = {"do": "list", "path": module_path, "init_args": init_args}
+    return list(_child(request)["tokens"])
+
+
+def initialise_token(
+    module_path: str,
+    label: str,
+    so_pin: bytes | bytearray,
+    user_pin: bytes | bytearray,
+    slot: int | None = None,
+) -> str:
+    """Initialise a token (C_InitToken, C_InitPIN) and return its URI.
+
+    Without `slot` the first token that is not initialised is taken; one that is initialised is
+    never taken by itself. Raises `TokenNotFoundError` if none is free, `PinIncorrectError`.
+    """
+    request = {
+        "do": "initialise",
+        "path": module_path,
+        "label": label,
+        "so_pin": base64.b64encode(so_pin).decode(),
+        "user_pin": base64.b64encode(user_pin).decode(),
+        "slot": slot,
+    }
+    token = _child(request)
+    return str(Pkcs11Uri(token=token["label"], serial=token["serial"], module_path=module_path))
+
+
+def _child(request: dict[str, Any]) -> dict[str, Any]:
+    """Ask the module in a process of its own: it may hang or crash, and a token that another
+    process made is invisible to a library that is loaded already. PINs go through the pipe."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "hsm.pkcs11.child"]
+    try:
+        done = subprocess.run(  # noqa: S603 – this interpreter, this package, no input in argv
+            command,
+            input=json.dumps(request).encode(),
+            env=environment,
+            capture_output=True,
+            timeout=CHILD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeviceTimeoutError(
+            f"the module did not answer within {CHILD_SECONDS} s",
+            next_step="See whether the HSM can be reached.",
+        ) from None
+    if done.returncode:
+        raise DeviceUnavailableError(
+            f"the module ended its process with {done.returncode}",
+            cause=str(done.returncode),
+            next_step="See whether this library fits this machine.",
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "error" in answer:
+        raise _error(answer)
+    return answer
+
+
+def _error(answer: dict[str, str]) -> HsmError:
+    made: HsmError = getattr(errors, answer["error"])(
+        answer["message"], cause=answer["cause"], next_step=answer["next_step"]
+    )
+    return made
+
+
+def _info(answer: dict[str, Any]) -> DeviceInfo:
+    mechanisms = tuple(map(Mechanism, answer.pop("mechanisms")))
+    algorithms = tuple(map(Algorithm, answer.pop("algorithms")))
+    return DeviceInfo(mechanisms=mechanisms, algorithms=algorithms, **answer)
