@@ -1,0 +1,50 @@
+# Every command of this project. `make help` is made from the comments behind the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo run test soak lint format bench docs lock clean
+BIN := .venv/bin
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## run the main job from order to evidence, narrated, under ./demo
+	@tools/install run
+	@$(BIN)/python demo.py
+
+run: ## start a development server on SQLite and SoftHSM under ./run; it survives restarts
+	@tools/install run
+	@tools/run
+
+test: ## run everything that CI runs, but the linters
+	@tools/install test
+	@$(BIN)/python -m pytest -n 2 -q -m "not soak" $(ARGS)
+
+soak: ## run the long campaigns: kills, faults and load
+	@tools/install test
+	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+lint: ## check style, types and the direction of imports
+	@tools/install test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: ## put the code into the one shape that lint accepts
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+bench: ## measure, one JSON line a scenario, as ratios to the raw module call
+	@tools/install run
+	@$(BIN)/python -m bench $(ARGS)
+
+docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
+	dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+lock: ## write requirements.lock anew from requirements*.in
+	@tools/install test
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow-unsafe \
+	    --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	    --no-emit-find-links --output-file=requirements.lock requirements-dev.in $(ARGS)
+
+clean: ## remove what the demo and the caches left; ./run and .venv stay
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis
