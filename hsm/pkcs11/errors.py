@@ -106,7 +106,7 @@ TABLE = (
     _unsupported(0x62, "CKR_KEY_SIZE_RANGE", p11.KeySizeRange),
     _unusable(0x63, "CKR_KEY_TYPE_INCONSISTENT", p11.KeyTypeInconsistent),
     _unusable(0x67, "CKR_KEY_INDIGESTIBLE", p11.KeyIndigestible),
-    _unusable(0x69, "CKR_KEY_NOT_WRAPPABLE", p11.KeyNotWrappable),
+    _unsupported(0x69, "CKR_KEY_NOT_WRAPPABLE", p11.KeyNotWrappable),
     _unusable(0x6A, "CKR_KEY_UNEXTRACTABLE", p11.KeyUnextractable),
     _unsupported(0x70, "CKR_MECHANISM_INVALID", p11.MechanismInvalid),
     _unsupported(0x71, "CKR_MECHANISM_PARAM_INVALID", p11.MechanismParamInvalid),

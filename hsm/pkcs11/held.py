@@ -11,10 +11,11 @@ from pkcs11.mechanisms import KDF, MGF
 from hsm.errors import DataInvalidError, KeyUnusableError, MechanismUnsupportedError
 from hsm.pkcs11 import spki
 from hsm.pkcs11.errors import of_exception
+from hsm.pkcs11.library import TAG_SIZE, Functions
 from hsm.pkcs11.vendors import Vendor
 from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, WrappedKey
 
-IV_SIZE, TAG_BITS = 12, 128
+IV_SIZE = 12
 # DER of DigestInfo for SHA-256 (RFC 8017, 9.2): CKM_RSA_PKCS pads, but does not name the digest.
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 EC = frozenset({Algorithm.EC_P256, Algorithm.EC_P384})
@@ -50,6 +51,7 @@ class Held:
     spec: KeySpec
     secret: Any
     vendor: Vendor
+    functions: Functions
     public: spki.PublicKey | None = None
     wrapped: WrappedKey | None = None
 
@@ -115,9 +117,9 @@ class Held:
         self.allow(mechanism)
         _capped(ciphertext, aad)
         if mechanism is Mechanism.AES_GCM:
-            if len(ciphertext) < IV_SIZE + TAG_BITS // 8:
+            if len(ciphertext) < IV_SIZE + TAG_SIZE:
                 raise DataInvalidError("the ciphertext is shorter than its IV and tag")
-            param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, TAG_BITS)
+            param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, 8 * TAG_SIZE)
             return self._decrypt(ciphertext[IV_SIZE:], CK.AES_GCM, param)
         if aad:
             raise DataInvalidError("RSA-OAEP takes no additional data")
@@ -148,7 +150,8 @@ class Held:
     def wrap(self, other: Any) -> bytes:
         """Wrap an extractable key object with AES-KWP."""
         self.allow(Mechanism.AES_KWP)
-        return self.secret.wrap_key(other, mechanism=self.vendor.kwp)  # type: ignore[no-any-return]
+        session, handle = self.secret.session.handle, self.secret.handle
+        return self.functions.wrap(session, handle, other.handle, self.vendor.kwp)
 
     def refused(self, error: PKCS11Error) -> bool:
         """Whether the module means bad data by this, in its own words or the standard's."""
@@ -156,11 +159,8 @@ class Held:
         return isinstance(ours, DataInvalidError) or ours.cause in self.vendor.refusals
 
     def _gcm(self, plaintext: bytes, iv: bytes, aad: bytes) -> bytes:
-        param = GCMParams(iv, aad or None, TAG_BITS)
-        size = len(plaintext) + TAG_BITS // 8
-        return self.secret.encrypt(  # type: ignore[no-any-return]
-            plaintext, mechanism=CK.AES_GCM, mechanism_param=param, buffer_size=max(size, 64)
-        )
+        session, handle = self.secret.session.handle, self.secret.handle
+        return self.functions.encrypt_gcm(session, handle, iv, aad, plaintext)
 
     def _decrypt(self, data: bytes, number: CK, param: Any) -> bytes:
         try:

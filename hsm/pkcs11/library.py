@@ -9,6 +9,7 @@ import atexit
 import ctypes
 from typing import Any
 
+from pkcs11 import Mechanism as CK
 from pkcs11 import _pkcs11
 from pkcs11.constants import SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error
@@ -22,12 +23,21 @@ CKF_OS_LOCKING_OK = 0x2
 CKF_SERIAL_RW = 0x4 | 0x2
 CKR_ALREADY_INITIALIZED = 0x191
 CKU_SO, CKU_USER = 0, 1
+TAG_SIZE = 16
+MAX_BLOB = 8192  # an RSA-4096 key in PKCS#8 takes 2.4 kB
 # The order of CK_FUNCTION_LIST up to the last function that is called here.
 FUNCTIONS = (
     "C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo "
     "C_GetTokenInfo C_GetMechanismList C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN "
     "C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo C_GetOperationState "
-    "C_SetOperationState C_Login"
+    "C_SetOperationState C_Login C_Logout C_CreateObject C_CopyObject C_DestroyObject "
+    "C_GetObjectSize C_GetAttributeValue C_SetAttributeValue C_FindObjectsInit C_FindObjects "
+    "C_FindObjectsFinal C_EncryptInit C_Encrypt C_EncryptUpdate C_EncryptFinal C_DecryptInit "
+    "C_Decrypt C_DecryptUpdate C_DecryptFinal C_DigestInit C_Digest C_DigestUpdate C_DigestKey "
+    "C_DigestFinal C_SignInit C_Sign C_SignUpdate C_SignFinal C_SignRecoverInit C_SignRecover "
+    "C_VerifyInit C_Verify C_VerifyUpdate C_VerifyFinal C_VerifyRecoverInit C_VerifyRecover "
+    "C_DigestEncryptUpdate C_DecryptDigestUpdate C_SignEncryptUpdate C_DecryptVerifyUpdate "
+    "C_GenerateKey C_GenerateKeyPair C_WrapKey"
 ).split()
 Call = ctypes.CFUNCTYPE(ctypes.c_ulong)
 
@@ -45,6 +55,25 @@ class _InitializeArgs(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("create", "destroy", "lock", "unlock")),
         ("flags", ctypes.c_ulong),
         ("reserved", ctypes.c_char_p),
+    )
+
+
+class _Mechanism(ctypes.Structure):
+    _fields_ = (
+        ("mechanism", ctypes.c_ulong),
+        ("parameter", ctypes.c_void_p),
+        ("length", ctypes.c_ulong),
+    )
+
+
+class _GcmParams(ctypes.Structure):
+    _fields_ = (
+        ("iv", ctypes.c_char_p),
+        ("iv_size", ctypes.c_ulong),
+        ("iv_bits", ctypes.c_ulong),
+        ("aad", ctypes.c_char_p),
+        ("aad_size", ctypes.c_ulong),
+        ("tag_bits", ctypes.c_ulong),
     )
 
 
@@ -80,6 +109,29 @@ class Functions:
     def init_pin(self, session: int, pin: bytes) -> None:
         """Set the user PIN, in a session where the security officer is logged in."""
         check(self("C_InitPIN", session, _buffer(pin), len(pin)))
+
+
+    def encrypt_gcm(self, session: int, key: int, iv: bytes, aad: bytes, text: bytes) -> bytes:
+        """Ciphertext and 16-byte tag, in one call: NSS tells too small a size when asked."""
+        params = _GcmParams(iv, len(iv), 8 * len(iv), aad or None, len(aad), 8 * TAG_SIZE)
+        mechanism = _Mechanism(
+            CK.AES_GCM, ctypes.cast(ctypes.byref(params), ctypes.c_void_p), ctypes.sizeof(params)
+        )
+        check(self("C_EncryptInit", session, ctypes.byref(mechanism), key))
+        out, size = _room(len(text) + TAG_SIZE)
+        check(self("C_Encrypt", session, _buffer(text), len(text), out, ctypes.byref(size)))
+        return out.raw[: size.value]
+
+    def wrap(self, session: int, kek: int, key: int, mechanism: int) -> bytes:
+        """Wrap `key` in one call; python-pkcs11 asks for the size first, a whole wrap more."""
+        named = _Mechanism(mechanism, None, 0)
+        out, size = _room(MAX_BLOB)
+        check(self("C_WrapKey", session, ctypes.byref(named), kek, key, out, ctypes.byref(size)))
+        return out.raw[: size.value]
+
+
+def _room(size: int) -> tuple[Any, Any]:
+    return ctypes.create_string_buffer(size), ctypes.c_ulong(size)
 
 
 def check(code: int) -> None:

@@ -9,6 +9,7 @@ from hsm.errors import DataInvalidError
 from hsm.pkcs11 import objects, pairwise, spki, templates
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.held import Held
+from hsm.pkcs11.library import Functions
 from hsm.pkcs11.objects import discard
 from hsm.pkcs11.templates import KEY_TYPES, RSA_BITS, Template
 from hsm.pkcs11.vendors import Vendor
@@ -21,9 +22,13 @@ BORN_HERE = {Attribute.LOCAL: True, Attribute.ALWAYS_SENSITIVE: True}
 class Maker:
     """Makes keys in one session."""
 
-    def __init__(self, session: Any, vendor: Vendor) -> None:
+    def __init__(self, session: Any, vendor: Vendor, functions: Functions) -> None:
         self.session = session
         self.vendor = vendor
+        self.functions = functions
+
+    def hold(self, spec: KeySpec, secret: Any, public: spki.PublicKey | None) -> Held:
+        return Held(spec, secret, self.vendor, self.functions, public)
 
     def generate(self, spec: KeySpec, *, token: bool) -> tuple[Held, MadeKey]:
         """A new key; nothing of it stays on the token if any test fails."""
@@ -74,7 +79,7 @@ class Maker:
     ) -> tuple[Held, MadeKey]:
         public = spki.load(public_key, spec.algorithm) if spec.algorithm.is_pair else None
         pair = public is not None
-        make = templates.private_key if pair else templates.secret_key
+        template = self._wanted(spec, token, born=False)
         try:
             secret = kek.secret.unwrap_key(
                 ObjectClass.PRIVATE_KEY if pair else ObjectClass.SECRET_KEY,
@@ -82,7 +87,7 @@ class Maker:
                 blob,
                 mechanism=self.vendor.kwp,
                 capabilities=0,
-                template=templates.without_defaults(make(spec, self.vendor, token=token)),
+                template=templates.without_defaults(template),
             )
         except PKCS11Error as error:
             if kek.refused(error):
@@ -118,7 +123,7 @@ class Maker:
     def _finished(
         self, spec: KeySpec, secret: Any, public: spki.PublicKey | None, token: bool, *, born: bool
     ) -> tuple[Held, MadeKey]:
-        held = Held(spec, secret, self.vendor, public)
+        held = self.hold(spec, secret, public)
         try:
             wanted = self._wanted(spec, token, born=born)
             attributes = objects.read_back(secret, wanted, self.vendor)
@@ -130,8 +135,17 @@ class Maker:
             raise
 
     def _wanted(self, spec: KeySpec, token: bool, *, born: bool) -> Template:
-        history = BORN_HERE | {Attribute.NEVER_EXTRACTABLE: not spec.extractable} if born else {}
-        if spec.algorithm.is_pair:
-            return templates.private_key(spec, self.vendor, token=token) | history
-        secret = templates.secret_key(spec, self.vendor, token=token)
-        return secret | templates.kind(spec) | history
+        template = self._template(spec, token, born=born)
+        if not spec.algorithm.is_pair:
+            template |= templates.kind(spec)
+        if born:
+            template |= BORN_HERE | {Attribute.NEVER_EXTRACTABLE: not spec.extractable}
+            return template
+        skipped = self.vendor.unknown_on_unwrap
+        return {name: value for name, value in template.items() if name not in skipped}
+
+    def _template(self, spec: KeySpec, token: bool, *, born: bool) -> Template:
+        make = templates.private_key if spec.algorithm.is_pair else templates.secret_key
+        skipped = frozenset() if born else self.vendor.unknown_on_unwrap
+        template = make(spec, self.vendor, token=token)
+        return {name: value for name, value in template.items() if name not in skipped}

@@ -9,7 +9,7 @@ from pkcs11 import Attribute, KeyType, ObjectClass
 from pkcs11 import Mechanism as CK
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import IntegrityError
+from hsm.errors import IntegrityError, MechanismUnsupportedError
 from hsm.pkcs11 import spki
 from hsm.pkcs11.held import IV_SIZE, RSA, Held, mac_mechanism
 from hsm.pkcs11.templates import without_defaults
@@ -45,7 +45,7 @@ def check_value(held: Held) -> str:
         return ""
     try:
         return _check_value(held)[:3].hex()
-    except PKCS11Error:
+    except (PKCS11Error, MechanismUnsupportedError):
         return ""
 
 

@@ -14,7 +14,7 @@ from pkcs11 import Mechanism as CK
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import MGF
 
-from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.errors import HsmError
 from hsm.pkcs11.errors import LOST, of_exception
 from hsm.pkcs11.held import RSA
 from hsm.pkcs11.library import Library
@@ -134,9 +134,9 @@ def _works(maker: Maker, algorithm: Algorithm, usage: KeyUsage) -> bool:
     except PKCS11Error as error:
         _reraise_if_lost(error)
         return False
-    except DeviceUnavailableError:
-        raise
-    except HsmError:
+    except HsmError as error:
+        if error.cause in LOST:
+            raise
         return False
     return True
 

@@ -63,7 +63,10 @@ def _guarded(
         try:
             return method(self, *args, **kwargs)
         except PKCS11Error as error:
-            raise self._failed(error) from error
+            raise self._noted(of_exception(error)) from error
+        except HsmError as error:
+            self._noted(error)
+            raise
 
     return call
 
@@ -92,7 +95,7 @@ class Pkcs11Device:
         except BaseException:
             self._library.release()
             raise
-        self._maker = Maker(self._session, vendor_of(token))
+        self._maker = Maker(self._session, vendor_of(token), self._library.functions)
         claimed = probe.described(uri, path, self._library, token)
         self._info = self._proven(claimed)
 
@@ -328,7 +331,7 @@ class Pkcs11Device:
             raise IntegrityError("more than one key on the token has this CKA_ID")
         spec = objects.spec_of(keys[0])
         public = objects.public_half(spec, objects_of) if spec.algorithm.is_pair else None
-        held = Held(spec, keys[0], self._maker.vendor, public)
+        held = self._maker.hold(spec, keys[0], public)
         self._resident[key_id] = held
         return held
 
@@ -340,13 +343,12 @@ class Pkcs11Device:
                 next_step="Open it again in a fresh process.",
             )
 
-    def _failed(self, error: PKCS11Error) -> HsmError:
-        ours = of_exception(error)
-        if ours.cause in LOST:
-            self._forget(ours.cause)
-        elif isinstance(ours, KeyNotFoundError):  # another process destroyed it: believe no handle
-            self._resident.clear()
-        return ours
+    def _noted(self, error: HsmError) -> HsmError:
+        if error.cause in LOST:
+            self._forget(error.cause)
+        elif isinstance(error, KeyNotFoundError) and error.cause:
+            self._resident.clear()  # another process destroyed a key: believe no handle
+        return error
 
     def _forget(self, why: str) -> None:
         """Handles are never trusted across sessions."""

@@ -10,7 +10,8 @@ class Vendor:
     """Numbers and gaps of one make of module.
 
     `refusals` names the CKR codes by which it reports a bad tag or a bad wrapped blob,
-    where it does not use the standard's. `unknown` are attributes that it does not store.
+    where it does not use the standard's. `unknown` are attributes that it does not store, and
+    `unknown_on_unwrap` those that C_UnwrapKey refuses besides.
     `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
     """
 
@@ -18,4 +19,5 @@ class Vendor:
     kwp: Mechanism = Mechanism.AES_KEY_WRAP_KWP
     refusals: frozenset[str] = frozenset()
     unknown: frozenset[Attribute] = frozenset()
+    unknown_on_unwrap: frozenset[Attribute] = frozenset()
     trusts: bool = False
