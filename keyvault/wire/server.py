@@ -148,7 +148,7 @@ class Server:
         for frame in frames:
             later = False
             for call in frame.calls:
-                if self._stopping:
+                if self._stopping or frame.connection not in self._connections:
                     break
                 match call:
                     case [int() as number, str() as method, list() as args]:
