@@ -94,3 +94,9 @@ class BusyError(VaultError):
     """Too much work at once; nothing was begun."""
 
     code = "busy"
+
+
+class NotReadyError(VaultError):
+    """A part that signatures need is missing, behind or full."""
+
+    code = "not-ready"

@@ -1,0 +1,1 @@
+"""Speed, measured as ratios against the raw module call of the same run."""

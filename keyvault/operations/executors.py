@@ -1,0 +1,288 @@
+"""What carries out each command, once its approvals have been redeemed.
+
+`check` says early whether the act can be done at all, `act` calls the device behind the gate,
+`settle` writes the state that follows, and `reconcile` uses the same pieces after a crash.
+"""
+
+from base64 import b64encode
+from collections.abc import Container
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.types import KeySpec, KeyUsage, WrappedKey
+from keyvault.domain.approvals import ApprovalRequest, RequestState
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.authority import Authority, Record
+from keyvault.domain.canonical import Document
+from keyvault.domain.commands import (
+    AUTHORITY_COMMANDS,
+    ActivateKey,
+    Command,
+    DeactivateKey,
+    DestroyKey,
+    EnrolSystem,
+    ExportKey,
+    GenerateKey,
+    ImportKey,
+    RegisterPerson,
+    RemovePerson,
+    ResumeKey,
+    RevokeSystem,
+)
+from keyvault.domain.access import SYSTEM_ACTIONS
+from keyvault.domain.errors import (
+    ConflictError,
+    InvalidInputError,
+    KeyStateError,
+    OutcomeUnknownError,
+    VaultError,
+)
+from keyvault.domain.keys import MOVES, Key, KeyState, Residence
+from keyvault.domain.people import check_id
+from keyvault import signatures
+from keyvault.operations.vault import Vault, key_stream
+from keyvault.store.unit_of_work import Work
+
+_TARGETS: dict[type[Command], tuple[KeyState, EventType]] = {
+    ActivateKey: (KeyState.ACTIVE, EventType.KEY_ACTIVATED),
+    ResumeKey: (KeyState.ACTIVE, EventType.KEY_RESUMED),
+    DeactivateKey: (KeyState.DEACTIVATED, EventType.KEY_DEACTIVATED),
+    DestroyKey: (KeyState.DESTROYED, EventType.KEY_DESTROYED),
+}
+_FROM = {ActivateKey: KeyState.PRE_ACTIVE, ResumeKey: KeyState.SUSPENDED}
+_EVENTS: dict[type[Command], EventType] = {
+    GenerateKey: EventType.KEY_GENERATED,
+    ImportKey: EventType.KEY_IMPORTED,
+    ExportKey: EventType.KEY_EXPORTED,
+    **{command: event for command, (_, event) in _TARGETS.items()},
+    **dict.fromkeys(AUTHORITY_COMMANDS, EventType.AUTHORITY_CHANGED),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """A request under way, and for whom its events speak."""
+
+    vault: Vault
+    actor: str
+    role: str
+    asked: ApprovalRequest  # in state executing
+
+    @property
+    def command(self) -> Command:
+        return self.asked.request.command
+
+
+def needs_device(command: Command) -> bool:
+    return isinstance(command, GenerateKey | ImportKey | ExportKey | DestroyKey)
+
+
+def key_class_of(work: Work, command: Command) -> str:
+    """The class whose rule applies: the one asked for, or that of the key named."""
+    if isinstance(command, GenerateKey | ImportKey):
+        return command.key_class
+    key_id: UUID | None = getattr(command, "key", None)
+    return work.keys.get(key_id).key_class if key_id else ""
+
+
+def check(work: Work, authority: Authority, command: Command) -> str:
+    """Refuse what could never be done, and return the key class. Raises `VaultError`."""
+    match command:
+        case GenerateKey(key_class=name):
+            authority.key_class(name)
+        case ImportKey(key_class=name, kek=kek):
+            authority.key_class(name)
+            _check_kek(work.keys.get(kek))
+        case ExportKey(key=key_id, kek=kek):
+            _check_export(work.keys.get(key_id), work.keys.get(kek))
+        case EnrolSystem():
+            _check_system(authority, command)
+        case RegisterPerson(person=person):
+            check_id(person)
+            if person in authority.people:
+                raise ConflictError(f"a person {person} is registered already")
+        case RemovePerson(person=person):
+            _known(person, authority.people, "person")
+        case RevokeSystem(system=system):
+            _known(system, authority.systems, "system")
+        case _:
+            _check_move(work, command)
+    return key_class_of(work, command)
+
+
+def _check_move(work: Work, command: Command) -> None:
+    state, _ = _TARGETS[type(command)]
+    key = work.keys.get(command.key)  # type: ignore[attr-defined]  # every one of _TARGETS has it
+    if state not in MOVES[key.state] or key.state is not _FROM.get(type(command), key.state):
+        raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
+
+
+def _check_kek(kek: Key) -> None:
+    if kek.usage is not KeyUsage.WRAP or kek.state is not KeyState.ACTIVE:
+        raise KeyStateError("the wrapping key is not an active key for wrapping")
+    if kek.residence is not Residence.RESIDENT:
+        raise InvalidInputError("the wrapping key has to be resident in the token")
+
+
+def _check_export(key: Key, kek: Key) -> None:
+    _check_kek(kek)
+    if not key.extractable or key.residence is not Residence.RESIDENT:
+        raise InvalidInputError(
+            f"keys of class {key.key_class} never leave the device",
+            next_step="only a class that is declared extractable can be exported",
+        )
+    if key.state is KeyState.DESTROYED:
+        raise KeyStateError("the key is destroyed")
+
+
+def _check_system(authority: Authority, command: EnrolSystem) -> None:
+    check_id(command.system)
+    if command.system in authority.systems:
+        raise ConflictError(f"a system {command.system} is enrolled already")
+    unknown = set(command.actions) - {str(action) for action in SYSTEM_ACTIONS}
+    if unknown:
+        raise InvalidInputError(
+            f"a system cannot be allowed: {', '.join(sorted(unknown))}",
+            next_step=f"choose from: {', '.join(sorted(SYSTEM_ACTIONS))}",
+        )
+    signatures.spki_of_certificate(command.certificate)
+
+
+def _known(name: str, known: Container[str], kind: str) -> None:
+    if name not in known:
+        raise InvalidInputError(f"no {kind} is called {name}")
+
+
+def intent(acting: Acting) -> AuditEvent:
+    """What is about to be done, with every signature that allows it."""
+    return _event(acting, Outcome.INTENT, {})
+
+
+def act(acting: Acting) -> Document:
+    """Let the gate do it. A clean refusal voids the request; a cut-off leaves it executing."""
+    asked = acting.asked
+    approvals = [approval.document() for approval in asked.approvals]
+    try:
+        return acting.vault.gate.execute(asked.request.document, approvals)
+    except DeviceUnavailableError as error:
+        raise OutcomeUnknownError(
+            "the device was cut off; what came of it is not known yet",
+            next_step="wait for the device, then: keyvault reconcile",
+        ) from error
+    except (HsmError, VaultError) as error:
+        with acting.vault.database.work() as work:
+            void(acting, work, error.code, str(error))
+        raise
+
+
+def void(acting: Acting, work: Work, code: str, reason: str) -> None:
+    """End a request of which nothing came, and commit."""
+    work.requests.change(acting.asked.to(RequestState.VOID))
+    work.commit(_event(acting, Outcome.FAIL, {"code": code, "reason": reason}))
+
+
+def settle(acting: Acting, work: Work, made: Document) -> Document:
+    """Write the state that follows from the act; the caller commits it with `done`."""
+    work.requests.change(
+        acting.asked.to(RequestState.DONE)
+        if needs_device(acting.command)
+        else replace(acting.asked, state=RequestState.DONE)
+    )
+    match acting.command:
+        case GenerateKey() | ImportKey() as new:
+            return _add_key(acting, work, new, made)
+        case ExportKey(key=key_id):
+            return {"key": str(key_id), "blob_size": len(made["blob"])}
+        case ActivateKey() | ResumeKey() | DeactivateKey() | DestroyKey() as change:
+            return _move_key(acting, work, change.key)
+        case _:
+            return _add_record(acting, work)
+
+
+def _add_key(
+    acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Document
+) -> Document:
+    request, now = acting.asked.request, acting.vault.clock()
+    key_class = acting.vault.authority(work).key_class(new.key_class)
+    if request.scope is None:
+        raise InvalidInputError("a key belongs to a scope")
+    key = Key(
+        id=request.id,
+        scope=request.scope,
+        label=new.label,
+        algorithm=new.algorithm,
+        usage=new.usage,
+        key_class=new.key_class,
+        residence=key_class.residence,
+        verify=key_class.verify,
+        extractable=key_class.extractable,
+        state=KeyState.PRE_ACTIVE,
+        version=1,
+        created_at=now,
+        protect_until=now + timedelta(days=new.protect_days),
+        process_until=now + timedelta(days=new.process_days),
+        public_key=made["public_key"],
+        check_value=made["check_value"],
+    )
+    work.keys.add(key, _wrapped(made.get("wrapped")))
+    return {
+        "key": str(key.id),
+        "state": str(key.state),
+        "public_key": b64encode(key.public_key).decode(),
+        "check_value": key.check_value,
+        "attributes": made["attributes"],
+    }
+
+
+def _wrapped(document: Document | None) -> WrappedKey | None:
+    if document is None:
+        return None
+    return WrappedKey(**{**document, "spec": KeySpec(**document["spec"])})
+
+
+def _move_key(acting: Acting, work: Work, key_id: UUID) -> Document:
+    state, _ = _TARGETS[type(acting.command)]
+    key = work.keys.get(key_id).to(state, acting.vault.clock())
+    work.keys.change(key)
+    return {"key": str(key.id), "state": str(key.state), "version": key.version}
+
+
+def _add_record(acting: Acting, work: Work) -> Document:
+    authority = acting.vault.authority(work)
+    asked = acting.asked
+    record = Record(authority.size, authority.head, asked.request.document, asked.approvals)
+    authority.extend(record, signatures.verify, signatures.spki_of_certificate)
+    work.authority.add(record)
+    return {"record": record.document(), "hash": record.hash}
+
+
+def done(acting: Acting, outcome: Document) -> AuditEvent:
+    """What was done, with what came of it and every signature that allowed it."""
+    return _event(acting, Outcome.OK, outcome)
+
+
+def answer(made: Document) -> Document:
+    """What the caller gets beside the recorded outcome: a wrapped key is for their eyes alone."""
+    return {"blob": b64encode(made["blob"]).decode()} if "blob" in made else {}
+
+
+def _event(acting: Acting, outcome: Outcome, extra: Document) -> AuditEvent:
+    asked, command = acting.asked, acting.command
+    key_id = getattr(command, "key", asked.request.id)
+    is_key = not isinstance(command, AUTHORITY_COMMANDS)
+    return AuditEvent(
+        type=_EVENTS[type(command)],
+        outcome=outcome,
+        operation=asked.request.id,
+        stream=key_stream(key_id) if is_key else "authority",
+        actor=acting.actor,
+        role=acting.role,
+        scope=asked.request.scope,
+        payload={
+            "request": asked.request.document,
+            "approvals": [approval.document() for approval in asked.approvals],
+            **extra,
+        },
+    )

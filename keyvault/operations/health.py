@@ -1,0 +1,93 @@
+"""Alive is one thing; ready to sign, and why not, is another."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hsm.errors import HsmError
+from keyvault.domain.errors import NotReadyError, VaultError
+from keyvault.operations.vault import Vault
+
+DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
+SEAL_LIMIT = timedelta(seconds=30)  # how old the first unsealed event may be
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    ok: bool
+    reason: str = ""
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    ready: bool
+    checks: tuple[Check, ...]
+
+
+def ready(vault: Vault) -> Readiness:
+    """Ask every part that a signature needs. Never raises: a failure is a reason."""
+    checks = tuple(
+        _checked(name, check, vault)
+        for name, check in (
+            ("database", _database),
+            ("authority", _authority),
+            ("hsm", _hsm),
+            ("recorder", _recorder),
+            ("sealer", _sealer),
+            ("disk", _disk),
+        )
+    )
+    return Readiness(all(check.ok for check in checks), checks)
+
+
+def _checked(name: str, check: Callable[[Vault], None], vault: Vault) -> Check:
+    try:
+        check(vault)
+    except (VaultError, HsmError) as error:
+        return Check(name, ok=False, reason=str(error), next_step=error.next_step)
+    except OSError as error:
+        return Check(name, ok=False, reason=type(error).__name__, next_step=f"see runbook {name}")
+    return Check(name, ok=True)
+
+
+def _database(vault: Vault) -> None:
+    current, wanted = vault.database.version(), vault.database.wanted_version()
+    if current != wanted:
+        raise NotReadyError(
+            f"the database is at migration {current}, not {wanted}", next_step="keyvault migrate"
+        )
+
+
+def _authority(vault: Vault) -> None:
+    with vault.database.reading() as work:
+        vault.authority(work)
+
+
+def _hsm(vault: Vault) -> None:
+    vault.gate.status()
+
+
+def _recorder(vault: Vault) -> None:
+    vault.recorder_status()
+
+
+def _sealer(vault: Vault) -> None:
+    with vault.database.reading() as work:
+        sealed, size = work.audit.latest_checkpoint_size(), work.audit.head().size
+        waiting = vault.clock() - work.audit.event(sealed).time if sealed < size else timedelta()
+    if waiting > SEAL_LIMIT:
+        raise NotReadyError(
+            f"{size - sealed} events have waited {waiting.seconds} s for a checkpoint",
+            next_step="see whether the sealer and the log gate run",
+        )
+
+
+def _disk(vault: Vault) -> None:
+    free = shutil.disk_usage(vault.settings.state).free
+    if free < DISK_FLOOR:
+        raise NotReadyError(
+            f"{free // 2**20} MiB are free where the log is kept", next_step="make room"
+        )

@@ -1,0 +1,126 @@
+"""The register of keys, and the two things one custodian alone may do: suspend and declare."""
+
+from uuid import UUID, uuid4
+
+from hsm.types import Algorithm
+from keyvault.domain.access import Action, Principal, readable_scope
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.keys import Key, KeyState
+from keyvault.domain.scopes import Scope
+from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.store.audit import EventPage
+
+
+def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
+    """Raises `NotFoundError`, also for a key that the caller may not know of."""
+    with vault.database.reading() as work:
+        key = work.keys.get(key_id)
+    permit(vault, who, Action.KEY_READ, key)
+    return key
+
+
+def page(
+    vault: Vault,
+    who: Principal,
+    scope: Scope | None = None,
+    state: KeyState | None = None,
+    algorithm: Algorithm | None = None,
+    label: str | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> tuple[list[Key], str | None]:
+    """List keys, newest first, and the cursor of the next page. A system sees its own scope."""
+    permit(vault, who, Action.KEY_READ)
+    own = readable_scope(who)
+    if own is not None and scope not in (None, own):
+        raise InvalidInputError("a system lists the keys of its own scope only")
+    with vault.database.reading() as work:
+        return work.keys.page(
+            scope=own or scope,
+            state=state,
+            algorithm=algorithm,
+            label=label,
+            after=after,
+            limit=limit,
+        )
+
+
+def history(
+    vault: Vault, who: Principal, key_id: UUID, after: str | None = None, limit: int = 50
+) -> EventPage:
+    """Return what the log holds of a key, oldest first."""
+    get(vault, who, key_id)
+    with vault.database.reading() as work:
+        return work.audit.page(stream=key_stream(key_id), after=after, limit=limit)
+
+
+def suspend(
+    vault: Vault, who: Principal, key_id: UUID, reason: str, once: Once | None = None
+) -> Key:
+    """Stop a key at once: the next use is refused, and one under way is not released."""
+    return _move_alone(
+        vault, who, key_id, reason, once, Action.KEY_SUSPEND, KeyState.SUSPENDED
+    )
+
+
+def compromise(
+    vault: Vault, who: Principal, key_id: UUID, reason: str, once: Once | None = None
+) -> Key:
+    """Declare a key compromised, or suspected. It cannot be undone."""
+    return _move_alone(
+        vault, who, key_id, reason, once, Action.KEY_COMPROMISE, KeyState.COMPROMISED
+    )
+
+
+_EVENTS = {
+    KeyState.SUSPENDED: EventType.KEY_SUSPENDED,
+    KeyState.COMPROMISED: EventType.KEY_COMPROMISE_DECLARED,
+}
+
+
+def _move_alone(
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    reason: str,
+    once: Once | None,
+    action: Action,
+    state: KeyState,
+) -> Key:
+    known = _known(vault, key_id)
+    permitted = permit(vault, who, action, known)
+    with vault.database.work() as work:
+        key = work.keys.get(key_id)
+        if recall(work, who, once):
+            return key
+        changed = key.to(state, vault.clock())
+        work.keys.change(changed)
+        remember(work, who, once, {"key": str(key_id)})
+        work.commit(_moved(who, permitted.role, key, changed, reason))
+        return changed
+
+
+def _moved(who: Principal, role: str, before: Key, after: Key, reason: str) -> AuditEvent:
+    return AuditEvent(
+        type=_EVENTS[after.state],
+        outcome=Outcome.OK,
+        operation=uuid4(),
+        stream=key_stream(after.id),
+        actor=who.actor,
+        role=role,
+        scope=after.scope,
+        payload={
+            "key": str(after.id),
+            "before": str(before.state),
+            "after": str(after.state),
+            "reason": reason,
+        },
+    )
+
+
+def _known(vault: Vault, key_id: UUID) -> Key:
+    with vault.database.reading() as work:
+        return work.keys.get(key_id)
+
+

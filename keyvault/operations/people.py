@@ -1,0 +1,178 @@
+"""Who calls: sessions of people, enrolled systems, and the people and systems there are."""
+
+from base64 import b64decode
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
+
+from keyvault import signatures
+from keyvault.domain.access import Action, Principal
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.authority import Authority, Record
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError, VaultError
+from keyvault.domain.people import Person, System, thumbprint
+from keyvault.domain.times import time_of
+from keyvault.domain.tree import tree_at
+from keyvault.operations.vault import Vault, permit
+from keyvault.store.unit_of_work import Work
+
+CHALLENGE_LIFE = timedelta(minutes=5)
+
+
+def identify(vault: Vault, certificate: bytes) -> Principal:
+    """Say who presents this certificate (DER). Raises `NotAuthenticatedError`.
+
+    A system's certificate is the very one that was enrolled; a person's was issued by the
+    session CA behind the gate, and its session is still open.
+    """
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        spki = signatures.spki_of_certificate(certificate)
+    except (ValueError, InvalidInputError) as error:
+        raise NotAuthenticatedError("the client certificate cannot be read") from error
+    if not parsed.not_valid_before_utc <= vault.clock() < parsed.not_valid_after_utc:
+        raise NotAuthenticatedError("the client certificate is outside its dates")
+    with vault.database.reading() as work:
+        authority = vault.authority(work)
+        system = authority.system_of(thumbprint(spki))
+        if system is not None:
+            return _system(system, certificate, parsed)
+        person = _session_holder(authority, parsed)
+        session = work.sessions.get(thumbprint(spki))
+    if session is None or session[0] != person.id:
+        raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
+    return Principal(person, min(session[1], parsed.not_valid_after_utc), thumbprint(spki))
+
+
+def _system(system: System, certificate: bytes, parsed: x509.Certificate) -> Principal:
+    if certificate != system.certificate:
+        raise NotAuthenticatedError("this key is enrolled with another certificate")
+    return Principal(system, parsed.not_valid_after_utc, system.spki_sha256)
+
+
+def _session_holder(authority: Authority, certificate: x509.Certificate) -> Person:
+    issuer = serialization.load_der_public_key(authority.services.session_ca)
+    try:
+        issuer.verify(  # type: ignore[union-attr, call-arg]  # found() admits P-256 keys only
+            certificate.signature, certificate.tbs_certificate_bytes, signatures.ALGORITHM
+        )
+    except InvalidSignature as error:
+        raise NotAuthenticatedError(
+            "nobody enrolled this certificate", next_step="ask for its enrolment, or log in"
+        ) from error
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    person = authority.people.get(str(names[0].value)) if names else None
+    if person is None:
+        raise NotAuthenticatedError("the person of this session is no longer registered")
+    return person
+
+
+def challenge(vault: Vault) -> Document:
+    """Give what a delegation has to name: the log as it stands, good for five minutes.
+
+    Nobody can know the root before it exists, so nobody can sign for later; and whoever logs in
+    has signed what the log looked like.
+    """
+    with vault.database.reading() as work:
+        tree, origin = work.audit.head(), vault.authority(work).origin
+    return {
+        "challenge": f"{tree.size}:{tree.root.hex()}",
+        "origin": origin,
+        "server": vault.settings.site,
+    }
+
+
+def login(vault: Vault, delegation: Document, signature: bytes) -> bytes:
+    """Exchange a person's signed delegation for a client certificate (DER) of some hours."""
+    try:
+        person, until = _check_delegation(vault, delegation, signature)
+        certificate = vault.gate.issue_session(delegation, signature)
+    except VaultError as error:
+        with vault.database.work() as work:
+            work.commit(_auth_event(delegation, Outcome.REFUSED, str(error)))
+        raise
+    spki = thumbprint(b64decode(delegation["session_spki"]))
+    with vault.database.work() as work:
+        work.sessions.open(spki, person.id, until, vault.clock())
+        work.commit(_auth_event(delegation, Outcome.OK, ""))
+    return certificate
+
+
+def _check_delegation(
+    vault: Vault, delegation: Document, signature: bytes
+) -> tuple[Person, datetime]:
+    try:
+        claimed, named = str(delegation["person"]), str(delegation["challenge"])
+        until, origin = time_of(delegation["not_after"]), delegation["origin"]
+    except KeyError as error:
+        raise InvalidInputError(f"the delegation lacks {error}") from error
+    with vault.database.reading() as work:
+        authority = vault.authority(work)
+        fresh = _is_fresh(work, named, vault.clock())
+    person = authority.people.get(claimed)
+    if person is None or not signatures.verify(person.spki, signature, canonical(delegation)):
+        raise NotAuthenticatedError("the signature is not that of a registered person")
+    if not fresh or origin != authority.origin:
+        raise NotAuthenticatedError(
+            "the challenge is not of this log, or older than five minutes", next_step="try again"
+        )
+    if until > vault.clock() + timedelta(hours=vault.settings.api.session_hours):
+        raise InvalidInputError(f"a session lasts {vault.settings.api.session_hours} hours at most")
+    return person, until
+
+
+def _is_fresh(work: Work, named: str, now: datetime) -> bool:
+    size_text, _, root = named.partition(":")
+    size, head = int(size_text) if size_text.isdecimal() else -1, work.audit.head()
+    if not 0 < size <= head.size or tree_at(work.audit.hashes(), size).root.hex() != root:
+        return False
+    return size == head.size or now - work.audit.event(size).time <= CHALLENGE_LIFE
+
+
+def logout(vault: Vault, who: Principal) -> None:
+    """Close the session that calls."""
+    with vault.database.work() as work:
+        work.sessions.close(who.spki_sha256)
+        work.commit(
+            AuditEvent(EventType.SESSION_CLOSED, Outcome.OK, uuid4(), who.actor, who.actor)
+        )
+
+
+def people(vault: Vault, who: Principal) -> list[Person]:
+    permit(vault, who, Action.PEOPLE_READ)
+    with vault.database.reading() as work:
+        return sorted(vault.authority(work).people.values(), key=lambda person: person.id)
+
+
+def systems(vault: Vault, who: Principal) -> list[System]:
+    permit(vault, who, Action.PEOPLE_READ)
+    with vault.database.reading() as work:
+        return sorted(vault.authority(work).systems.values(), key=lambda system: system.id)
+
+
+def records(vault: Vault, who: Principal) -> list[Record]:
+    """Return the chain of signed authority records, genesis first."""
+    permit(vault, who, Action.PEOPLE_READ)
+    with vault.database.reading() as work:
+        return work.authority.records()
+
+
+def _auth_event(delegation: Document, outcome: Outcome, reason: str) -> AuditEvent:
+    claimed = str(delegation.get("person", ""))[:63]
+    return AuditEvent(
+        type=EventType.AUTH_OK if outcome is Outcome.OK else EventType.AUTH_FAILED,
+        outcome=outcome,
+        operation=uuid4(),
+        stream=f"person:{claimed}",
+        actor=f"person:{claimed}" if outcome is Outcome.OK else "service:api",
+        payload={
+            "person": claimed,
+            "credential": str(delegation.get("credential", ""))[:64],
+            "reason": reason,
+        },
+    )

@@ -1,0 +1,180 @@
+"""After a crash: what is on the token, held against what the register says. Run twice, same end.
+
+A private key that nobody accounts for is reported and left alone: destroying one always needs
+approvals. Each verdict is an event.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID, uuid4
+
+from hsm.types import ObjectRecord
+from keyvault.domain.approvals import ApprovalRequest
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.commands import DestroyKey, GenerateKey, ImportKey
+from keyvault.domain.errors import VaultError
+from keyvault.domain.keys import KeyState, Residence, service_key_id
+from keyvault.operations import executors
+from keyvault.operations.vault import Vault, key_stream
+from hsm.errors import HsmError
+
+ACTOR = "service:reconcile"
+SERVICE_KEYS = ("log", "log-ed25519", "session-ca", "evidence", "kek", "mac")
+_CLASSES = ("PRIVATE_KEY", "PUBLIC_KEY", "SECRET_KEY")
+
+
+class Finding(StrEnum):
+    ADOPTED = "adopted"  # made before the crash, found whole, now in the register
+    VOIDED = "voided"  # nothing was made, or only a public half, which is gone now
+    COMPLETED = "completed"  # the destruction had happened, or was done now
+    QUARANTINED = "quarantined"  # something is there that nobody may use: people have to decide
+    LOST = "lost"  # in the register, but not on the token
+    UNKNOWN = "unknown"  # on the token, but not in the register
+
+
+ALARMS = frozenset({Finding.QUARANTINED, Finding.LOST, Finding.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    finding: Finding
+    key: str  # key id, or the CKA_ID in hex of an object that is not ours
+    detail: str
+
+
+def reconcile(vault: Vault) -> list[Verdict]:
+    """Settle every request that was cut off, then compare register and token both ways.
+
+    Call it while nothing else executes. Raises `DeviceUnavailableError` if the gate is down.
+    """
+    found = _by_id(vault.gate.inventory())
+    with vault.database.reading() as work:
+        pending = work.requests.executing()
+    verdicts = [_settle(vault, asked, found) for asked in pending]
+    verdicts += _drift(vault, _by_id(vault.gate.inventory()))
+    return verdicts
+
+
+def _by_id(objects: list[ObjectRecord]) -> dict[bytes, list[ObjectRecord]]:
+    grouped: dict[bytes, list[ObjectRecord]] = {}
+    for record in objects:
+        if record.object_class in _CLASSES:
+            grouped.setdefault(record.key_id, []).append(record)
+    return grouped
+
+
+def _settle(
+    vault: Vault, asked: ApprovalRequest, found: dict[bytes, list[ObjectRecord]]
+) -> Verdict:
+    acting = executors.Acting(vault, ACTOR, "", asked)
+    command, key_id = asked.request.command, asked.request.id
+    if isinstance(command, DestroyKey):
+        return _settle_destroy(acting, command)
+    objects = found.get(key_id.bytes, [])
+    if not isinstance(command, GenerateKey | ImportKey) or not objects:
+        return _void(acting, "nothing was made")
+    classes = {record.object_class for record in objects}
+    if classes == {"PUBLIC_KEY"}:
+        vault.gate.discard_public_half(key_id.bytes)
+        return _void(acting, "only a public half was there; it is gone")
+    return _adopt(acting, command)
+
+
+def _settle_destroy(acting: executors.Acting, command: DestroyKey) -> Verdict:
+    made = executors.act(acting)
+    _finish(acting, made)
+    return Verdict(Finding.COMPLETED, str(command.key), "the destruction is finished")
+
+
+def _void(acting: executors.Acting, detail: str) -> Verdict:
+    with acting.vault.database.work() as work:
+        executors.void(acting, work, "cut-off", detail)
+    return Verdict(Finding.VOIDED, str(acting.asked.request.id), detail)
+
+
+def _adopt(acting: executors.Acting, command: GenerateKey | ImportKey) -> Verdict:
+    key_id = acting.asked.request.id
+    try:
+        made = acting.vault.gate.inspect(key_id.bytes, _spec(acting, command))
+        _finish(acting, made)
+    except (HsmError, VaultError) as error:
+        detail = f"what is on the token is not what was asked for: {error}"
+        _report(acting.vault, Finding.QUARANTINED, key_id, detail)
+        return Verdict(Finding.QUARANTINED, str(key_id), detail)
+    return Verdict(Finding.ADOPTED, str(key_id), "made before the crash; attributes and use tested")
+
+
+def _spec(acting: executors.Acting, command: GenerateKey | ImportKey) -> Document:
+    with acting.vault.database.reading() as work:
+        key_class = acting.vault.authority(work).key_class(command.key_class)
+    return {
+        "label": command.label,
+        "algorithm": str(command.algorithm),
+        "usage": str(command.usage),
+        "extractable": key_class.extractable,
+    }
+
+
+def _finish(acting: executors.Acting, made: Document) -> None:
+    with acting.vault.database.work() as work:
+        outcome = executors.settle(acting, work, made)
+        work.commit(executors.done(acting, {**outcome, "reconciled": True}))
+
+
+def _drift(vault: Vault, found: dict[bytes, list[ObjectRecord]]) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    expected = {service_key_id(name) for name in SERVICE_KEYS}
+    for key_id, finding in _register(vault, found):
+        expected.add(key_id.bytes)
+        if finding is not None:
+            verdicts.append(Verdict(finding, str(key_id), _DETAILS[finding]))
+    with vault.database.reading() as work:
+        expected |= {asked.request.id.bytes for asked in work.requests.executing()}
+    for unknown in sorted(set(found) - expected):
+        verdicts.append(Verdict(Finding.UNKNOWN, unknown.hex(), _DETAILS[Finding.UNKNOWN]))
+    for verdict in verdicts:
+        _report(vault, verdict.finding, verdict.key, verdict.detail)
+    return verdicts
+
+
+_DETAILS = {
+    Finding.LOST: "in the register, but its object is not on the token",
+    Finding.QUARANTINED: "destroyed by the register, but its object is still on the token",
+    Finding.UNKNOWN: "on the token, but nobody ordered it here",
+}
+
+
+def _register(
+    vault: Vault, found: dict[bytes, list[ObjectRecord]]
+) -> Iterator[tuple[UUID, Finding | None]]:
+    after: str | None = None
+    while True:
+        with vault.database.reading() as work:
+            keys, after = work.keys.page(after=after, limit=500)
+        for key in keys:
+            present, destroyed = key.id.bytes in found, key.state is KeyState.DESTROYED
+            lost = key.residence is Residence.RESIDENT and not present and not destroyed
+            if destroyed and present:
+                yield key.id, Finding.QUARANTINED
+            else:
+                yield key.id, Finding.LOST if lost else None
+        if after is None:
+            return
+
+
+def _report(vault: Vault, finding: Finding, key_id: UUID | str, detail: str) -> None:
+    with vault.database.work() as work:
+        work.commit(
+            AuditEvent(
+                type=EventType.KEY_RECONCILED,
+                outcome=Outcome.FAIL if finding in ALARMS else Outcome.OK,
+                operation=uuid4(),
+                stream=key_stream(key_id) if isinstance(key_id, UUID) else f"key:{key_id}",
+                actor=ACTOR,
+                payload={"finding": str(finding), "key": str(key_id), "detail": detail},
+            )
+        )
+
+

@@ -1,0 +1,279 @@
+"""Using a key: the hot path. Who → may they, is the key usable → the gate → the log → the answer.
+
+The key's state and the authority are cached. Both are compared again where the event commits:
+a key suspended, or a system revoked, in between means that the result is never released.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+from hsm.types import Algorithm, KeyUsage, Mechanism
+from keyvault.domain.access import Action, Deny, Principal, decide
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.errors import InvalidInputError, KeyStateError, VaultError
+from keyvault.domain.keys import DIGEST_SIZES, Key, Purpose, mechanism_for
+from keyvault.domain.tree import leaf_hash, root_of
+from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal
+
+BATCH_LIMIT = 1_000  # digests a call
+DATA_LIMIT = 262_144  # bytes to encrypt, decrypt, sign or MAC at once
+RANDOM_LIMIT = 4_096  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Results in order, and where the log says so: enough to ask for a proof later."""
+
+    results: list[bytes]
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One kind of use: what it is called, which purpose of a key it needs."""
+
+    action: Action
+    usages: tuple[KeyUsage, ...]
+    purpose: Purpose
+
+
+_SIGN = _Use(Action.KEY_SIGN, (KeyUsage.SIGN,), Purpose.PROTECT)
+_ENCRYPT = _Use(Action.KEY_ENCRYPT, (KeyUsage.ENCRYPT,), Purpose.PROTECT)
+_DECRYPT = _Use(Action.KEY_DECRYPT, (KeyUsage.ENCRYPT, KeyUsage.DECRYPT), Purpose.PROCESS)
+_MAC = _Use(Action.KEY_MAC, (KeyUsage.MAC, KeyUsage.GMAC), Purpose.PROTECT)
+
+Device = Callable[[Key, Mechanism], Awaitable[list[bytes]]]
+
+
+async def sign(
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    data: list[bytes],
+    mechanism: Mechanism | None = None,
+    once: Once | None = None,
+) -> Used:
+    """Sign 1 to 1,000 digests (Ed25519: messages) in one call and one event.
+
+    ECDSA answers raw r || s. Raises `KeyStateError`, `NotPermittedError`, `InvalidInputError`,
+    `hsm.errors.HsmError`.
+    """
+    if not 0 < len(data) <= BATCH_LIMIT:
+        raise InvalidInputError(f"give 1 to {BATCH_LIMIT} digests")
+
+    async def device(key: Key, chosen: Mechanism) -> list[bytes]:
+        _check_digests(key, data)
+        return await vault.hot.sign(key.id.bytes, chosen, data, key.verify)
+
+    return await _use(vault, who, key_id, _SIGN, device, data, mechanism, once)
+
+
+async def encrypt(
+    vault: Vault, who: Principal, key_id: UUID, data: bytes, aad: bytes = b""
+) -> Used:
+    """AES-GCM: the result is IV (12 bytes) || ciphertext || tag (16 bytes)."""
+
+    async def device(key: Key, chosen: Mechanism) -> list[bytes]:
+        return [await vault.hot.encrypt(key.id.bytes, chosen, data, aad)]
+
+    return await _use(vault, who, key_id, _ENCRYPT, device, [data])
+
+
+async def decrypt(
+    vault: Vault, who: Principal, key_id: UUID, data: bytes, aad: bytes = b""
+) -> Used:
+    """Open what `encrypt` made, or an RSA-OAEP ciphertext. A wrong tag is `DataInvalidError`."""
+
+    async def device(key: Key, chosen: Mechanism) -> list[bytes]:
+        return [await vault.hot.decrypt(key.id.bytes, chosen, data, aad)]
+
+    return await _use(vault, who, key_id, _DECRYPT, device, [data])
+
+
+async def mac(vault: Vault, who: Principal, key_id: UUID, data: bytes, iv: bytes = b"") -> Used:
+    """AES-CMAC, HMAC-SHA-256 or, with a 12-byte `iv` never used before, GMAC."""
+
+    async def device(key: Key, chosen: Mechanism) -> list[bytes]:
+        return [await vault.hot.mac(key.id.bytes, chosen, data, iv)]
+
+    return await _use(vault, who, key_id, _MAC, device, [data])
+
+
+async def random(vault: Vault, who: Principal, size: int) -> bytes:
+    """Return 1 to 4,096 bytes of the device's generator."""
+    verdict = decide(who, Action.RANDOM, vault.clock())
+    if isinstance(verdict, Deny):
+        await vault.recorder.append(denial(who, Action.RANDOM, verdict, None))
+        raise refusal(who, verdict, None)
+    if not 0 < size <= RANDOM_LIMIT:
+        raise InvalidInputError(f"ask for 1 to {RANDOM_LIMIT} bytes")
+    return await vault.hot.random(size)
+
+
+async def verify(
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    data: bytes,
+    signature: bytes,
+    mechanism: Mechanism | None = None,
+) -> bool:
+    """Check a signature with the public key. No secret is used, so the device is not asked."""
+    key = await _key(vault, key_id)
+    await _decided(vault, who, _Use(Action.KEY_VERIFY, (KeyUsage.SIGN,), Purpose.PROCESS), key)
+    return verify_with(key, mechanism_for(key, KeyUsage.SIGN, mechanism), data, signature)
+
+
+async def _use(
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    use: _Use,
+    device: Device,
+    data: list[bytes],
+    mechanism: Mechanism | None = None,
+    once: Once | None = None,
+) -> Used:
+    if once is not None and (earlier := await asyncio.to_thread(_recalled, vault, who, once)):
+        return _used(earlier)
+    if max(map(len, data)) > DATA_LIMIT:
+        raise InvalidInputError(f"at most {DATA_LIMIT} bytes at once")
+    key = await _key(vault, key_id)
+    role = await _decided(vault, who, use, key)
+    usage = key.usage if key.usage in use.usages else use.usages[0]
+    chosen = mechanism_for(key, usage, mechanism)
+    try:
+        key.check_use(use.purpose, vault.clock())
+    except KeyStateError as error:
+        vault.keys.forget(key_id)
+        await vault.recorder.append(_event(who, role, use, key, chosen, str(error)))
+        raise
+    results = await device(key, chosen)
+    event = _event(who, role, use, key, chosen, details=_details(data, results))
+    try:
+        return await _record(vault, who, event, key, results, once)
+    except (KeyStateError, VaultError):
+        vault.keys.forget(key_id)
+        raise
+
+
+async def _record(
+    vault: Vault,
+    who: Principal,
+    event: AuditEvent,
+    key: Key,
+    results: list[bytes],
+    once: Once | None,
+) -> Used:
+    receipt = await vault.recorder.append(
+        event,
+        expect={str(key.id): key.version},
+        once=None if once is None else (who.actor, once.key, once.fingerprint, results),
+    )
+    return Used(results, receipt.index, receipt.leaf_hash)
+
+
+async def _key(vault: Vault, key_id: UUID) -> Key:
+    return vault.keys.get(key_id) or await asyncio.to_thread(vault.keys.load, key_id)
+
+
+async def _decided(vault: Vault, who: Principal, use: _Use, key: Key) -> str:
+    verdict = decide(who, use.action, vault.clock(), key=key)
+    if isinstance(verdict, Deny):
+        await vault.recorder.append(denial(who, use.action, verdict, key))
+        raise refusal(who, verdict, key)
+    return verdict.role
+
+
+def _recalled(vault: Vault, who: Principal, once: Once) -> Document | None:
+    with vault.database.reading() as work:
+        return recall(work, who, once)
+
+
+def _used(outcome: Document) -> Used:
+    return Used(
+        [bytes.fromhex(item) for item in outcome["results"]],
+        outcome["index"],
+        bytes.fromhex(outcome["leaf_hash"]),
+    )
+
+
+def _check_digests(key: Key, data: list[bytes]) -> None:
+    sizes = DIGEST_SIZES.get(key.algorithm)
+    if sizes is not None and any(len(item) not in sizes for item in data):
+        raise InvalidInputError(
+            f"a digest for {key.algorithm} has {sizes[0]} bytes",
+            next_step="hash the payload first, or send it as a payload",
+        )
+
+
+def _event(
+    who: Principal,
+    role: str,
+    use: _Use,
+    key: Key,
+    mechanism: Mechanism,
+    refused: str = "",
+    details: Document | None = None,
+) -> AuditEvent:
+    payload: Document = {"key": str(key.id), "action": str(use.action), "mechanism": str(mechanism)}
+    return AuditEvent(
+        type=EventType.KEY_USE_DENIED if refused else EventType.KEY_USED,
+        outcome=Outcome.REFUSED if refused else Outcome.OK,
+        operation=uuid4(),
+        stream=key_stream(key.id),
+        actor=who.actor,
+        role=role,
+        scope=key.scope,
+        payload={**payload, "reason": refused} if refused else {**payload, **(details or {})},
+    )
+
+
+def _details(data: list[bytes], results: list[bytes]) -> Document:
+    """Say what was used on what, by hashes alone; a batch stays provable one by one."""
+    pairs = [
+        {"digest": sha256(item).hexdigest(), "result_sha256": sha256(result).hexdigest()}
+        for item, result in zip(data, results, strict=True)
+    ]
+    if len(pairs) == 1:
+        return {"count": 1, **pairs[0]}
+    leaves = [leaf_hash(canonical({"i": at, **pair})) for at, pair in enumerate(pairs)]
+    return {"count": len(pairs), "details_root": root_of(leaves).hex(), "details": list(pairs)}
+
+
+def verify_with(key: Key, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
+    """Check one signature with `cryptography`. ECDSA signatures are raw r || s."""
+    public = serialization.load_der_public_key(key.public_key)
+    try:
+        match public:
+            case ec.EllipticCurvePublicKey():
+                half = len(signature) // 2
+                r, s = (int.from_bytes(part) for part in (signature[:half], signature[half:]))
+                digest = hashes.SHA384() if key.algorithm is Algorithm.EC_P384 else hashes.SHA256()
+                algorithm = ec.ECDSA(utils.Prehashed(digest))
+                public.verify(utils.encode_dss_signature(r, s), data, algorithm)
+            case ed25519.Ed25519PublicKey():
+                public.verify(signature, data)
+            case rsa.RSAPublicKey():
+                hashed = utils.Prehashed(hashes.SHA256())
+                public.verify(signature, data, _padding(mechanism), hashed)
+            case _:
+                return False
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _padding(mechanism: Mechanism) -> padding.AsymmetricPadding:
+    if mechanism is Mechanism.RSA_PKCS1_SHA256:
+        return padding.PKCS1v15()
+    return padding.PSS(padding.MGF1(hashes.SHA256()), 32)

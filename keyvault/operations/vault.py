@@ -1,0 +1,189 @@
+"""What every operation works with: the parts, put together by bootstrap, and the clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from uuid import UUID, uuid4
+
+from keyvault import signatures
+from keyvault.domain.access import Action, Deny, Permit, Principal, decide
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.authority import Authority, found
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import (
+    AuthorityError,
+    ConflictError,
+    NotFoundError,
+    NotPermittedError,
+    OutcomeUnknownError,
+)
+from keyvault.domain.keys import Key
+from keyvault.domain.people import System
+from keyvault.gate.client import Gate, GateClient
+from keyvault.settings import Settings
+from keyvault.store.recorder_client import RecorderClient
+from keyvault.store.unit_of_work import Database, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """An Idempotency-Key and the SHA-256 of the call it came with."""
+
+    key: str
+    fingerprint: bytes
+
+
+@dataclass
+class Vault:
+    """The parts. State is in the database and the HSM only; what is kept here is a cache."""
+
+    settings: Settings
+    database: Database
+    gate: Gate
+    hot: GateClient
+    recorder: RecorderClient
+    clock: Callable[[], datetime]
+    keys: "KeyCache" = field(init=False)
+    _authority: Authority | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        self.keys = KeyCache(self.database)
+
+    def authority(self, work: Work) -> Authority:
+        """Return who may do what, verified from genesis. Raises `AuthorityError`.
+
+        Records are verified once; later calls verify what was added since, and that the last
+        record seen still stands where it stood.
+        """
+        with self._lock:
+            self._authority = _caught_up(work, self.settings.genesis, self._authority)
+            return self._authority
+
+    def known_authority(self) -> Authority:
+        """Return the authority last verified, for the hot path, which the recorder re-checks."""
+        if self._authority is None:
+            with self.database.reading() as work:
+                return self.authority(work)
+        return self._authority
+
+
+class KeyCache:
+    """Keys as last read, for the hot path. The recorder refuses a version that is not current."""
+
+    LIMIT = 10_000
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._keys: dict[UUID, Key] = {}
+
+    def get(self, key_id: UUID) -> Key | None:
+        return self._keys.get(key_id)
+
+    def load(self, key_id: UUID) -> Key:
+        """Read a key from the database and keep it. Raises `NotFoundError`."""
+        with self._database.reading() as work:
+            key = work.keys.get(key_id)
+        if len(self._keys) >= self.LIMIT:
+            self._keys.pop(next(iter(self._keys)), None)
+        self._keys[key_id] = key
+        return key
+
+    def forget(self, key_id: UUID) -> None:
+        self._keys.pop(key_id, None)
+
+
+def _caught_up(work: Work, genesis: str, known: Authority | None) -> Authority:
+    records = work.authority.records(start=known.size - 1 if known else 0)
+    if not records:
+        raise AuthorityError("the authority chain is gone", next_step="run: keyvault doctor")
+    if known is None:
+        if records[0].hash != genesis:
+            raise AuthorityError(
+                "the genesis record is not the one that this service trusts",
+                next_step="somebody exchanged the database or the settings: call your officers",
+            )
+        known = found(records[0], signatures.verify)
+    elif records[0].hash != known.head:
+        raise AuthorityError(f"authority record {known.size - 1} was changed after it was verified")
+    for record in records[1:]:
+        known = known.extend(record, signatures.verify, signatures.spki_of_certificate)
+    return known
+
+
+def permit(vault: Vault, who: Principal, action: Action, key: Key | None = None) -> Permit:
+    """Decide once. A no is an event too, and raises `NotPermittedError`.
+
+    A system that asks for a key outside its scope learns no more than that there is none.
+    """
+    verdict = decide(who, action, vault.clock(), key=key)
+    if isinstance(verdict, Permit):
+        return verdict
+    with vault.database.work() as work:
+        work.commit(denial(who, action, verdict, key))
+    raise refusal(who, verdict, key)
+
+
+def denial(who: Principal, action: Action, verdict: Deny, key: Key | None) -> AuditEvent:
+    """Write down a refused call."""
+    return AuditEvent(
+        type=EventType.KEY_USE_DENIED if key else EventType.ACCESS_DENIED,
+        outcome=Outcome.REFUSED,
+        operation=uuid4(),
+        stream=key_stream(key.id) if key else who.actor,
+        actor=who.actor,
+        scope=key.scope if key else None,
+        payload={"action": str(action), "reason": verdict.reason},
+    )
+
+
+def refusal(who: Principal, verdict: Deny, key: Key | None) -> NotPermittedError | NotFoundError:
+    """Make the error for a refused call: ids are no capabilities, so other scopes stay unseen."""
+    if key is not None and isinstance(who.subject, System) and key.scope != who.subject.scope:
+        return no_key(key.id)
+    return NotPermittedError(verdict.reason, next_step="ask a registrar who may grant it")
+
+
+def no_key(key_id: UUID) -> NotFoundError:
+    return NotFoundError(f"there is no key {key_id}", next_step="list them: keyvault keys list")
+
+
+def key_stream(key_id: UUID) -> str:
+    return f"key:{key_id}"
+
+
+def request_stream(request_id: UUID) -> str:
+    return f"request:{request_id}"
+
+
+def recall(work: Work, who: Principal, once: Once | None) -> Document | None:
+    """Return the recorded outcome of an earlier call with this Idempotency-Key, or None.
+
+    Raises `ConflictError` if that was another call, `OutcomeUnknownError` if it was cut off.
+    """
+    if once is None:
+        return None
+    recorded = work.idempotency.find(who.actor, once.key)
+    if recorded is None:
+        return None
+    if recorded.request_hash != once.fingerprint:
+        raise ConflictError(
+            "this Idempotency-Key was used for another call", next_step="use a fresh key"
+        )
+    if recorded.outcome is None:
+        raise OutcomeUnknownError(
+            "the first call with this Idempotency-Key has not ended",
+            next_step="try again later; reconciling settles what was cut off",
+        )
+    return recorded.outcome
+
+
+def remember(work: Work, who: Principal, once: Once | None, outcome: Document | None) -> None:
+    """Record a call's outcome, or with None that it began, in the transaction of its event."""
+    if once is None:
+        return
+    if work.idempotency.find(who.actor, once.key) is None:
+        work.idempotency.begin(who.actor, once.key, once.fingerprint)
+    if outcome is not None:
+        work.idempotency.finish(who.actor, once.key, outcome)
