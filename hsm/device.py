@@ -6,15 +6,34 @@ Keys are named by CKA_ID (16 bytes) where resident, or carried as `WrappedKey`.
 
 from typing import Protocol
 
-from hsm.types import DeviceInfo, KeySpec, MadeKey, Mechanism, ObjectRecord, WrappedKey
+from hsm.types import (
+    DeviceInfo,
+    KeySpec,
+    MadeKey,
+    Mechanism,
+    ObjectRecord,
+    VerifyPolicy,
+    WrappedKey,
+)
 
 
 class Signer(Protocol):
     def public_key(self, key: bytes | WrappedKey) -> bytes:
         """Return the SubjectPublicKeyInfo in DER."""
 
-    def sign(self, key: bytes | WrappedKey, mechanism: Mechanism, data: bytes) -> bytes:
-        """Sign a digest (EdDSA: a message). ECDSA answers raw r || s."""
+    def sign(
+        self,
+        key: bytes | WrappedKey,
+        mechanism: Mechanism,
+        data: bytes,
+        *,
+        verify: VerifyPolicy | None = None,
+    ) -> bytes:
+        """Sign a digest (EdDSA: a message). ECDSA answers raw r || s.
+
+        `verify` says how often to check it outside the device before release; without it the
+        policy given at opening holds. A signature that does not verify is an `IntegrityError`.
+        """
 
 
 class KeyMaker(Protocol):
@@ -32,8 +51,13 @@ class KeyWrapper(Protocol):
     def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:
         """Wrap a resident extractable key with AES-KWP."""
 
-    def unwrap(self, kek_id: bytes, blob: bytes, spec: KeySpec) -> MadeKey:
-        """Unwrap into a resident key of exactly this spec; read back and test."""
+    def unwrap(
+        self, kek_id: bytes, blob: bytes, spec: KeySpec, *, public_key: bytes = b""
+    ) -> MadeKey:
+        """Unwrap into a resident key of exactly this spec; read back and test.
+
+        A pair needs `public_key`, its SPKI: a wrapped private key does not carry it.
+        """
 
 
 class Device(Signer, KeyMaker, KeyWrapper, Protocol):
@@ -41,6 +65,10 @@ class Device(Signer, KeyMaker, KeyWrapper, Protocol):
 
     @property
     def info(self) -> DeviceInfo: ...
+
+    @property
+    def unwraps(self) -> int:
+        """Wrapped keys unwrapped so far: modules leak a little each time, so recycle."""
 
     def random(self, size: int) -> bytes: ...
 
@@ -71,8 +99,9 @@ class Device(Signer, KeyMaker, KeyWrapper, Protocol):
     def find(self, key_id: bytes) -> list[ObjectRecord]: ...
 
     def put_data(self, label: str, value: bytes) -> None:
-        """Write a private data object, then destroy older ones of that label but the last two."""
+        """Write a private data object, then destroy older ones of that label: two are kept."""
 
-    def get_data(self, label: str) -> list[bytes]: ...
+    def get_data(self, label: str) -> list[bytes]:
+        """The two values kept under this label at most, the newest first."""
 
     def close(self) -> None: ...

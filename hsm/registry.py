@@ -103,12 +103,14 @@ def initialise_token(
 
 
 def _child(request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the module in a process of its own: it may hang or crash, and a token that another
-    process made is invisible to a library that is loaded already. PINs go through the pipe."""
+    """Ask the module in a process of its own, for it may hang or crash.
+
+    Besides, a library that is loaded does not see what another process made. PINs go by pipe.
+    """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "hsm.pkcs11.child"]
     try:
-        done = subprocess.run(  # noqa: S603 – this interpreter, this package, no input in argv
+        done = subprocess.run(  # noqa: S603 - this interpreter, this package, no input in argv
             command,
             input=json.dumps(request).encode(),
             env=environment,

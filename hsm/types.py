@@ -104,7 +104,7 @@ class KeySpec:
 class WrappedKey:
     """A key that rests outside the token: AES-KWP under a resident KEK, its metadata MACed.
 
-    `mac` covers the canonical spec, the blob and both key ids, under a resident MAC key.
+    `mac` covers every other field, under a resident MAC key (HMAC-SHA-256 or AES-CMAC).
     `public_key` is the SPKI in DER for a pair, empty for a secret key.
     """
 
@@ -121,7 +121,8 @@ class MadeKey:
     """What the device says of a key that it has just made, read back and tested.
 
     `public_key` is the SPKI in DER for a pair; `check_value` the first 3 bytes of an AES-CMAC over
-    a zero block (or of an HMAC over the empty message) in hex for a secret key.
+    a zero block (or of an HMAC over the empty message) in hex for a secret key. A KEK can do
+    neither: its check value is of AES-KWP over 8 zero bytes. Empty where the module allows none.
     """
 
     spec: KeySpec

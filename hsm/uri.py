@@ -75,7 +75,7 @@ def _attributes(text: str, separator: str, names: dict[str, str]) -> dict[str, b
         if name in {"pin-value", "pin-source"}:
             raise UriError(
                 f"a PKCS#11 URI may not carry {name}",
-                next_step="Take it out; the PIN is read from a descriptor, a credential or a prompt.",
+                next_step="Take it out; a PIN comes by descriptor, credential or prompt.",
             )
         if name not in names or not equals:
             raise UriError(

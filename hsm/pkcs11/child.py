@@ -9,7 +9,7 @@ from typing import Any
 
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import HsmError, TokenNotFoundError
+from hsm.errors import HsmError, MechanismUnsupportedError, TokenNotFoundError
 from hsm.pkcs11 import probe
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.library import CKU_SO, Library, is_initialised
@@ -26,6 +26,11 @@ def list_tokens(request: Answer) -> Answer:
 
 def initialise(request: Answer) -> Answer:
     library = Library.acquire(request["path"])
+    if library.functions is None:
+        raise MechanismUnsupportedError(
+            "no token can be initialised through this library",
+            next_step="Use the library of the module itself.",
+        )
     token = _free(library, request["slot"])
     slot, so_pin = token.slot, base64.b64decode(request["so_pin"])
     label = request["label"].encode()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from pkcs11 import Attribute, GCMParams, KeyType
-from pkcs11 import Mechanism as CK
+from pkcs11 import Mechanism as Ckm
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import KDF, MGF
 
@@ -51,7 +52,7 @@ class Held:
     spec: KeySpec
     secret: Any
     vendor: Vendor
-    functions: Functions
+    functions: Functions | None
     public: spki.PublicKey | None = None
     wrapped: WrappedKey | None = None
 
@@ -81,14 +82,14 @@ class Held:
         _capped(data)
         signature: bytes
         if mechanism is Mechanism.ECDSA:
-            signature = self.secret.sign(data, mechanism=CK.ECDSA)
+            signature = self.secret.sign(data, mechanism=Ckm.ECDSA)
         elif mechanism is Mechanism.EDDSA:
-            signature = self.secret.sign(data, mechanism=CK.EDDSA)
+            signature = self.secret.sign(data, mechanism=Ckm.EDDSA)
         elif mechanism is Mechanism.RSA_PKCS1_SHA256:
-            signature = self.secret.sign(DIGEST_INFO + data, mechanism=CK.RSA_PKCS)
+            signature = self.secret.sign(DIGEST_INFO + data, mechanism=Ckm.RSA_PKCS)
         else:
-            pss = (CK.SHA256, MGF.SHA256, 32)
-            signature = self.secret.sign(data, mechanism=CK.RSA_PKCS_PSS, mechanism_param=pss)
+            pss = (Ckm.SHA256, MGF.SHA256, 32)
+            signature = self.secret.sign(data, mechanism=Ckm.RSA_PKCS_PSS, mechanism_param=pss)
         return signature
 
     def mac(self, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
@@ -98,7 +99,7 @@ class Held:
             if len(iv) != IV_SIZE:
                 raise DataInvalidError(f"GMAC wants an IV of {IV_SIZE} bytes, not of {len(iv)}")
             return self._gcm(b"", iv, data)
-        number = CK.AES_CMAC if mechanism is Mechanism.AES_CMAC else CK.SHA256_HMAC
+        number = Ckm.AES_CMAC if mechanism is Mechanism.AES_CMAC else Ckm.SHA256_HMAC
         return self.secret.sign(data, mechanism=number)  # type: ignore[no-any-return]
 
     def encrypt(self, mechanism: Mechanism, plaintext: bytes, aad: bytes, iv: bytes) -> bytes:
@@ -106,7 +107,7 @@ class Held:
         _capped(plaintext, aad)
         if mechanism is Mechanism.AES_GCM:
             return iv + self._gcm(plaintext, iv, aad)
-        if not isinstance(self.public, spki.rsa.RSAPublicKey) or aad:
+        if not isinstance(self.public, RSAPublicKey) or aad:
             raise DataInvalidError("RSA-OAEP takes no additional data")
         try:  # a public key needs no device
             return self.public.encrypt(plaintext, spki.OAEP)
@@ -120,10 +121,10 @@ class Held:
             if len(ciphertext) < IV_SIZE + TAG_SIZE:
                 raise DataInvalidError("the ciphertext is shorter than its IV and tag")
             param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, 8 * TAG_SIZE)
-            return self._decrypt(ciphertext[IV_SIZE:], CK.AES_GCM, param)
+            return self._decrypt(ciphertext[IV_SIZE:], Ckm.AES_GCM, param)
         if aad:
             raise DataInvalidError("RSA-OAEP takes no additional data")
-        return self._decrypt(ciphertext, CK.RSA_PKCS_OAEP, (CK.SHA256, MGF.SHA256, None))
+        return self._decrypt(ciphertext, Ckm.RSA_PKCS_OAEP, (Ckm.SHA256, MGF.SHA256, None))
 
     def derive(self, peer_public_key: bytes) -> bytes:
         """ECDH (SP 800-56A): Z, left-padded to the size of the curve."""
@@ -133,7 +134,7 @@ class Held:
         secret = self.secret.derive_key(
             KeyType.GENERIC_SECRET,
             size,
-            mechanism=CK.ECDH1_DERIVE,
+            mechanism=Ckm.ECDH1_DERIVE,
             mechanism_param=(KDF.NULL, None, spki.point(peer)),
             capabilities=0,
             template={
@@ -150,8 +151,10 @@ class Held:
     def wrap(self, other: Any) -> bytes:
         """Wrap an extractable key object with AES-KWP."""
         self.allow(Mechanism.AES_KWP)
-        session, handle = self.secret.session.handle, self.secret.handle
-        return self.functions.wrap(session, handle, other.handle, self.vendor.kwp)
+        if self.functions and self.vendor.misstates_sizes:
+            session, handle = self.secret.session.handle, self.secret.handle
+            return self.functions.wrap(session, handle, other.handle, self.vendor.kwp)
+        return self.secret.wrap_key(other, mechanism=self.vendor.kwp)  # type: ignore[no-any-return]
 
     def refused(self, error: PKCS11Error) -> bool:
         """Whether the module means bad data by this, in its own words or the standard's."""
@@ -159,10 +162,15 @@ class Held:
         return isinstance(ours, DataInvalidError) or ours.cause in self.vendor.refusals
 
     def _gcm(self, plaintext: bytes, iv: bytes, aad: bytes) -> bytes:
-        session, handle = self.secret.session.handle, self.secret.handle
-        return self.functions.encrypt_gcm(session, handle, iv, aad, plaintext)
+        if self.functions and self.vendor.misstates_sizes:
+            session, handle = self.secret.session.handle, self.secret.handle
+            return self.functions.encrypt_gcm(session, handle, iv, aad, plaintext)
+        param = GCMParams(iv, aad or None, 8 * TAG_SIZE)
+        return self.secret.encrypt(  # type: ignore[no-any-return]
+            plaintext, mechanism=Ckm.AES_GCM, mechanism_param=param
+        )
 
-    def _decrypt(self, data: bytes, number: CK, param: Any) -> bytes:
+    def _decrypt(self, data: bytes, number: Ckm, param: Any) -> bytes:
         try:
             return self.secret.decrypt(  # type: ignore[no-any-return]
                 data, mechanism=number, mechanism_param=param

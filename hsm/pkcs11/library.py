@@ -7,14 +7,15 @@ of the module itself; everything else goes through python-pkcs11.
 
 import atexit
 import ctypes
+from contextlib import suppress
 from typing import Any
 
-from pkcs11 import Mechanism as CK
+from pkcs11 import Mechanism as Ckm
 from pkcs11 import _pkcs11
 from pkcs11.constants import SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import HsmError, PinLockedError, TokenNotFoundError
+from hsm.errors import HsmError, PinIncorrectError, PinLockedError, TokenNotFoundError
 from hsm.pkcs11.errors import of_code, of_exception
 from hsm.pkcs11.objects import mapper
 from hsm.uri import Pkcs11Uri
@@ -23,10 +24,11 @@ CKF_OS_LOCKING_OK = 0x2
 CKF_SERIAL_RW = 0x4 | 0x2
 CKR_ALREADY_INITIALIZED = 0x191
 CKU_SO, CKU_USER = 0, 1
+MAX_PIN = 255
 TAG_SIZE = 16
 MAX_BLOB = 8192  # an RSA-4096 key in PKCS#8 takes 2.4 kB
 # The order of CK_FUNCTION_LIST up to the last function that is called here.
-FUNCTIONS = (
+FUNCTIONS = (  # noqa: SIM905 - one word list reads better than 60 quoted names
     "C_Initialize C_Finalize C_GetInfo C_GetFunctionList C_GetSlotList C_GetSlotInfo "
     "C_GetTokenInfo C_GetMechanismList C_GetMechanismInfo C_InitToken C_InitPIN C_SetPIN "
     "C_OpenSession C_CloseSession C_CloseAllSessions C_GetSessionInfo C_GetOperationState "
@@ -80,16 +82,27 @@ class _GcmParams(ctypes.Structure):
 class Functions:
     """The function list of a module, for what python-pkcs11 does not do as needed."""
 
-    def __init__(self, path: str) -> None:
-        self._module = ctypes.CDLL(path)
-        table = ctypes.POINTER(_FunctionList)()
-        check(self._module.C_GetFunctionList(ctypes.byref(table)))
+    def __init__(self, table: Any) -> None:
         self._table = table.contents
+
+    @classmethod
+    def of(cls, path: str) -> "Functions | None":
+        """None for a module that hands out a new list at each call, as p11-kit's client does.
+
+        There, python-pkcs11's list and ours would be two strangers.
+        """
+        module = ctypes.CDLL(path)
+        tables = [ctypes.POINTER(_FunctionList)() for _ in range(2)]
+        for table in tables:
+            check(module.C_GetFunctionList(ctypes.byref(table)))
+        first, second = (ctypes.addressof(table.contents) for table in tables)
+        return cls(tables[0]) if first == second else None
 
     def __call__(self, name: str, *arguments: Any) -> int:
         """Call `name`; plain integers travel as CK_ULONG. Returns the CK_RV."""
         values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
-        return Call(getattr(self._table, name))(*values)
+        code: int = Call(getattr(self._table, name))(*values)
+        return code
 
     def initialize(self, init_args: str) -> None:
         """With operating-system locks, and the string that some modules want as pReserved."""
@@ -110,24 +123,23 @@ class Functions:
         """Set the user PIN, in a session where the security officer is logged in."""
         check(self("C_InitPIN", session, _buffer(pin), len(pin)))
 
-
     def encrypt_gcm(self, session: int, key: int, iv: bytes, aad: bytes, text: bytes) -> bytes:
         """Ciphertext and 16-byte tag, in one call: NSS tells too small a size when asked."""
         params = _GcmParams(iv, len(iv), 8 * len(iv), aad or None, len(aad), 8 * TAG_SIZE)
         mechanism = _Mechanism(
-            CK.AES_GCM, ctypes.cast(ctypes.byref(params), ctypes.c_void_p), ctypes.sizeof(params)
+            Ckm.AES_GCM, ctypes.cast(ctypes.byref(params), ctypes.c_void_p), ctypes.sizeof(params)
         )
         check(self("C_EncryptInit", session, ctypes.byref(mechanism), key))
         out, size = _room(len(text) + TAG_SIZE)
         check(self("C_Encrypt", session, _buffer(text), len(text), out, ctypes.byref(size)))
-        return out.raw[: size.value]
+        return bytes(out.raw[: size.value])
 
     def wrap(self, session: int, kek: int, key: int, mechanism: int) -> bytes:
         """Wrap `key` in one call; python-pkcs11 asks for the size first, a whole wrap more."""
         named = _Mechanism(mechanism, None, 0)
         out, size = _room(MAX_BLOB)
         check(self("C_WrapKey", session, ctypes.byref(named), kek, key, out, ctypes.byref(size)))
-        return out.raw[: size.value]
+        return bytes(out.raw[: size.value])
 
 
 def _room(size: int) -> tuple[Any, Any]:
@@ -146,6 +158,13 @@ def _buffer(secret: bytes | bytearray) -> Any:
     return ctypes.c_char_p(secret)
 
 
+def _text(pin: bytes | bytearray) -> str:
+    try:
+        return bytes(pin).decode()
+    except UnicodeDecodeError:  # its message would show the PIN
+        raise PinIncorrectError("the PIN is not UTF-8; the token was not asked") from None
+
+
 class _Wrapper(_pkcs11.lib):
     """python-pkcs11's library object over a module that is initialised by us."""
 
@@ -156,14 +175,15 @@ class _Wrapper(_pkcs11.lib):
 class Library:
     """A loaded module. Shared by all devices of this process that use it."""
 
-    _loaded: dict[str, "Library"] = {}  # noqa: RUF012 – one per process by PKCS#11's own rule
+    _loaded: dict[str, "Library"] = {}  # noqa: RUF012 - one per process by PKCS#11's own rule
 
     def __init__(self, path: str, init_args: str) -> None:
         self.path = path
         self.users = 0
-        self.functions = Functions(path)
-        self.functions.initialize(init_args)
-        self.wrapper: Any = _Wrapper(path)
+        self.functions = Functions.of(path)
+        if self.functions:
+            self.functions.initialize(init_args)
+        self.wrapper: Any = _Wrapper(path) if self.functions else _pkcs11.lib(path)
 
     @classmethod
     def acquire(cls, path: str, init_args: str = "") -> "Library":
@@ -195,11 +215,15 @@ class Library:
     def leave_all(cls) -> None:
         """At exit, while the interpreter is whole: python-pkcs11 cannot be torn down later."""
         for library in list(cls._loaded.values()):
-            library._leave()  # noqa: SLF001 – of this very class
+            library._leave()  # noqa: SLF001 - of this very class
 
     def _leave(self) -> None:
         del self._loaded[self.path]
-        self.functions("C_Finalize", None)
+        if self.functions:
+            self.functions("C_Finalize", None)
+        else:
+            with suppress(PKCS11Error):
+                self.wrapper.finalize()
         self.wrapper = None
 
     def tokens(self) -> list[Any]:
@@ -226,13 +250,25 @@ class Library:
                 "the user PIN is locked or has one try left, which no program may spend",
                 next_step="Log in once by hand with the right PIN, or have it set anew.",
             )
+        if not 0 < len(pin) <= MAX_PIN:
+            raise PinIncorrectError(f"a PIN has 1 to {MAX_PIN} bytes; the token was not asked")
+        if self.functions is None:  # a failed login's session goes when the module is finalised
+            return token.open(rw=True, user_pin=_text(pin), attribute_mapper=mapper())
         session = token.open(rw=True, attribute_mapper=mapper())
         try:
             self.functions.login(session.handle, CKU_USER, pin)
         except HsmError:
-            self.functions("C_CloseSession", session.handle)
+            self.close(session)
             raise
         return session
+
+    def close(self, session: Any) -> None:
+        """Closing the last session logs out; a session that is lost is closed already."""
+        if self.functions:
+            self.functions("C_CloseSession", session.handle)
+        else:
+            with suppress(PKCS11Error):
+                session.close()
 
 
 atexit.register(Library.leave_all)

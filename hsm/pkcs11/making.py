@@ -22,7 +22,7 @@ BORN_HERE = {Attribute.LOCAL: True, Attribute.ALWAYS_SENSITIVE: True}
 class Maker:
     """Makes keys in one session."""
 
-    def __init__(self, session: Any, vendor: Vendor, functions: Functions) -> None:
+    def __init__(self, session: Any, vendor: Vendor, functions: Functions | None) -> None:
         self.session = session
         self.vendor = vendor
         self.functions = functions

@@ -6,7 +6,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from pkcs11 import Attribute, KeyType, ObjectClass
-from pkcs11 import Mechanism as CK
+from pkcs11 import Mechanism as Ckm
 from pkcs11.exceptions import PKCS11Error
 
 from hsm.errors import IntegrityError, MechanismUnsupportedError
@@ -38,9 +38,7 @@ def test(held: Held) -> None:
 
 
 def check_value(held: Held) -> str:
-    """First 3 bytes, in hex: AES-CMAC over a zero block, HMAC over nothing, or, for a KEK that
-    can do nothing but wrap, AES-KWP over 8 zero bytes. Empty where the module hides all of these.
-    """
+    """First 3 bytes, in hex, of a known answer: see `MadeKey`."""
     if held.spec.algorithm.is_pair:
         return ""
     try:
@@ -66,10 +64,10 @@ def _check_value(held: Held) -> bytes:
 def _cmac_of_zero_block(held: Held) -> bytes:
     """SP 800-38B by two ECB calls, for a key that may encrypt but not sign."""
     encrypt = held.secret.encrypt
-    doubled = int.from_bytes(encrypt(ZERO_BLOCK, mechanism=CK.AES_ECB)) << 1
+    doubled = int.from_bytes(encrypt(ZERO_BLOCK, mechanism=Ckm.AES_ECB)) << 1
     if doubled >> 128:
         doubled = (doubled & ((1 << 128) - 1)) ^ 0x87
-    return encrypt(doubled.to_bytes(16), mechanism=CK.AES_ECB)  # type: ignore[no-any-return]
+    return encrypt(doubled.to_bytes(16), mechanism=Ckm.AES_ECB)  # type: ignore[no-any-return]
 
 
 def _signs(held: Held) -> bool:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass
-from pkcs11 import Mechanism as CK
+from pkcs11 import Mechanism as Ckm
 from pkcs11.exceptions import PKCS11Error
 from pkcs11.mechanisms import MGF
 
 from hsm.errors import HsmError
 from hsm.pkcs11.errors import LOST, of_exception
-from hsm.pkcs11.held import RSA
 from hsm.pkcs11.library import Library
 from hsm.pkcs11.making import Maker
 from hsm.pkcs11.templates import RSA_BITS
@@ -27,27 +26,27 @@ from hsm.uri import Pkcs11Uri
 A, U, M = Algorithm, KeyUsage, Mechanism
 SIGN, ENCRYPT, DECRYPT = MechanismFlag.SIGN, MechanismFlag.ENCRYPT, MechanismFlag.DECRYPT
 # The call that each of our mechanisms stands on, and the flag that it must carry.
-CALLS: dict[Mechanism, tuple[CK, MechanismFlag]] = {
-    M.ECDSA: (CK.ECDSA, SIGN),
-    M.RSA_PKCS1_SHA256: (CK.RSA_PKCS, SIGN),
-    M.RSA_PSS_SHA256: (CK.RSA_PKCS_PSS, SIGN),
-    M.EDDSA: (CK.EDDSA, SIGN),
-    M.ECDH: (CK.ECDH1_DERIVE, MechanismFlag.DERIVE),
-    M.RSA_OAEP_SHA256: (CK.RSA_PKCS_OAEP, DECRYPT),
-    M.AES_GCM: (CK.AES_GCM, ENCRYPT | DECRYPT),
-    M.AES_GMAC: (CK.AES_GCM, ENCRYPT),
-    M.AES_CMAC: (CK.AES_CMAC, SIGN),
-    M.HMAC_SHA256: (CK.SHA256_HMAC, SIGN),
+CALLS: dict[Mechanism, tuple[Ckm, MechanismFlag]] = {
+    M.ECDSA: (Ckm.ECDSA, SIGN),
+    M.RSA_PKCS1_SHA256: (Ckm.RSA_PKCS, SIGN),
+    M.RSA_PSS_SHA256: (Ckm.RSA_PKCS_PSS, SIGN),
+    M.EDDSA: (Ckm.EDDSA, SIGN),
+    M.ECDH: (Ckm.ECDH1_DERIVE, MechanismFlag.DERIVE),
+    M.RSA_OAEP_SHA256: (Ckm.RSA_PKCS_OAEP, DECRYPT),
+    M.AES_GCM: (Ckm.AES_GCM, ENCRYPT | DECRYPT),
+    M.AES_GMAC: (Ckm.AES_GCM, ENCRYPT),
+    M.AES_CMAC: (Ckm.AES_CMAC, SIGN),
+    M.HMAC_SHA256: (Ckm.SHA256_HMAC, SIGN),
 }
 PAIR, SECRET = MechanismFlag.GENERATE_KEY_PAIR, MechanismFlag.GENERATE
-MAKERS: dict[Algorithm, tuple[CK, MechanismFlag, int | None]] = {
-    A.EC_P256: (CK.EC_KEY_PAIR_GEN, PAIR, 256),
-    A.EC_P384: (CK.EC_KEY_PAIR_GEN, PAIR, 384),
-    A.ED25519: (CK.EC_EDWARDS_KEY_PAIR_GEN, PAIR, None),
-    **{a: (CK.RSA_PKCS_KEY_PAIR_GEN, PAIR, bits) for a, bits in RSA_BITS.items()},
-    A.AES_128: (CK.AES_KEY_GEN, SECRET, 16),
-    A.AES_256: (CK.AES_KEY_GEN, SECRET, 32),
-    A.HMAC_SHA256: (CK.GENERIC_SECRET_KEY_GEN, SECRET, None),
+MAKERS: dict[Algorithm, tuple[Ckm, MechanismFlag, int | None]] = {
+    A.EC_P256: (Ckm.EC_KEY_PAIR_GEN, PAIR, 256),
+    A.EC_P384: (Ckm.EC_KEY_PAIR_GEN, PAIR, 384),
+    A.ED25519: (Ckm.EC_EDWARDS_KEY_PAIR_GEN, PAIR, None),
+    **{a: (Ckm.RSA_PKCS_KEY_PAIR_GEN, PAIR, bits) for a, bits in RSA_BITS.items()},
+    A.AES_128: (Ckm.AES_KEY_GEN, SECRET, 16),
+    A.AES_256: (Ckm.AES_KEY_GEN, SECRET, 32),
+    A.HMAC_SHA256: (Ckm.GENERIC_SECRET_KEY_GEN, SECRET, None),
 }
 # What is made and tested at login. RSA keys take too long to make.
 TRIALS = (
@@ -116,14 +115,14 @@ def _makes(slot: Any, algorithm: Algorithm) -> bool:
     return _has(slot, *MAKERS[algorithm])
 
 
-def _has(slot: Any, number: CK, flag: MechanismFlag, size: int | None) -> bool:
+def _has(slot: Any, number: Ckm, flag: MechanismFlag, size: int | None) -> bool:
     try:
         told = slot.get_mechanism_info(number)
     except PKCS11Error as error:
         _reraise_if_lost(error)
         return False
     fits = size is None or told.min_key_length <= size <= told.max_key_length
-    return fits and told.flags & flag == flag
+    return bool(fits and told.flags & flag == flag)
 
 
 def _works(maker: Maker, algorithm: Algorithm, usage: KeyUsage) -> bool:
@@ -143,7 +142,7 @@ def _works(maker: Maker, algorithm: Algorithm, usage: KeyUsage) -> bool:
 
 def _oaep_works(session: Any) -> bool:
     """Encrypt to a public key that nobody has the private half of."""
-    param = (CK.SHA256, MGF.SHA256, None)
+    param = (Ckm.SHA256, MGF.SHA256, None)
     try:
         key = session.create_object(
             {
@@ -157,7 +156,7 @@ def _oaep_works(session: Any) -> bool:
             }
         )
         try:
-            key.encrypt(b"trial", mechanism=CK.RSA_PKCS_OAEP, mechanism_param=param)
+            key.encrypt(b"trial", mechanism=Ckm.RSA_PKCS_OAEP, mechanism_param=param)
         finally:
             key.destroy()
     except PKCS11Error as error:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
@@ -68,7 +68,7 @@ def _guarded(
             self._noted(error)
             raise
 
-    return call
+    return cast("Callable[Concatenate[Pkcs11Device, P], R]", call)
 
 
 class Pkcs11Device:
@@ -88,16 +88,20 @@ class Pkcs11Device:
         self._cache = wrapped.Cache(cache_size)
         self._lost = ""
         self._closed = False
+        self._session: Any = None
         self._library = Library.acquire(path, uri.init_args)
         try:
             token = self._library.token(uri)
             self._session = self._library.login(token, pin)
+            self._maker = Maker(self._session, vendor_of(token), self._library.functions)
+            claimed = probe.described(uri, path, self._library, token)
+            self._info = probe.proven(claimed, self._maker)
+        except PKCS11Error as error:
+            self.close()
+            raise of_exception(error) from error
         except BaseException:
-            self._library.release()
+            self.close()
             raise
-        self._maker = Maker(self._session, vendor_of(token), self._library.functions)
-        claimed = probe.described(uri, path, self._library, token)
-        self._info = self._proven(claimed)
 
     @property
     def info(self) -> DeviceInfo:
@@ -105,8 +109,7 @@ class Pkcs11Device:
 
     @property
     def unwraps(self) -> int:
-        """How many wrapped keys were unwrapped: modules leak a little each time (SoftHSM 250
-        bytes), so the process is replaced after so many."""
+        """SoftHSM 2.6.1 leaks 250 bytes each time."""
         return self._cache.misses
 
     @_guarded
@@ -258,15 +261,9 @@ class Pkcs11Device:
             return
         self._closed = True
         self._forget("it was closed")
-        self._library.functions("C_CloseSession", self._session.handle)
+        if self._session is not None:
+            self._library.close(self._session)
         self._library.release()
-
-    def _proven(self, claimed: DeviceInfo) -> DeviceInfo:
-        try:
-            return probe.proven(claimed, self._maker)
-        except HsmError:
-            self.close()
-            raise
 
     def _random(self, size: int) -> bytes:
         return bytes(self._session.generate_random(size * 8))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from asn1crypto.core import OctetString
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
@@ -19,6 +18,7 @@ NAMED_CURVES: dict[Algorithm, ec.EllipticCurve] = {
     Algorithm.EC_P384: ec.SECP384R1(),
 }
 DIGESTS: dict[int, hashes.HashAlgorithm] = {32: hashes.SHA256(), 48: hashes.SHA384()}
+OCTET_STRING = 0x04  # its tag in DER
 SHA256 = hashes.SHA256()
 PSS = padding.PSS(padding.MGF1(SHA256), salt_length=32)
 OAEP = padding.OAEP(padding.MGF1(SHA256), SHA256, None)
@@ -62,7 +62,7 @@ def from_attributes(algorithm: Algorithm, attributes: dict[Attribute, Any]) -> P
             modulus = int.from_bytes(attributes[Attribute.MODULUS])
             exponent = int.from_bytes(attributes[Attribute.PUBLIC_EXPONENT])
             return rsa.RSAPublicNumbers(exponent, modulus).public_key()
-        point = OctetString.load(attributes[Attribute.EC_POINT], strict=True).native
+        point = _octets(attributes[Attribute.EC_POINT])
         if algorithm is Algorithm.ED25519:
             return Ed25519PublicKey.from_public_bytes(point)
         return ec.EllipticCurvePublicKey.from_encoded_point(NAMED_CURVES[algorithm], point)
@@ -81,8 +81,15 @@ def to_attributes(key: PublicKey) -> dict[Attribute, Any]:
     algorithm = algorithm_of(key)
     return {
         Attribute.EC_PARAMS: CURVES[algorithm],  # type: ignore[index]  # loaded by `load`
-        Attribute.EC_POINT: OctetString(point(key)).dump(),
+        Attribute.EC_POINT: bytes([OCTET_STRING, len(point(key))]) + point(key),
     }
+
+
+def _octets(der: bytes) -> bytes:
+    """The content of a short OCTET STRING: no point of ours is longer than 97 bytes."""
+    if der[:2] != bytes([OCTET_STRING, len(der) - 2]):
+        raise ValueError
+    return der[2:]
 
 
 def point(key: PublicKey) -> bytes:

@@ -7,4 +7,5 @@ from hsm.pkcs11.vendors.vendor import Vendor
 NSS = Vendor(
     name="nss",
     unknown=frozenset({Attribute.LOCAL}),
+    misstates_sizes=True,
 )

@@ -3,8 +3,9 @@
 Its 0x210A is KWP, which the standard calls 0x210B. A bad GCM tag is CKR_GENERAL_ERROR.
 TRUSTED may only be set by the security officer, who sees no private object, so that a trusted
 KEK would have to lie on the disk in clear: no key is marked TRUSTED here, and none
-WRAP_WITH_TRUSTED. C_UnwrapKey refuses MODIFIABLE, since it makes the object before
-it fills it, and leaves VALUE_LEN at 0. It cannot wrap Ed25519 keys. OAEP knows SHA-1 only, which the probe finds out.
+WRAP_WITH_TRUSTED. C_UnwrapKey refuses MODIFIABLE, since it makes the object before it
+fills it, and leaves VALUE_LEN at 0. It cannot wrap Ed25519 keys. OAEP knows SHA-1 only, which
+the probe finds out.
 """
 
 from pkcs11 import Attribute, Mechanism
