@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from keyvault.domain.canonical import Document, canonical
-from keyvault.domain.commands import Command, command_of
+from keyvault.domain.canonical import Document, canonical, equal
+from keyvault.domain.commands import TEXT_LIMIT, Command, command_of
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     AuthorityError,
@@ -30,6 +30,8 @@ APPROVAL_CONTEXT = "keyvault-approval-v1"
 MIN_APPROVALS = 2  # no single point of vulnerability
 MIN_ELIGIBLE = 3  # with two, the one who asks would know every approver
 CLOCK_LEEWAY = timedelta(seconds=60)
+NONCE_SIZE = 16  # bytes
+ROOT_SIZE = 32  # bytes
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """(SPKI in DER, signature, message) → whether the signature is good. Never raises."""
@@ -87,6 +89,14 @@ class Seen:
     def document(self) -> Document:
         return {"size": self.size, "root": self.root}
 
+    @classmethod
+    def read(cls, document: Document) -> "Seen":
+        """Read what `document` wrote. Raises `ValueError` or its like on anything else."""
+        size, root = document["size"], bytes.fromhex(document["root"])
+        if type(size) is not int or size < 0 or len(root) != ROOT_SIZE:
+            raise ValueError("not a log size and a root")
+        return cls(size, root.hex())
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -128,7 +138,7 @@ class Rule:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInputError("not a rule") from error
-        if rule.document() != document:
+        if not equal(rule.document(), document):
             raise InvalidInputError("a rule with fields that nobody knows")
         return rule
 
@@ -165,26 +175,28 @@ class Approval:
     def read(cls, document: Document) -> "Approval":
         """Read what `document` wrote, strictly. Raises `ApprovalInvalidError`."""
         try:
-            seen = document["seen"]
             approval = cls(
                 approver=str(document["approver"]),
                 credential=str(document["credential"]),
                 decision=Decision(document["decision"]),
                 reason=str(document["reason"]),
                 at=str(document["at"]),
-                seen=Seen(seen["size"], seen["root"]),
+                seen=Seen.read(document["seen"]),
                 signature=base64.b64decode(document["signature"], validate=True),
             )
-        except (KeyError, TypeError, ValueError) as error:
+            time_of(approval.at)
+        except (KeyError, TypeError, ValueError, InvalidInputError) as error:
             raise ApprovalInvalidError("not an approval") from error
-        if approval.document() != document:
+        if not equal(approval.document(), document):
             raise ApprovalInvalidError("an approval with fields that nobody knows")
+        if len(approval.reason) > TEXT_LIMIT or not approval.reason.isprintable():
+            raise ApprovalInvalidError(f"a reason is at most {TEXT_LIMIT} printable characters")
         return approval
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for, read from its canonical document; `document` is what people sign."""
+    """What is asked for; `document` is what people sign, the whole of it."""
 
     id: UUID
     origin: str
@@ -193,8 +205,29 @@ class Request:
     rule: Rule
     requester: str
     requested_at: datetime
-    expires_at: datetime
-    document: Document
+    nonce: bytes
+    seen: Seen
+
+    @property
+    def expires_at(self) -> datetime:
+        return self.requested_at + timedelta(seconds=self.rule.expires_after)
+
+    @property
+    def document(self) -> Document:
+        return {
+            "ctx": REQUEST_CONTEXT,
+            "origin": self.origin,
+            "id": str(self.id),
+            "command": self.command.name,
+            "parameters": self.command.parameters(),
+            "scope": None if self.scope is None else self.scope.document(),
+            "rule": self.rule.document(),
+            "requester": self.requester,
+            "requested_at": text_of(self.requested_at),
+            "expires_at": text_of(self.expires_at),
+            "nonce": self.nonce.hex(),
+            "seen": self.seen.document(),
+        }
 
     @property
     def digest(self) -> bytes:
@@ -202,37 +235,30 @@ class Request:
 
     @classmethod
     def read(cls, document: Document) -> "Request":
-        """Read a request document strictly. Raises `InvalidInputError`."""
-        if document.get("ctx") != REQUEST_CONTEXT or set(document) != _REQUEST_FIELDS:
+        """Read what `document` wrote, and nothing else. Raises `InvalidInputError`."""
+        try:
+            request = cls._read(document)
+            strict = equal(request.document, document) and len(request.nonce) == NONCE_SIZE
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InvalidInputError("not an approval request") from error
+        if not strict:
             raise InvalidInputError("not an approval request of this version")
+        return request
+
+    @classmethod
+    def _read(cls, document: Document) -> "Request":
         scope = document["scope"]
         return cls(
-            id=UUID(str(document["id"])),
+            id=UUID(document["id"]),
             origin=str(document["origin"]),
-            command=command_of(str(document["command"]), document["parameters"]),
+            command=command_of(document["command"], document["parameters"]),
             scope=None if scope is None else Scope(**scope),
             rule=Rule.read(document["rule"]),
             requester=str(document["requester"]),
             requested_at=time_of(document["requested_at"]),
-            expires_at=time_of(document["expires_at"]),
-            document=document,
+            nonce=bytes.fromhex(document["nonce"]),
+            seen=Seen.read(document["seen"]),
         )
-
-
-_REQUEST_FIELDS = {
-    "ctx",
-    "origin",
-    "id",
-    "command",
-    "parameters",
-    "scope",
-    "rule",
-    "requester",
-    "requested_at",
-    "expires_at",
-    "nonce",
-    "seen",
-}
 
 
 def new_request(  # noqa: PLR0913  (every field is signed, so every field is named)
@@ -247,22 +273,9 @@ def new_request(  # noqa: PLR0913  (every field is signed, so every field is nam
     nonce: bytes,
     seen: Seen,
 ) -> Request:
-    """Write a request's document. `nonce` is 16 random bytes."""
+    """Write a request, cut to the second. `nonce` is 16 random bytes."""
     return Request.read(
-        {
-            "ctx": REQUEST_CONTEXT,
-            "origin": origin,
-            "id": str(request_id),
-            "command": command.name,
-            "parameters": command.parameters(),
-            "scope": None if scope is None else scope.document(),
-            "rule": rule.document(),
-            "requester": requester,
-            "requested_at": text_of(now),
-            "expires_at": text_of(now + timedelta(seconds=rule.expires_after)),
-            "nonce": nonce.hex(),
-            "seen": seen.document(),
-        }
+        Request(request_id, origin, command, scope, rule, requester, now, nonce, seen).document
     )
 
 
@@ -338,10 +351,11 @@ def clear(
         if approval.decision is Decision.REFUSE:
             raise QuorumError(f"{approval.approver} refused this request")
         yes.add(approval.approver)
-    if len(yes) < max(rule.approvals, MIN_APPROVALS):
+    needed = max(rule.approvals, MIN_APPROVALS)
+    if len(yes) < needed:
         raise QuorumError(
-            f"{len(yes)} of {rule.approvals} approvals are there",
-            next_step=f"wait for {rule.approvals - len(yes)} more from people who hold {rule.role}",
+            f"{len(yes)} of {needed} approvals are there",
+            next_step=f"wait for {needed - len(yes)} more from people who hold {rule.role}",
         )
     return Clearance(request, tuple(sorted(yes)))
 

@@ -21,18 +21,26 @@ from keyvault.domain.approvals import (
     Verify,
     clear,
 )
-from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.canonical import Document, canonical, equal
 from keyvault.domain.commands import (
     EnrolSystem,
     RegisterPerson,
     RemovePerson,
     RevokeSystem,
 )
-from keyvault.domain.errors import AuthorityError, NotFoundError, RuleError
+from keyvault.domain.errors import (
+    AuthorityError,
+    InvalidInputError,
+    NotFoundError,
+    RuleError,
+    VaultError,
+)
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import Person, Role, System, check_id, thumbprint
+from keyvault.domain.times import text_of, time_of
 
 GENESIS_CONTEXT = "keyvault-genesis-v1"
+MAX_EXPIRY = 31 * 86_400  # seconds: who signed a month ago has to be asked again
 NO_RECORD = "0" * 64
 T = TypeVar("T")
 
@@ -90,7 +98,7 @@ class Record:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise AuthorityError("not an authority record") from error
-        if record.document() != document:
+        if not equal(record.document(), document):
             raise AuthorityError("an authority record with fields that nobody knows")
         return record
 
@@ -135,7 +143,10 @@ class Authority:
         return next((s for s in self.systems.values() if s.spki_sha256 == spki_sha256), None)
 
     def extend(self, record: Record, verify: Verify, spki_of: SpkiOf) -> "Authority":
-        """Check one record against the chain so far and apply it. Raises `AuthorityError`."""
+        """Check one record against the chain so far and apply it.
+
+        Raises `AuthorityError` where it does not fit, and what `Request.read` and `clear` raise.
+        """
         if record.number != self.size or record.previous != self.head:
             raise AuthorityError(f"record {record.number} does not follow record {self.size - 1}")
         request = Request.read(record.request)
@@ -164,8 +175,10 @@ class Authority:
                 f"rule {rule.id} asks for {rule.approvals} of {eligible} holders of {rule.role}",
                 next_step="at least three, and one more than must sign, have to hold the role",
             )
-        if not rule.commands or not rule.key_classes or rule.expires_after <= 0:
+        if not rule.commands or not rule.key_classes:
             raise RuleError(f"rule {rule.id} covers nothing")
+        if not 0 < rule.expires_after <= MAX_EXPIRY:
+            raise RuleError(f"rule {rule.id} expires after {rule.expires_after} seconds")
 
     def _apply(self, request: Request, spki_of: SpkiOf) -> "Authority":
         match request.command:
@@ -247,6 +260,8 @@ def found(record: Record, verify: Verify) -> Authority:
     if record.number != 0 or record.previous != NO_RECORD:
         raise AuthorityError("the chain does not begin with a genesis record")
     authority = _read_genesis(document, record.hash)
+    if len(authority.people) < MIN_ELIGIBLE or not authority.rules:
+        raise RuleError(f"genesis needs rules, and at least {MIN_ELIGIBLE} officers")
     for rule in authority.rules:
         authority.lint(rule)
     signed = {a.approver for a in record.approvals if _signs(authority, document, a, verify)}
@@ -260,11 +275,16 @@ def load(records: Iterable[Record], verify: Verify, spki_of: SpkiOf) -> Authorit
     """Fold a whole chain, genesis first. Raises `AuthorityError` naming the record that fails."""
     authority: Authority | None = None
     for record in records:
-        authority = (
-            found(record, verify)
-            if authority is None
-            else authority.extend(record, verify, spki_of)
-        )
+        try:
+            authority = (
+                found(record, verify)
+                if authority is None
+                else authority.extend(record, verify, spki_of)
+            )
+        except VaultError as error:
+            raise AuthorityError(
+                f"authority record {record.number} is not valid: {error}", next_step=error.next_step
+            ) from error
     if authority is None:
         raise AuthorityError("there is no genesis record", next_step="run: keyvault init")
     return authority
@@ -283,15 +303,10 @@ def _signs(authority: Authority, document: Document, approval: Approval, verify:
 def _read_genesis(document: Document, head: str) -> Authority:
     try:
         officers = [_officer(item) for item in document["officers"]]
-        services = document["services"]
         authority = Authority(
             origin=str(document["origin"]),
             site=str(document["site"]),
-            services=Services(
-                tuple(map(str, services["log_keys"])),
-                base64.b64decode(services["session_ca"]),
-                base64.b64decode(services["evidence"]),
-            ),
+            services=_services(document["services"]),
             people={person.id: person for person in officers},
             systems={},
             rules=tuple(map(Rule.read, document["rules"])),
@@ -299,13 +314,38 @@ def _read_genesis(document: Document, head: str) -> Authority:
             size=1,
             head=head,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        rebuilt = _rebuilt(authority, document)
+    except (KeyError, TypeError, ValueError, InvalidInputError) as error:
         raise AuthorityError("the genesis record cannot be read") from error
-    if document.get("ctx") != GENESIS_CONTEXT or len(authority.people) != len(officers):
-        raise AuthorityError("not a genesis record, or an officer stands in it twice")
+    if not equal(rebuilt, document):
+        raise AuthorityError("genesis has fields nobody knows, or a name stands in it twice")
     if len({thumbprint(person.spki) for person in officers}) != len(officers):
         raise AuthorityError("two officers hold the same key")
+    if len({rule.id for rule in authority.rules}) != len(authority.rules):
+        raise AuthorityError("two rules have the same id")
     return authority
+
+
+def _rebuilt(authority: Authority, document: Document) -> Document:
+    """Write the document anew from what was understood: whatever else it says shows up."""
+    return genesis_document(
+        origin=authority.origin,
+        site=authority.site,
+        officers=authority.people.values(),
+        rules=authority.rules,
+        key_classes=authority.key_classes.values(),
+        services=authority.services,
+        created_at=text_of(time_of(document["created_at"])),
+        nonce=bytes.fromhex(document["nonce"]),
+    )
+
+
+def _services(item: Document) -> Services:
+    return Services(
+        tuple(map(str, item["log_keys"])),
+        base64.b64decode(item["session_ca"], validate=True),
+        base64.b64decode(item["evidence"], validate=True),
+    )
 
 
 def _officer(item: Document) -> Person:

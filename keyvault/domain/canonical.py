@@ -42,6 +42,14 @@ def parse(data: bytes, *, max_size: int = 262_144) -> Document:
     return value
 
 
+def equal(left: Json, right: Json) -> bool:
+    """Whether both have the same encoding. Python's own == takes 1, 1.0 and True for one."""
+    try:
+        return canonical(left) == canonical(right)
+    except CanonicalError:
+        return False
+
+
 def _no_float(text: str) -> NoReturn:
     raise CanonicalError(f"number {text[:20]} is not an integer")
 

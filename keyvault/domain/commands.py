@@ -5,7 +5,7 @@ A new dual-controlled act is a class here, a line in `COMMANDS` and an executor 
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, fields
-from typing import ClassVar, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 from uuid import UUID
 
 from hsm.types import USAGES, Algorithm, KeyUsage
@@ -187,20 +187,18 @@ def _decode(hint: object, key: str, value: object) -> object:
         raise InvalidInputError(f"{key} is not what it should be: {error}") from error
 
 
-def _decoders(hint: object, value: object) -> object:
+def _decoders(hint: Any, value: object) -> object:
     if hint is int:
         return _whole(value)
     if getattr(hint, "__origin__", None) is tuple:
-        return _items(hint.__args__[0], value)  # type: ignore[attr-defined]
+        return _items(hint.__args__[0], value)
     if not isinstance(value, str):
         raise ValueError("a text was expected")  # noqa: TRY004  (bad input, not a bug)
     if hint is bytes:
         return _bytes(value)
     if hint is str:
         return _text(value)
-    if isinstance(hint, type):
-        return hint(value)
-    raise ValueError("unknown field type")
+    return hint(value)
 
 
 def _whole(value: object) -> int:

@@ -10,7 +10,6 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.scopes import Scope
 
-
 _SERVICE_KEYS = UUID("6b657976-6175-4c74-9365-727669636573")
 
 

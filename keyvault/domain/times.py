@@ -13,13 +13,18 @@ def text_of(moment: datetime) -> str:
 
 
 def time_of(text: object) -> datetime:
-    """Read what `text_of` wrote. Raises `InvalidInputError`."""
+    """Read what `text_of` wrote, in that form only. Raises `InvalidInputError`."""
     try:
-        return datetime.strptime(str(text), _FORMAT).replace(tzinfo=UTC)
+        moment = datetime.strptime(str(text), _FORMAT).replace(tzinfo=UTC)
     except ValueError as error:
-        raise InvalidInputError(
-            f"{str(text)[:40]!r} is not a time like 2026-01-31T12:00:00Z"
-        ) from error
+        raise _not_a_time(text) from error
+    if text_of(moment) != text:  # strptime takes 2026-1-31, too
+        raise _not_a_time(text)
+    return moment
+
+
+def _not_a_time(text: object) -> InvalidInputError:
+    return InvalidInputError(f"{str(text)[:40]!r} is not a time like 2026-01-31T12:00:00Z")
 
 
 def milliseconds(moment: datetime) -> int:
