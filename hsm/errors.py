@@ -26,6 +26,7 @@ class DeviceUnavailableError(HsmError):
 
     kind = ErrorKind.TRANSIENT
     code = "hsm-unavailable"
+    retry_after = 1.0  # seconds until asking again makes sense
 
 
 class DeviceTimeoutError(DeviceUnavailableError):
@@ -47,10 +48,24 @@ class TokenNotFoundError(HsmError):
 
 
 class PinIncorrectError(HsmError):
-    """The token refused the PIN. A wrong guess costs a try, so nobody retries."""
+    """The token refused the PIN. A wrong guess costs a try, so nobody retries.
+
+    `tries_left` is what the token says is left; None where it does not say.
+    """
 
     kind = ErrorKind.OPERATOR
     code = "hsm-pin-incorrect"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        tries_left: int | None = None,
+        cause: str = "",
+        next_step: str = "",
+    ) -> None:
+        super().__init__(message, cause=cause, next_step=next_step)
+        self.tries_left = tries_left
 
 
 class PinLockedError(PinIncorrectError):
@@ -96,3 +111,71 @@ class UriError(HsmError):
     """Not a PKCS#11 URI of RFC 7512, or one without a driver."""
 
     code = "hsm-uri"
+
+
+class CardError(HsmError):
+    """A reader or a card in it failed. `cause` is the PC/SC code or the status word."""
+
+    kind = ErrorKind.OPERATOR
+    code = "card-error"
+
+
+class PcscUnavailableError(CardError):
+    """The PC/SC service is down, was restarted or does not answer; a new connection may work."""
+
+    kind = ErrorKind.TRANSIENT
+    code = "card-service-unavailable"
+
+
+class ReaderNotFoundError(CardError):
+    """No reader has this name."""
+
+    code = "card-reader-not-found"
+
+
+class ReaderBusyError(CardError):
+    """Another program holds the card."""
+
+    code = "card-reader-busy"
+
+
+class CardAbsentError(CardError):
+    """There is no card in the reader."""
+
+    code = "card-absent"
+
+
+class CardRemovedError(CardError):
+    """The card was pulled or reset. Whether it carried out the last command is not known."""
+
+    code = "card-removed"
+
+
+class CardMuteError(CardError):
+    """The card overran its deadline. Whether it carried out the last command is not known."""
+
+    code = "card-mute"
+
+
+class CardDataError(CardError):
+    """The card answered something that its standard does not allow."""
+
+    code = "card-data-invalid"
+
+
+class CardRefusedError(CardError):
+    """The card answered a command with a status word that says no. `cause` is the word in hex."""
+
+    code = "card-refused"
+
+
+class CardObjectMissingError(CardRefusedError):
+    """The card has no such application, data object or key."""
+
+    code = "card-object-missing"
+
+
+class CardForeignError(CardError):
+    """Another card than the enrolled one, or not the key that was asked for."""
+
+    code = "card-foreign"

@@ -66,6 +66,12 @@ class AuthorityError(VaultError):
     code = "authority"
 
 
+class AuthorityMissingError(AuthorityError):
+    """The gate holds less of the chain than it needs; pushing the records helps."""
+
+    code = "authority-missing"
+
+
 class RuleError(AuthorityError):
     """A rule that would let too few people decide, or that nobody could meet."""
 
@@ -76,6 +82,12 @@ class ConflictError(VaultError):
     """The Idempotency-Key was used for another request, or the object changed meanwhile."""
 
     code = "conflict"
+
+
+class ReplayedError(ConflictError):
+    """This approved request was carried out before, and none is carried out twice."""
+
+    code = "replayed"
 
 
 class OutcomeUnknownError(VaultError):
