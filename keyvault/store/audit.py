@@ -1,0 +1,209 @@
+"""Reading the log: events, hashes for proofs, tiles and checkpoints."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
+
+from keyvault.domain.audit import EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import NotFoundError
+from keyvault.domain.notes import Checkpoint, Note
+from keyvault.domain.scopes import Scope
+from keyvault.domain.times import milliseconds
+from keyvault.domain.tree import TILE_WIDTH, ReadHash, TileReader, Tree, tile_hash
+from keyvault.store import tables
+from keyvault.store.paging import Order
+from keyvault.store.rows import moment, ticks
+
+_EVENT = tables.event
+_PAYLOAD = tables.event_payload
+_HEAD = tables.log_head
+_TILE = tables.tile
+_CHECKPOINT = tables.checkpoint
+_ORDER = Order(_EVENT.c.time_ms, _EVENT.c.idx, int)
+_STRIDE = 1_000  # rows read at once
+_ROOT_DIGITS = 8  # of a checkpoint, as event headers quote it
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event as it rests. `salt` and `payload` (canonical JSON) are None once erased."""
+
+    index: int
+    leaf: bytes
+    leaf_hash: bytes
+    salt: bytes | None
+    payload: bytes | None
+    found_by: Mapping[str, Any]  # the copies of header fields that filters use
+
+    @property
+    def header(self) -> Document:
+        header: Document = json.loads(self.leaf)["h"]
+        return header
+
+    @property
+    def time(self) -> datetime:
+        return moment(self.header["t"] * 1_000)
+
+
+EventPage = tuple[list[LoggedEvent], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A signed note over the log's first `size` leaves."""
+
+    size: int
+    note: str
+    signed_at: datetime
+
+
+class Audit:
+    """The room of the log in one transaction, to read from."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def head(self) -> Tree:
+        """Return the tree of everything committed."""
+        row = self._connection.execute(select(_HEAD.c.size, _HEAD.c.peaks)).one()
+        return Tree.from_bytes(row.size.to_bytes(8) + row.peaks)
+
+    def head_root(self) -> tuple[int, bytes]:
+        """Return size and root as they stand in the head row: a claim, for the sealer to check."""
+        row = self._connection.execute(select(_HEAD.c.size, _HEAD.c.root)).one()
+        return row.size, row.root
+
+    def event(self, index: int) -> LoggedEvent:
+        """Raises `NotFoundError`."""
+        for event in self.events(index, index + 1):
+            return event
+        raise NotFoundError(f"the log has no event {index}")
+
+    def events(self, start: int, end: int) -> Iterator[LoggedEvent]:
+        """Yield events [start, end) in order, as many as there are."""
+        for low in range(start, end, _STRIDE):
+            within = (_EVENT.c.idx >= low) & (_EVENT.c.idx < min(low + _STRIDE, end))
+            rows = self._connection.execute(_events().where(within).order_by(_EVENT.c.idx)).all()
+            yield from map(_event, rows)
+            if len(rows) < _STRIDE:
+                return
+
+    def page(  # noqa: PLR0913  (each filter has its name)
+        self,
+        *,
+        type: EventType | None = None,  # noqa: A002  (the field's name)
+        outcome: Outcome | None = None,
+        stream: str | None = None,
+        actor: str | None = None,
+        scope: Scope | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> EventPage:
+        """List events by the time in their headers, oldest first, and the next page's cursor.
+
+        `since` is included, `until` is not.
+        """
+        filters = {
+            "type": type,
+            "outcome": outcome,
+            "stream": stream,
+            "actor": actor,
+            "scope": scope,
+        }
+        query = _events().where(
+            *(_EVENT.c[name] == str(value) for name, value in filters.items() if value is not None)
+        )
+        if since is not None:
+            query = query.where(_EVENT.c.time_ms >= milliseconds(since))
+        if until is not None:
+            query = query.where(_EVENT.c.time_ms < milliseconds(until))
+        rows, following = _ORDER.page(self._connection, query, after, limit)
+        return [_event(row) for row in rows], following
+
+    def hashes(self) -> ReadHash:
+        """Return a reader of the tree's hashes, good until this transaction ends."""
+        return TileReader(lru_cache(maxsize=64)(self._tile))
+
+    def _tile(self, level: int, number: int) -> bytes:
+        """Return a stored tile, or build it: the sealer stores only what it has checked."""
+        same = (_TILE.c.level == level) & (_TILE.c.number == number)
+        stored: bytes | None = self._connection.scalar(select(_TILE.c.hashes).where(same))
+        if stored is not None:
+            return stored
+        first = number * TILE_WIDTH
+        if level == 0:
+            return self._leaf_hashes(first, first + TILE_WIDTH)
+        if self.head().size >> (8 * level) < first + TILE_WIDTH:
+            return b""  # not full: it is worked out from those below
+        below = range(first, first + TILE_WIDTH)
+        return b"".join(tile_hash(self._tile(level - 1, child)) for child in below)
+
+    def _leaf_hashes(self, start: int, end: int) -> bytes:
+        query = select(_EVENT.c.leaf_hash).where(_EVENT.c.idx >= start, _EVENT.c.idx < end)
+        return b"".join(self._connection.scalars(query.order_by(_EVENT.c.idx)))
+
+    def checkpoint(self, at_least: int | None = None) -> StoredCheckpoint | None:
+        """Return the newest checkpoint, or the smallest that covers `at_least` leaves."""
+        query = select(_CHECKPOINT).order_by(_CHECKPOINT.c.size.desc())
+        if at_least is not None:
+            covering = select(_CHECKPOINT).where(_CHECKPOINT.c.size >= at_least)
+            query = covering.order_by(_CHECKPOINT.c.size)
+        row = self._connection.execute(query.limit(1)).first()
+        return None if row is None else _checkpoint(row)
+
+    def checkpoints(self, after: int = 0, limit: int = 50) -> list[StoredCheckpoint]:
+        """List checkpoints of more than `after` leaves, smallest first."""
+        query = select(_CHECKPOINT).where(_CHECKPOINT.c.size > after)
+        rows = self._connection.execute(query.order_by(_CHECKPOINT.c.size).limit(limit))
+        return [_checkpoint(row) for row in rows]
+
+    def latest_checkpoint_size(self) -> int:
+        return self._connection.scalar(select(func.max(_CHECKPOINT.c.size))) or 0
+
+
+class Seals:
+    """What the sealer adds to the log: full tiles and checkpoints, which are no events."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add_tile(self, level: int, number: int, hashes: bytes) -> None:
+        row = {"level": level, "number": number, "hashes": hashes}
+        self._connection.execute(insert(_TILE).values(row))
+
+    def add_checkpoint(self, size: int, note: str, signed_at: datetime) -> None:
+        """Store a signed note and let events quote it. Raises `NoteError` if it is none."""
+        checkpoint = Checkpoint.parse(Note.parse(note.encode()).text)
+        row = {"size": size, "note": note, "signed_at": ticks(signed_at)}
+        self._connection.execute(insert(_CHECKPOINT).values(row))
+        quoted = f"{checkpoint.size}:{checkpoint.root.hex()[:_ROOT_DIGITS]}"
+        self._connection.execute(update(_HEAD).values(checkpoint=quoted))
+
+
+def _events() -> Select[Any]:
+    joined = _EVENT.outerjoin(_PAYLOAD, _EVENT.c.idx == _PAYLOAD.c.idx)
+    return select(_EVENT, _PAYLOAD.c.salt, _PAYLOAD.c.payload).select_from(joined)
+
+
+def _event(row: Row[Any]) -> LoggedEvent:
+    found_by = {
+        "ty": row.type,
+        "out": row.outcome,
+        "st": row.stream,
+        "ac": row.actor,
+        "sc": row.scope,
+        "t": row.time_ms,
+    }
+    return LoggedEvent(row.idx, row.leaf, row.leaf_hash, row.salt, row.payload, found_by)
+
+
+def _checkpoint(row: Row[Any]) -> StoredCheckpoint:
+    return StoredCheckpoint(row.size, row.note, moment(row.signed_at))

@@ -1,0 +1,164 @@
+"""Keys: their metadata, and the wrapped ones' blobs. Never Secret Key Material in clear."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from hsm.types import Algorithm, KeySpec, KeyUsage, VerifyPolicy, WrappedKey
+from keyvault.domain.errors import ConflictError, NotFoundError
+from keyvault.domain.keys import Key, KeyState, Residence
+from keyvault.domain.scopes import Scope
+from keyvault.store import tables
+from keyvault.store.paging import Order
+from keyvault.store.rows import insert_new, moment, ticks
+
+_KEY = tables.key
+_WRAPPED = tables.wrapped_key
+_ORDER = Order(_KEY.c.created_at, _KEY.c.id, str, newest_first=True)
+
+
+class Keys:
+    """The room of keys in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, key: Key, wrapped: WrappedKey | None = None) -> None:
+        """Raises `ConflictError` if the id is taken."""
+        if not insert_new(self._connection, _KEY, **_row(key)):
+            raise ConflictError(f"there is a key {key.id} already")
+        if wrapped is not None:
+            self._connection.execute(insert(_WRAPPED).values(_wrapped_row(key.id, wrapped)))
+
+    def get(self, key_id: UUID) -> Key:
+        """Raises `NotFoundError`."""
+        row = self._connection.execute(select(_KEY).where(_KEY.c.id == str(key_id))).first()
+        if row is None:
+            raise NotFoundError(f"there is no key {key_id}")
+        return _key(row)
+
+    def change(self, key: Key) -> None:
+        """Store the next version. Raises `ConflictError` if another one came between.
+
+        A destroyed key's wrapped blob goes with it.
+        """
+        same = (_KEY.c.id == str(key.id)) & (_KEY.c.version == key.version - 1)
+        if self._connection.execute(update(_KEY).where(same).values(_row(key))).rowcount != 1:
+            raise ConflictError(f"key {key.id} changed meanwhile", next_step="look again")
+        if key.state is KeyState.DESTROYED:
+            gone = delete(_WRAPPED).where(_WRAPPED.c.key_id == str(key.id))
+            self._connection.execute(gone)
+
+    def page(
+        self,
+        *,
+        scope: Scope | None = None,
+        state: KeyState | None = None,
+        algorithm: Algorithm | None = None,
+        label: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[Key], str | None]:
+        """List keys, newest first, and the cursor of the next page."""
+        filters = {"scope": scope, "state": state, "algorithm": algorithm, "label": label}
+        query = select(_KEY).where(
+            *(_KEY.c[name] == str(value) for name, value in filters.items() if value is not None)
+        )
+        rows, following = _ORDER.page(self._connection, query, after, limit)
+        return [_key(row) for row in rows], following
+
+    def wrapped(self, key_id: UUID) -> WrappedKey | None:
+        query = select(_WRAPPED).where(_WRAPPED.c.key_id == str(key_id))
+        row = self._connection.execute(query).first()
+        return None if row is None else _wrapped_key(row)
+
+    def versions(self, key_ids: list[str]) -> dict[str, int]:
+        """Return the version of each of these keys that exists."""
+        query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))
+        return {row.id: row.version for row in self._connection.execute(query)}
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return {
+        "id": str(key.id),
+        "scope": str(key.scope),
+        "label": key.label,
+        "algorithm": str(key.algorithm),
+        "usage": str(key.usage),
+        "key_class": key.key_class,
+        "residence": str(key.residence),
+        "verify": str(key.verify),
+        "extractable": key.extractable,
+        "state": str(key.state),
+        "version": key.version,
+        "created_at": ticks(key.created_at),
+        "protect_until": ticks(key.protect_until),
+        "process_until": ticks(key.process_until),
+        "public_key": key.public_key,
+        "check_value": key.check_value,
+        "active_from": _ticks(key.active_from),
+        "compromised_at": _ticks(key.compromised_at),
+        "destroyed_at": _ticks(key.destroyed_at),
+    }
+
+
+def _key(row: Row[Any]) -> Key:
+    return Key(
+        id=UUID(row.id),
+        scope=Scope.parse(row.scope),
+        label=row.label,
+        algorithm=Algorithm(row.algorithm),
+        usage=KeyUsage(row.usage),
+        key_class=row.key_class,
+        residence=Residence(row.residence),
+        verify=VerifyPolicy(row.verify),
+        extractable=row.extractable,
+        state=KeyState(row.state),
+        version=row.version,
+        created_at=moment(row.created_at),
+        protect_until=moment(row.protect_until),
+        process_until=moment(row.process_until),
+        public_key=row.public_key,
+        check_value=row.check_value,
+        active_from=_moment(row.active_from),
+        compromised_at=_moment(row.compromised_at),
+        destroyed_at=_moment(row.destroyed_at),
+    )
+
+
+def _wrapped_row(key_id: UUID, wrapped: WrappedKey) -> dict[str, Any]:
+    return {
+        "key_id": str(key_id),
+        "label": wrapped.spec.label,
+        "algorithm": str(wrapped.spec.algorithm),
+        "usage": str(wrapped.spec.usage),
+        "extractable": wrapped.spec.extractable,
+        "trusted": wrapped.spec.trusted,
+        "blob": wrapped.blob,
+        "kek_id": wrapped.kek_id,
+        "mac_key_id": wrapped.mac_key_id,
+        "mac": wrapped.mac,
+        "public_key": wrapped.public_key,
+    }
+
+
+def _wrapped_key(row: Row[Any]) -> WrappedKey:
+    spec = KeySpec(
+        key_id=UUID(row.key_id).bytes,
+        label=row.label,
+        algorithm=Algorithm(row.algorithm),
+        usage=KeyUsage(row.usage),
+        extractable=row.extractable,
+        trusted=row.trusted,
+    )
+    return WrappedKey(spec, row.blob, row.kek_id, row.mac_key_id, row.mac, row.public_key)
+
+
+def _ticks(when: datetime | None) -> int | None:
+    return None if when is None else ticks(when)
+
+
+def _moment(count: int | None) -> datetime | None:
+    return None if count is None else moment(count)

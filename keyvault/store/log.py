@@ -1,0 +1,259 @@
+"""Appending to the log: the one way in which events are written.
+
+A transaction locks the head row last, gives its events the next places, counters and clocks,
+and moves the head. Whoever writes often keeps a `Memory` of what it wrote: as long as the head
+row is what it left there, nobody has committed anything since, for every commit has an event.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import Executable
+
+from keyvault.domain.audit import SALT_SIZE, AuditEvent, Leaf, Stamp, leaf_of
+from keyvault.domain.errors import LogUnavailableError
+from keyvault.domain.tree import Tree
+from keyvault.store import tables
+
+_HEAD = tables.log_head
+_COUNTER = tables.stream_head
+_RANDOM = 10  # bytes of a UUIDv7 that are not time
+LEEWAY_MS = 60_000  # what verifiers allow the clocks of several hosts to differ
+_MEMORY_LIMIT = 200_000  # counters or key versions, some 200 bytes each
+_STARTED = time.monotonic_ns()
+BOOT = uuid4().hex[:16]  # names this run of this process
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an event stands, for ever: its index, and the hash that a proof leads from."""
+
+    index: int
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head row: the tree so far, and what every event quotes."""
+
+    tree: Tree
+    checkpoint: str
+    authority: str
+    latest_ms: int
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the last transaction left behind: counters, and versions of keys it looked at."""
+
+    tree: Tree | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def trust(self, tree: Tree) -> None:
+        """Keep what is known if the head is still `tree`, or else forget it all."""
+        if tree != self.tree or max(len(self.counters), len(self.versions)) > _MEMORY_LIMIT:
+            self.tree = tree
+            self.counters.clear()
+            self.versions.clear()
+
+
+class Log:
+    """The log in one transaction that writes."""
+
+    def __init__(self, connection: Connection, node: str, memory: Memory | None = None) -> None:
+        self._connection = connection
+        self._node = node
+        self._statements = _statements(connection.dialect)
+        self._head: Head | None = None
+        self.memory = memory or Memory()
+
+    def lock(self) -> Head:
+        """Lock the head row, once, and read it. From here on nobody else can commit."""
+        if self._head is None:
+            row = self._connection.exec_driver_sql(self._statements.head.text).first()
+            if row is None:
+                raise LogUnavailableError("the log has no head", next_step="run: keyvault migrate")
+            self._head = Head(Tree.from_bytes(row.size.to_bytes(8) + row.peaks), *row[2:])
+            self.memory.trust(self._head.tree)
+        return self._head
+
+    def append(self, events: Sequence[AuditEvent], authority: str | None = None) -> list[Receipt]:
+        """Write events and move the head; the caller commits.
+
+        `authority` is in force after them. Raises `InvalidInputError` if one is too long.
+        """
+        head = self.lock()
+        now = _clock(head)
+        stamps = self._stamps(events, head, now)
+        leaves = [
+            leaf_of(event, stamp, os.urandom(SALT_SIZE))
+            for event, stamp in zip(events, stamps, strict=True)
+        ]
+        self._write_events(head.tree.size, events, stamps, leaves)
+        tree = head.tree
+        for leaf in leaves:
+            tree = tree.plus(leaf.hash)
+        latest = max(now, head.latest_ms)
+        self._write_head(Head(tree, head.checkpoint, authority or head.authority, latest))
+        return [Receipt(head.tree.size + at, leaf.hash) for at, leaf in enumerate(leaves)]
+
+    def _stamps(self, events: Sequence[AuditEvent], head: Head, now: int) -> list[Stamp]:
+        names = [_counted(event, self._node) for event in events]
+        self._load({name for three in names for name in three})
+        since_start = _uptime_ms()
+        stamps = [
+            Stamp(
+                event_id=_event_id(now),
+                stream_number=self._next(stream),
+                actor_number=self._next(actor),
+                node=self._node,
+                boot=BOOT,
+                node_number=self._next(node),
+                time_ms=now,
+                monotonic_ms=since_start,
+                checkpoint=head.checkpoint,
+                authority=head.authority,
+            )
+            for stream, actor, node in names
+        ]
+        self._write_counters({name for three in names for name in three})
+        return stamps
+
+    def _load(self, names: set[str]) -> None:
+        counters = self.memory.counters
+        unknown = names - counters.keys()
+        if unknown:
+            counters.update(dict.fromkeys(unknown, 0))
+            query = select(_COUNTER).where(_COUNTER.c.name.in_(sorted(unknown)))
+            counters.update((row.name, row.next) for row in self._connection.execute(query))
+
+    def _next(self, name: str) -> int:
+        number = self.memory.counters[name]
+        self.memory.counters[name] = number + 1
+        return number
+
+    def _write_counters(self, names: Iterable[str]) -> None:
+        counters = self.memory.counters
+        rows = [{"name": name, "next": counters[name]} for name in sorted(names)]
+        self._statements.counter.execute(self._connection, rows)
+
+    def _write_events(
+        self,
+        size: int,
+        events: Sequence[AuditEvent],
+        stamps: Sequence[Stamp],
+        leaves: Sequence[Leaf],
+    ) -> None:
+        rows = [
+            {
+                "idx": size + at,
+                "leaf": leaf.data,
+                "leaf_hash": leaf.hash,
+                "type": str(event.type),
+                "outcome": str(event.outcome),
+                "stream": event.stream,
+                "actor": event.actor,
+                "scope": str(event.scope or ""),
+                "time_ms": stamp.time_ms,
+            }
+            for at, (event, stamp, leaf) in enumerate(zip(events, stamps, leaves, strict=True))
+        ]
+        self._statements.event.execute(self._connection, rows)
+        payloads = [
+            {"idx": size + at, "salt": leaf.salt, "payload": leaf.payload}
+            for at, leaf in enumerate(leaves)
+        ]
+        self._statements.payload.execute(self._connection, payloads)
+
+    def _write_head(self, head: Head) -> None:
+        row = {
+            "new_size": head.tree.size,
+            "new_peaks": b"".join(head.tree.peaks),
+            "new_root": head.tree.root,
+            "new_authority": head.authority,
+            "new_latest_ms": head.latest_ms,
+        }
+        self._statements.move.execute(self._connection, [row])
+        self.memory.tree = head.tree
+        self._head = head
+
+
+class _Statement:
+    """A statement compiled once; the driver gets its text and bare rows, and no layer between.
+
+    Only for columns of numbers, texts and bytes, which both drivers take as they are.
+    """
+
+    def __init__(self, statement: Executable, dialect: Dialect, columns: Sequence[str]) -> None:
+        compiled = statement.compile(dialect=dialect, column_keys=list(columns) or None)  # type: ignore[attr-defined]
+        self.text = str(compiled)
+        self._order: list[str] | None = compiled.positiontup
+
+    def execute(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        if self._order is None:
+            connection.exec_driver_sql(self.text, list(rows))
+        else:
+            order = self._order
+            connection.exec_driver_sql(
+                self.text, [tuple(row[name] for name in order) for row in rows]
+            )
+
+
+class _Statements:
+    def __init__(self, dialect: Dialect) -> None:
+        head = select(*(_HEAD.c[name] for name in ("size", "peaks", *_QUOTED)))
+        self.head = _Statement(head.with_for_update(), dialect, ())
+        event = ("idx", "leaf", "leaf_hash", *_FOUND_BY)
+        self.event = _Statement(insert(tables.event), dialect, event)
+        payload = ("idx", "salt", "payload")
+        self.payload = _Statement(insert(tables.event_payload), dialect, payload)
+        self.counter = _Statement(
+            text(
+                "INSERT INTO stream_head (name, next) VALUES (:name, :next) "
+                "ON CONFLICT (name) DO UPDATE SET next = excluded.next"
+            ),
+            dialect,
+            (),
+        )
+        moved: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _MOVED}
+        self.move = _Statement(update(_HEAD).values(**moved), dialect, ())
+
+
+_QUOTED = ("checkpoint", "authority", "latest_ms")
+_MOVED = ("size", "peaks", "root", "authority", "latest_ms")
+_FOUND_BY = ("type", "outcome", "stream", "actor", "scope", "time_ms")
+_statements = lru_cache(maxsize=8)(_Statements)
+
+
+def _clock(head: Head) -> int:
+    """Read the wall clock in ms. A log whose times jump back proves nothing about time."""
+    now = time.time_ns() // 1_000_000
+    if now < head.latest_ms - LEEWAY_MS:
+        raise LogUnavailableError(
+            f"this host's clock is {(head.latest_ms - now) // 1000} s behind the log",
+            next_step="set the clocks of all hosts right (NTP), then try again",
+        )
+    return now
+
+
+def _counted(event: AuditEvent, node: str) -> tuple[str, str, str]:
+    return f"stream/{event.stream}", f"actor/{event.actor}", f"node/{node}"
+
+
+def _uptime_ms() -> int:
+    return (time.monotonic_ns() - _STARTED) // 1_000_000
+
+
+def _event_id(now_ms: int) -> UUID:
+    """Make a UUIDv7 (RFC 9562): 48 bits of time, then chance around version and variant."""
+    value = now_ms << 80 | int.from_bytes(os.urandom(_RANDOM))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)

@@ -1,0 +1,122 @@
+"""Approval requests and the approvals that people gave."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, select, update
+
+from keyvault.domain.approvals import Approval, ApprovalRequest, Request, RequestState
+from keyvault.domain.errors import ConflictError, NotFoundError
+from keyvault.store import tables
+from keyvault.store.paging import Order
+from keyvault.store.rows import document_of, insert_new, text_of, ticks
+
+_REQUEST = tables.approval_request
+_APPROVAL = tables.approval
+_ORDER = Order(_REQUEST.c.requested_at, _REQUEST.c.id, str, newest_first=True)
+
+
+class Requests:
+    """The room of approval requests in one transaction."""
+
+    def __init__(self, connection: Connection, *, writes: bool) -> None:
+        self._connection = connection
+        self._writes = writes
+
+    def add(self, asked: ApprovalRequest) -> None:
+        """Raises `ConflictError` if the id is taken."""
+        if not insert_new(
+            self._connection,
+            _REQUEST,
+            id=str(asked.request.id),
+            state=str(asked.state),
+            version=asked.version,
+            requester=asked.request.requester,
+            requested_at=ticks(asked.request.requested_at),
+            document=text_of(asked.request.document),
+        ):
+            raise ConflictError(f"there is a request {asked.request.id} already")
+        for approval in asked.approvals:
+            self.add_approval(asked.request.id, approval)
+
+    def get(self, request_id: UUID) -> ApprovalRequest:
+        """Read a request, and lock it in a transaction that writes. Raises `NotFoundError`.
+
+        So two approvals that are given at once are counted one after the other.
+        """
+        query = select(_REQUEST).where(_REQUEST.c.id == str(request_id))
+        if self._writes:
+            query = query.with_for_update()
+        found = self._read(self._connection.execute(query).all())
+        if not found:
+            raise NotFoundError(f"there is no request {request_id}")
+        return found[0]
+
+    def change(self, asked: ApprovalRequest) -> None:
+        """Store the next version. Raises `ConflictError` if another one came between."""
+        same = (_REQUEST.c.id == str(asked.request.id)) & (_REQUEST.c.version == asked.version - 1)
+        new = update(_REQUEST).where(same).values(state=str(asked.state), version=asked.version)
+        if self._connection.execute(new).rowcount != 1:
+            raise ConflictError(
+                f"request {asked.request.id} changed meanwhile", next_step="look again"
+            )
+
+    def add_approval(self, request_id: UUID, approval: Approval) -> None:
+        """Raises `ConflictError` if this person has decided already."""
+        if not insert_new(
+            self._connection,
+            _APPROVAL,
+            request_id=str(request_id),
+            approver=approval.approver,
+            document=text_of(approval.document()),
+        ):
+            raise ConflictError(f"{approval.approver} has decided on this request already")
+
+    def page(
+        self,
+        *,
+        state: RequestState | None = None,
+        requester: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[ApprovalRequest], str | None]:
+        """List requests, newest first, and the cursor of the next page."""
+        filters = {"state": state, "requester": requester}
+        query = select(_REQUEST).where(
+            *(
+                _REQUEST.c[name] == str(value)
+                for name, value in filters.items()
+                if value is not None
+            )
+        )
+        rows, following = _ORDER.page(self._connection, query, after, limit)
+        return self._read(rows), following
+
+    def executing(self) -> list[ApprovalRequest]:
+        """Return what was begun and not finished: reconciling asks."""
+        query = select(_REQUEST).where(_REQUEST.c.state == str(RequestState.EXECUTING))
+        return self._read(self._connection.execute(query.order_by(*_REQUEST.primary_key)).all())
+
+    def _read(self, rows: Sequence[Row[Any]]) -> list[ApprovalRequest]:
+        approvals = self._approvals([row.id for row in rows])
+        return [
+            ApprovalRequest(
+                Request.read(document_of(row.document)),
+                RequestState(row.state),
+                row.version,
+                approvals[row.id],
+            )
+            for row in rows
+        ]
+
+    def _approvals(self, request_ids: list[str]) -> dict[str, tuple[Approval, ...]]:
+        given: dict[str, list[Approval]] = defaultdict(list)
+        query = select(_APPROVAL).where(_APPROVAL.c.request_id.in_(request_ids))
+        for row in self._connection.execute(query):
+            given[row.request_id].append(Approval.read(document_of(row.document)))
+        return {
+            key: tuple(sorted(given[key], key=lambda one: (one.at, one.approver)))
+            for key in request_ids
+        }

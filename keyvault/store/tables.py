@@ -1,0 +1,211 @@
+"""Every table, once, for SQLite and PostgreSQL.
+
+Times are microseconds since 1970 UTC or, in the log, milliseconds; ids are the text of a UUID;
+documents are canonical JSON.
+
+The log's tables (event, event_payload, tile, checkpoint, authority_record) only ever grow:
+triggers and database roles say so, see migrations.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+# SQLite counts rows in 64 bits under the name INTEGER, and only under that name.
+_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _text(name: str, *, null: bool = False, key: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null, primary_key=key)
+
+
+def _number(name: str, *, null: bool = False) -> Column[int]:
+    return Column(name, _NUMBER, nullable=null)
+
+
+def _place(name: str) -> Column[int]:
+    """A number that we give ourselves: never one from a sequence, which would leave gaps."""
+    return Column(name, _NUMBER, primary_key=True, autoincrement=False)
+
+
+def _bytes(name: str, *, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null)
+
+
+# The log -------------------------------------------------------------------------------------
+
+event = Table(
+    "event",
+    METADATA,
+    _place("idx"),
+    _bytes("leaf"),  # the canonical bytes that were hashed
+    _bytes("leaf_hash"),
+    # Copies of header fields, to be found by. The sealer compares them with the leaf.
+    _text("type"),
+    _text("outcome"),
+    _text("stream"),
+    _text("actor"),
+    _text("scope"),
+    _number("time_ms"),
+)
+# One for each filter that is offered, in the order of its pages.
+Index(None, event.c.time_ms, event.c.idx)
+for _filter in ("type", "outcome", "stream", "actor", "scope"):
+    Index(None, event.c[_filter], event.c.time_ms, event.c.idx)
+
+event_payload = Table(  # apart from its event, so that it can be erased and the leaf still proves
+    "event_payload",
+    METADATA,
+    _place("idx"),
+    _bytes("salt", null=True),
+    _bytes("payload", null=True),
+    _number("erased_at", null=True),
+)
+stream_head = Table(  # the next number of every stream, actor and node
+    "stream_head",
+    METADATA,
+    _text("name", key=True),
+    _number("next"),
+)
+log_head = Table(  # one row, locked last by every transaction that changes anything
+    "log_head",
+    METADATA,
+    _place("id"),
+    _number("size"),
+    _bytes("peaks"),
+    _bytes("root"),
+    _text("checkpoint"),  # "size:root8" of the newest one, or empty
+    _text("authority"),  # first 16 hex of the newest record's hash
+    _number("latest_ms"),  # the latest time that an event has, for clocks that run behind
+    CheckConstraint("id = 1", name="one"),
+)
+tile = Table(  # full ones only: 256 hashes of 32 bytes
+    "tile",
+    METADATA,
+    _place("level"),
+    _place("number"),
+    _bytes("hashes"),
+)
+checkpoint = Table(
+    "checkpoint",
+    METADATA,
+    _place("size"),
+    _text("note"),
+    _number("signed_at"),
+)
+authority_record = Table(
+    "authority_record",
+    METADATA,
+    _place("number"),
+    _text("document"),
+)
+
+# Keys and requests ---------------------------------------------------------------------------
+
+key = Table(
+    "key",
+    METADATA,
+    _text("id", key=True),
+    _text("scope"),
+    _text("label"),
+    _text("algorithm"),
+    _text("usage"),
+    _text("key_class"),
+    _text("residence"),
+    _text("verify"),
+    Column("extractable", Boolean, nullable=False),
+    _text("state"),
+    _number("version"),
+    _number("created_at"),
+    _number("protect_until"),
+    _number("process_until"),
+    _bytes("public_key"),
+    _text("check_value"),
+    _number("active_from", null=True),
+    _number("compromised_at", null=True),
+    _number("destroyed_at", null=True),
+)
+Index(None, key.c.created_at, key.c.id)
+Index(None, key.c.scope, key.c.created_at, key.c.id)
+for _filter in ("state", "algorithm", "label"):  # a system sees one scope only, so with it too
+    Index(None, key.c[_filter], key.c.created_at, key.c.id)
+    Index(None, key.c.scope, key.c[_filter], key.c.created_at, key.c.id)
+
+wrapped_key = Table(
+    "wrapped_key",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _text("label"),
+    _text("algorithm"),
+    _text("usage"),
+    Column("extractable", Boolean, nullable=False),
+    Column("trusted", Boolean, nullable=False),
+    _bytes("blob"),
+    _bytes("kek_id"),
+    _bytes("mac_key_id"),
+    _bytes("mac"),
+    _bytes("public_key"),
+)
+approval_request = Table(
+    "approval_request",
+    METADATA,
+    _text("id", key=True),
+    _text("state"),
+    _number("version"),
+    _text("requester"),
+    _number("requested_at"),
+    _text("document"),
+)
+Index(None, approval_request.c.requested_at, approval_request.c.id)
+for _filter in ("state", "requester"):
+    Index(
+        None,
+        approval_request.c[_filter],
+        approval_request.c.requested_at,
+        approval_request.c.id,
+    )
+approval = Table(
+    "approval",
+    METADATA,
+    Column("request_id", Text, ForeignKey(approval_request.c.id), primary_key=True),
+    _text("approver", key=True),
+    _text("document"),
+)
+
+# Sessions and repeated calls -----------------------------------------------------------------
+
+session = Table(
+    "session",
+    METADATA,
+    _text("spki_sha256", key=True),
+    _text("person"),
+    _number("until"),
+    _number("opened_at"),
+    Column("closed", Boolean, nullable=False),
+)
+idempotency = Table(
+    "idempotency",
+    METADATA,
+    _text("principal", key=True),
+    _text("key", key=True),
+    _bytes("request_hash"),
+    _text("outcome", null=True),  # null while the first call is under way
+)

@@ -1,0 +1,115 @@
+"""A transaction with the rooms in it. Nothing is saved without saying what happened."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from keyvault.domain.audit import AuditEvent
+from keyvault.domain.errors import OutcomeUnknownError
+from keyvault.store import engine, migrating
+from keyvault.store.audit import Audit, Seals
+from keyvault.store.authority import AuthorityRecords
+from keyvault.store.idempotency import Idempotency
+from keyvault.store.keys import Keys
+from keyvault.store.log import Log, Memory, Receipt
+from keyvault.store.requests import Requests
+from keyvault.store.sessions import Sessions
+
+
+class Reading:
+    """One snapshot of everything."""
+
+    def __init__(self, connection: Connection, *, writes: bool = False) -> None:
+        self.keys = Keys(connection)
+        self.requests = Requests(connection, writes=writes)
+        self.authority = AuthorityRecords(connection)
+        self.audit = Audit(connection)
+        self.sessions = Sessions(connection)
+        self.idempotency = Idempotency(connection)
+
+
+class Work(Reading):
+    """A transaction: changes in the rooms, then one `commit` with their events."""
+
+    def __init__(self, connection: Connection, node: str, memory: Memory | None) -> None:
+        super().__init__(connection, writes=True)
+        self._connection = connection
+        self.log = Log(connection, node, memory)
+
+    def commit(self, event: AuditEvent, *more: AuditEvent) -> list[Receipt]:
+        """Append the events, lock the head last and commit, once. What is returned is durable.
+
+        Raises `LogUnavailableError`: nothing happened; `OutcomeUnknownError`: the connection
+        broke while the database was committing.
+        """
+        receipts = self.log.append([event, *more], self.authority.newest)
+        _commit(self._connection)
+        return receipts
+
+
+class Database:
+    """A database by its SQLAlchemy URL. `node` names this host in the log."""
+
+    def __init__(self, url: str, node: str = "local") -> None:
+        self._engine = engine.open_engine(url)
+        self._node = node
+
+    @contextmanager
+    def work(self, memory: Memory | None = None) -> Iterator[Work]:
+        """Open a transaction, rolled back unless it commits. Never hold one across a device call.
+
+        `memory` is for a writer that comes back at once, see `keyvault.store.log`.
+        """
+        with engine.writing(self._engine) as connection:
+            yield Work(connection, self._node, memory)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Open a snapshot to read from; it ends with the block."""
+        with engine.reading(self._engine) as connection:
+            yield Reading(connection)
+
+    @contextmanager
+    def sealing(self) -> Iterator[Seals]:
+        """Open the one transaction without an event: what it adds is made of the log itself.
+
+        Committed at the block's end.
+        """
+        with engine.writing(self._engine) as connection:
+            yield Seals(connection)
+            _commit(connection)
+
+    @contextmanager
+    def election(self, office: str) -> Iterator[Callable[[], bool]]:
+        """Stand for an office that one process holds at a time: ask whether this one does."""
+        with engine.elected(self._engine, office) as holds:
+            yield holds
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the tables to a revision, forward or back; "base" is an empty database."""
+        migrating.migrate(self._engine, revision)
+
+    def version(self) -> str | None:
+        """Return the revision of the tables, or None for a database without any."""
+        return migrating.version(self._engine)
+
+    def wanted_version(self) -> str:
+        """Return the newest revision that this program knows."""
+        return migrating.newest()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except (OperationalError, InterfaceError) as error:
+        if not error.connection_invalidated:
+            raise
+        raise OutcomeUnknownError(
+            "the database went away while it was committing",
+            next_step="look whether the change is there before you repeat it",
+        ) from error
