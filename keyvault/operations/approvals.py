@@ -12,15 +12,15 @@ from keyvault.domain.approvals import (
     Decision,
     Request,
     RequestState,
+    Rule,
     Seen,
     check_approval,
     clear,
     new_request,
 )
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import AUTHORITY_COMMANDS, Command, ImportKey, GenerateKey
+from keyvault.domain.commands import AUTHORITY_COMMANDS, Command, GenerateKey, ImportKey
 from keyvault.domain.errors import ApprovalInvalidError, ConflictError, RequestStateError
 from keyvault.domain.scopes import Scope
 from keyvault.operations import executors
@@ -50,16 +50,15 @@ def ask(
             return work.requests.get(UUID(earlier["request"]))
         authority = vault.authority(work)
         key_class = executors.check(work, authority, command)
+        scope = executors.scope_of(work, command, scope)
         asked = ApprovalRequest(
-            _request(vault, work, authority, command, key_class, who, scope),
+            _request(vault, work, authority.rule_for(command.name, key_class), command, who, scope),
             RequestState.REQUESTED,
             version=1,
         )
         work.requests.add(asked)
         remember(work, who, once, {"request": str(asked.request.id)})
-        work.commit(
-            _event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role)
-        )
+        work.commit(_event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role))
         return asked
 
 
@@ -73,19 +72,18 @@ _ASKING = {
 def _request(
     vault: Vault,
     work: Work,
-    authority: Authority,
+    rule: Rule,
     command: Command,
-    key_class: str,
     who: Principal,
     scope: Scope | None,
 ) -> Request:
     tree = work.audit.head()
     return new_request(
         request_id=uuid4(),
-        origin=authority.origin,
+        origin=vault.settings.origin,
         command=command,
         scope=scope,
-        rule=authority.rule_for(command.name, key_class),
+        rule=rule,
         requester=who.id,
         now=vault.clock(),
         nonce=secrets.token_bytes(16),
@@ -162,9 +160,7 @@ def _moved(asked: ApprovalRequest, approval: Approval) -> ApprovalRequest:
     return ApprovalRequest(asked.request, asked.state, asked.version + 1, asked.approvals)
 
 
-def execute(
-    vault: Vault, who: Principal, request_id: UUID, once: Once | None = None
-) -> Executed:
+def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = None) -> Executed:
     """Carry out an approved request: intent committed, then the device, then the outcome.
 
     Raises `QuorumError` while approvals are missing, `OutcomeUnknownError` if the device was cut
@@ -177,7 +173,9 @@ def execute(
             return Executed(asked, earlier)
         _check_quorum(vault, work, asked)
         executors.check(work, vault.authority(work), asked.request.command)
-        acting = executors.Acting(vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING))
+        acting = executors.Acting(
+            vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING)
+        )
         if not executors.needs_device(asked.request.command):
             outcome = executors.settle(acting, work, {})
             remember(work, who, once, outcome)
@@ -201,9 +199,7 @@ def _check_quorum(vault: Vault, work: Work, asked: ApprovalRequest) -> None:
     rule = authority.rule_for(
         asked.request.command.name, executors.key_class_of(work, asked.request.command)
     )
-    clear(
-        authority.people, rule, asked.request, asked.approvals, signatures.verify, vault.clock()
-    )
+    clear(authority.people, rule, asked.request, asked.approvals, signatures.verify, vault.clock())
 
 
 def cancel(
@@ -220,9 +216,7 @@ def cancel(
         remember(work, who, once, {"request": str(request_id)})
         payload: Document = {"reason": reason}
         work.commit(
-            _event(
-                EventType.APPROVAL_CANCELLED, asked.request, who.actor, permitted.role, payload
-            )
+            _event(EventType.APPROVAL_CANCELLED, asked.request, who.actor, permitted.role, payload)
         )
         return cancelled
 
@@ -254,5 +248,3 @@ def _event(
         scope=request.scope,
         payload={"request": request.document} if payload is None else payload,
     )
-
-

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from hsm.errors import DeviceUnavailableError, HsmError
 from hsm.types import KeySpec, KeyUsage, WrappedKey
+from keyvault import signatures
+from keyvault.domain.access import SYSTEM_ACTIONS
 from keyvault.domain.approvals import ApprovalRequest, RequestState
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority, Record
@@ -31,7 +33,6 @@ from keyvault.domain.commands import (
     ResumeKey,
     RevokeSystem,
 )
-from keyvault.domain.access import SYSTEM_ACTIONS
 from keyvault.domain.errors import (
     ConflictError,
     InvalidInputError,
@@ -41,7 +42,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import MOVES, Key, KeyState, Residence
 from keyvault.domain.people import check_id
-from keyvault import signatures
+from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Vault, key_stream
 from keyvault.store.unit_of_work import Work
 
@@ -87,16 +88,29 @@ def key_class_of(work: Work, command: Command) -> str:
     return work.keys.get(key_id).key_class if key_id else ""
 
 
+def scope_of(work: Work, command: Command, asked: Scope | None) -> Scope | None:
+    """A key's own scope where a key is named, whatever the caller says."""
+    key_id: UUID | None = getattr(command, "key", None)
+    return work.keys.get(key_id).scope if key_id else asked
+
+
 def check(work: Work, authority: Authority, command: Command) -> str:
     """Refuse what could never be done, and return the key class. Raises `VaultError`."""
+    if isinstance(command, AUTHORITY_COMMANDS):
+        _check_authority(authority, command)
+    elif isinstance(command, GenerateKey | ImportKey):
+        authority.key_class(command.key_class)
+        if isinstance(command, ImportKey):
+            _check_kek(work.keys.get(command.kek))
+    elif isinstance(command, ExportKey):
+        _check_export(work.keys.get(command.key), work.keys.get(command.kek))
+    else:
+        _check_move(work, command)
+    return key_class_of(work, command)
+
+
+def _check_authority(authority: Authority, command: Command) -> None:
     match command:
-        case GenerateKey(key_class=name):
-            authority.key_class(name)
-        case ImportKey(key_class=name, kek=kek):
-            authority.key_class(name)
-            _check_kek(work.keys.get(kek))
-        case ExportKey(key=key_id, kek=kek):
-            _check_export(work.keys.get(key_id), work.keys.get(kek))
         case EnrolSystem():
             _check_system(authority, command)
         case RegisterPerson(person=person):
@@ -107,9 +121,6 @@ def check(work: Work, authority: Authority, command: Command) -> str:
             _known(person, authority.people, "person")
         case RevokeSystem(system=system):
             _known(system, authority.systems, "system")
-        case _:
-            _check_move(work, command)
-    return key_class_of(work, command)
 
 
 def _check_move(work: Work, command: Command) -> None:
@@ -201,9 +212,7 @@ def settle(acting: Acting, work: Work, made: Document) -> Document:
             return _add_record(acting, work)
 
 
-def _add_key(
-    acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Document
-) -> Document:
+def _add_key(acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Document) -> Document:
     request, now = acting.asked.request, acting.vault.clock()
     key_class = acting.vault.authority(work).key_class(new.key_class)
     if request.scope is None:
@@ -270,19 +279,19 @@ def answer(made: Document) -> Document:
 
 def _event(acting: Acting, outcome: Outcome, extra: Document) -> AuditEvent:
     asked, command = acting.asked, acting.command
+    signed: Document = {
+        "request": asked.request.document,
+        "approvals": [approval.document() for approval in asked.approvals],
+    }
+    of_authority = isinstance(command, AUTHORITY_COMMANDS)  # its record holds what was signed
     key_id = getattr(command, "key", asked.request.id)
-    is_key = not isinstance(command, AUTHORITY_COMMANDS)
     return AuditEvent(
         type=_EVENTS[type(command)],
         outcome=outcome,
         operation=asked.request.id,
-        stream=key_stream(key_id) if is_key else "authority",
+        stream="authority" if of_authority else key_stream(key_id),
         actor=acting.actor,
         role=acting.role,
         scope=asked.request.scope,
-        payload={
-            "request": asked.request.document,
-            "approvals": [approval.document() for approval in asked.approvals],
-            **extra,
-        },
+        payload=extra if of_authority else {**signed, **extra},
     )

@@ -92,4 +92,3 @@ def complete(database: Database, document: Document, approvals: Iterable[Approva
             )
         )
     return record
-

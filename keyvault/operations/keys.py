@@ -1,5 +1,6 @@
 """The register of keys, and the two things one custodian alone may do: suspend and declare."""
 
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from hsm.types import Algorithm
@@ -9,7 +10,7 @@ from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
-from keyvault.store.audit import EventPage
+from keyvault.store.audit import LoggedEvent
 
 
 def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
@@ -20,27 +21,30 @@ def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
     return key
 
 
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """Which keys to list. None leaves a field open."""
+
+    scope: Scope | None = None
+    state: KeyState | None = None
+    algorithm: Algorithm | None = None
+    label: str | None = None
+
+
 def page(
-    vault: Vault,
-    who: Principal,
-    scope: Scope | None = None,
-    state: KeyState | None = None,
-    algorithm: Algorithm | None = None,
-    label: str | None = None,
-    after: str | None = None,
-    limit: int = 50,
+    vault: Vault, who: Principal, query: KeyQuery, after: str | None = None, limit: int = 50
 ) -> tuple[list[Key], str | None]:
-    """List keys, newest first, and the cursor of the next page. A system sees its own scope."""
+    """List keys, oldest first, and the cursor of the next page. A system sees its own scope."""
     permit(vault, who, Action.KEY_READ)
     own = readable_scope(who)
-    if own is not None and scope not in (None, own):
+    if own is not None and query.scope not in (None, own):
         raise InvalidInputError("a system lists the keys of its own scope only")
     with vault.database.reading() as work:
         return work.keys.page(
-            scope=own or scope,
-            state=state,
-            algorithm=algorithm,
-            label=label,
+            scope=own or query.scope,
+            state=query.state,
+            algorithm=query.algorithm,
+            label=query.label,
             after=after,
             limit=limit,
         )
@@ -48,7 +52,7 @@ def page(
 
 def history(
     vault: Vault, who: Principal, key_id: UUID, after: str | None = None, limit: int = 50
-) -> EventPage:
+) -> tuple[list[LoggedEvent], str | None]:
     """Return what the log holds of a key, oldest first."""
     get(vault, who, key_id)
     with vault.database.reading() as work:
@@ -59,9 +63,7 @@ def suspend(
     vault: Vault, who: Principal, key_id: UUID, reason: str, once: Once | None = None
 ) -> Key:
     """Stop a key at once: the next use is refused, and one under way is not released."""
-    return _move_alone(
-        vault, who, key_id, reason, once, Action.KEY_SUSPEND, KeyState.SUSPENDED
-    )
+    return _move_alone(vault, who, key_id, reason, once, Action.KEY_SUSPEND, KeyState.SUSPENDED)
 
 
 def compromise(
@@ -122,5 +124,3 @@ def _moved(who: Principal, role: str, before: Key, after: Key, reason: str) -> A
 def _known(vault: Vault, key_id: UUID) -> Key:
     with vault.database.reading() as work:
         return work.keys.get(key_id)
-
-

@@ -1,7 +1,7 @@
 """Who calls: sessions of people, enrolled systems, and the people and systems there are."""
 
 from base64 import b64decode
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from cryptography import x509
@@ -19,7 +19,7 @@ from keyvault.domain.people import Person, System, thumbprint
 from keyvault.domain.times import time_of
 from keyvault.domain.tree import tree_at
 from keyvault.operations.vault import Vault, permit
-from keyvault.store.unit_of_work import Work
+from keyvault.store.unit_of_work import Reading
 
 CHALLENGE_LIFE = timedelta(minutes=5)
 
@@ -126,21 +126,24 @@ def _check_delegation(
     return person, until
 
 
-def _is_fresh(work: Work, named: str, now: datetime) -> bool:
+def _is_fresh(work: Reading, named: str, now: datetime) -> bool:
     size_text, _, root = named.partition(":")
     size, head = int(size_text) if size_text.isdecimal() else -1, work.audit.head()
     if not 0 < size <= head.size or tree_at(work.audit.hashes(), size).root.hex() != root:
         return False
-    return size == head.size or now - work.audit.event(size).time <= CHALLENGE_LIFE
+    return size == head.size or now - _time_of(work, size) <= CHALLENGE_LIFE
+
+
+def _time_of(work: Reading, index: int) -> datetime:
+    event = next(work.audit.events(index, index + 1))
+    return datetime.fromtimestamp(event.header["t"] / 1000, UTC)
 
 
 def logout(vault: Vault, who: Principal) -> None:
     """Close the session that calls."""
     with vault.database.work() as work:
         work.sessions.close(who.spki_sha256)
-        work.commit(
-            AuditEvent(EventType.SESSION_CLOSED, Outcome.OK, uuid4(), who.actor, who.actor)
-        )
+        work.commit(AuditEvent(EventType.SESSION_CLOSED, Outcome.OK, uuid4(), who.actor, who.actor))
 
 
 def people(vault: Vault, who: Principal) -> list[Person]:

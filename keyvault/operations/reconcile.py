@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID, uuid4
 
+from hsm.errors import HsmError
 from hsm.types import ObjectRecord
 from keyvault.domain.approvals import ApprovalRequest
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -18,7 +19,6 @@ from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState, Residence, service_key_id
 from keyvault.operations import executors
 from keyvault.operations.vault import Vault, key_stream
-from hsm.errors import HsmError
 
 ACTOR = "service:reconcile"
 SERVICE_KEYS = ("log", "log-ed25519", "session-ca", "evidence", "kek", "mac")
@@ -132,8 +132,10 @@ def _drift(vault: Vault, found: dict[bytes, list[ObjectRecord]]) -> list[Verdict
             verdicts.append(Verdict(finding, str(key_id), _DETAILS[finding]))
     with vault.database.reading() as work:
         expected |= {asked.request.id.bytes for asked in work.requests.executing()}
-    for unknown in sorted(set(found) - expected):
-        verdicts.append(Verdict(Finding.UNKNOWN, unknown.hex(), _DETAILS[Finding.UNKNOWN]))
+    verdicts += [
+        Verdict(Finding.UNKNOWN, unknown.hex(), _DETAILS[Finding.UNKNOWN])
+        for unknown in sorted(set(found) - expected)
+    ]
     for verdict in verdicts:
         _report(vault, verdict.finding, verdict.key, verdict.detail)
     return verdicts
@@ -176,5 +178,3 @@ def _report(vault: Vault, finding: Finding, key_id: UUID | str, detail: str) -> 
                 payload={"finding": str(finding), "key": str(key_id), "detail": detail},
             )
         )
-
-

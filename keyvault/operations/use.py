@@ -54,6 +54,17 @@ _MAC = _Use(Action.KEY_MAC, (KeyUsage.MAC, KeyUsage.GMAC), Purpose.PROTECT)
 Device = Callable[[Key, Mechanism], Awaitable[list[bytes]]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What one caller wants done, and the device's part of it."""
+
+    use: _Use
+    device: Device
+    data: list[bytes]
+    mechanism: Mechanism | None = None
+    once: Once | None = None
+
+
 async def sign(
     vault: Vault,
     who: Principal,
@@ -74,7 +85,7 @@ async def sign(
         _check_digests(key, data)
         return await vault.hot.sign(key.id.bytes, chosen, data, key.verify)
 
-    return await _use(vault, who, key_id, _SIGN, device, data, mechanism, once)
+    return await _use(vault, who, key_id, _Call(_SIGN, device, data, mechanism, once))
 
 
 async def encrypt(
@@ -85,7 +96,7 @@ async def encrypt(
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.encrypt(key.id.bytes, chosen, data, aad)]
 
-    return await _use(vault, who, key_id, _ENCRYPT, device, [data])
+    return await _use(vault, who, key_id, _Call(_ENCRYPT, device, [data]))
 
 
 async def decrypt(
@@ -96,7 +107,7 @@ async def decrypt(
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.decrypt(key.id.bytes, chosen, data, aad)]
 
-    return await _use(vault, who, key_id, _DECRYPT, device, [data])
+    return await _use(vault, who, key_id, _Call(_DECRYPT, device, [data]))
 
 
 async def mac(vault: Vault, who: Principal, key_id: UUID, data: bytes, iv: bytes = b"") -> Used:
@@ -105,7 +116,7 @@ async def mac(vault: Vault, who: Principal, key_id: UUID, data: bytes, iv: bytes
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.mac(key.id.bytes, chosen, data, iv)]
 
-    return await _use(vault, who, key_id, _MAC, device, [data])
+    return await _use(vault, who, key_id, _Call(_MAC, device, [data]))
 
 
 async def random(vault: Vault, who: Principal, size: int) -> bytes:
@@ -133,51 +144,36 @@ async def verify(
     return verify_with(key, mechanism_for(key, KeyUsage.SIGN, mechanism), data, signature)
 
 
-async def _use(
-    vault: Vault,
-    who: Principal,
-    key_id: UUID,
-    use: _Use,
-    device: Device,
-    data: list[bytes],
-    mechanism: Mechanism | None = None,
-    once: Once | None = None,
-) -> Used:
-    if once is not None and (earlier := await asyncio.to_thread(_recalled, vault, who, once)):
+async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
+    if call.once and (earlier := await asyncio.to_thread(_recalled, vault, who, call.once)):
         return _used(earlier)
-    if max(map(len, data)) > DATA_LIMIT:
+    if max(map(len, call.data)) > DATA_LIMIT:
         raise InvalidInputError(f"at most {DATA_LIMIT} bytes at once")
     key = await _key(vault, key_id)
-    role = await _decided(vault, who, use, key)
-    usage = key.usage if key.usage in use.usages else use.usages[0]
-    chosen = mechanism_for(key, usage, mechanism)
+    role = await _decided(vault, who, call.use, key)
+    usage = key.usage if key.usage in call.use.usages else call.use.usages[0]
+    mechanism = mechanism_for(key, usage, call.mechanism)
+    event = _Event(who, role, call.use, key, mechanism)
     try:
-        key.check_use(use.purpose, vault.clock())
+        key.check_use(call.use.purpose, vault.clock())
     except KeyStateError as error:
         vault.keys.forget(key_id)
-        await vault.recorder.append(_event(who, role, use, key, chosen, str(error)))
+        await vault.recorder.append(event.refused(str(error)))
         raise
-    results = await device(key, chosen)
-    event = _event(who, role, use, key, chosen, details=_details(data, results))
+    results = await call.device(key, mechanism)
     try:
-        return await _record(vault, who, event, key, results, once)
-    except (KeyStateError, VaultError):
+        return await _record(vault, event, call, results)
+    except VaultError:
         vault.keys.forget(key_id)
         raise
 
 
-async def _record(
-    vault: Vault,
-    who: Principal,
-    event: AuditEvent,
-    key: Key,
-    results: list[bytes],
-    once: Once | None,
-) -> Used:
+async def _record(vault: Vault, event: "_Event", call: _Call, results: list[bytes]) -> Used:
+    once = call.once
     receipt = await vault.recorder.append(
-        event,
-        expect={str(key.id): key.version},
-        once=None if once is None else (who.actor, once.key, once.fingerprint, results),
+        event.used(call.data, results),
+        expect={str(event.key.id): event.key.version},
+        once=once and (event.who.actor, once.key, once.fingerprint, results),
     )
     return Used(results, receipt.index, receipt.leaf_hash)
 
@@ -216,26 +212,38 @@ def _check_digests(key: Key, data: list[bytes]) -> None:
         )
 
 
-def _event(
-    who: Principal,
-    role: str,
-    use: _Use,
-    key: Key,
-    mechanism: Mechanism,
-    refused: str = "",
-    details: Document | None = None,
-) -> AuditEvent:
-    payload: Document = {"key": str(key.id), "action": str(use.action), "mechanism": str(mechanism)}
-    return AuditEvent(
-        type=EventType.KEY_USE_DENIED if refused else EventType.KEY_USED,
-        outcome=Outcome.REFUSED if refused else Outcome.OK,
-        operation=uuid4(),
-        stream=key_stream(key.id),
-        actor=who.actor,
-        role=role,
-        scope=key.scope,
-        payload={**payload, "reason": refused} if refused else {**payload, **(details or {})},
-    )
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """What the log will say of a use, whatever comes of it."""
+
+    who: Principal
+    role: str
+    use: _Use
+    key: Key
+    mechanism: Mechanism
+
+    def used(self, data: list[bytes], results: list[bytes]) -> AuditEvent:
+        return self._event(EventType.KEY_USED, Outcome.OK, _details(data, results))
+
+    def refused(self, reason: str) -> AuditEvent:
+        return self._event(EventType.KEY_USE_DENIED, Outcome.REFUSED, {"reason": reason})
+
+    def _event(self, kind: EventType, outcome: Outcome, more: Document) -> AuditEvent:
+        about: Document = {
+            "key": str(self.key.id),
+            "action": str(self.use.action),
+            "mechanism": str(self.mechanism),
+        }
+        return AuditEvent(
+            type=kind,
+            outcome=outcome,
+            operation=uuid4(),
+            stream=key_stream(self.key.id),
+            actor=self.who.actor,
+            role=self.role,
+            scope=self.key.scope,
+            payload={**about, **more},
+        )
 
 
 def _details(data: list[bytes], results: list[bytes]) -> Document:

@@ -31,7 +31,7 @@ class Once:
     """An Idempotency-Key and the SHA-256 of the call it came with."""
 
     key: str
-    fingerprint: bytes
+    fingerprint: str  # hex
 
 
 @dataclass
