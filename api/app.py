@@ -1,0 +1,113 @@
+"""Puts the REST API together: routes, the layer before them, and the document of it all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from api.front import Front
+from api.names import REQUEST_ID
+from api.refusals import Refusals
+from api.rest import hot
+from api.rest.auth import Callers
+from api.rest.problems import STATUS, ProblemOut, problem_of
+from api.rest.routes import audit, health, keys, login, people, requests
+from api.rest.schemas.keys import JwkOut
+from api.telemetry import Gauges, Telemetry
+from keyvault.operations import connections
+from keyvault.operations.vault import Vault
+
+VERSION = "1.0.0"
+_MUTUAL_TLS = {
+    "type": "mutualTLS",
+    "description": "A person's session certificate or an enrolled system's own certificate",
+}
+
+
+class VaultApi(FastAPI):
+    """FastAPI with `Front` as its outermost layer and its document completed."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        state = self.state
+        return Front(
+            super().build_middleware_stack(),
+            state.callers,
+            hot.HotRoutes(state.vault),
+            state.telemetry,
+            state.refusals,
+            state.vault.settings.api.body_limit,
+        )
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = _document(self)
+        return self.openapi_schema
+
+
+def create_app(vault: Vault) -> VaultApi:
+    """Make the application for one vault. No documentation pages: they load from elsewhere."""
+    app = VaultApi(
+        title="keyvault",
+        version=VERSION,
+        lifespan=_lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    telemetry = Telemetry()
+    app.state.vault = vault
+    app.state.telemetry = telemetry
+    app.state.gauges = Gauges(telemetry.registry)
+    app.state.callers = Callers(vault)
+    app.state.refusals = Refusals(
+        partial(connections.refused, vault), telemetry.connections_refused.inc
+    )
+    for kind in (*STATUS, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, _answer)
+    for router in (r.router for r in (login, keys, requests, people, audit, health)):
+        app.include_router(router)
+    app.include_router(hot.routes())
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    await app.state.vault.start()
+    try:
+        yield
+    finally:
+        await app.state.refusals.settled()
+        await app.state.vault.stop()
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return problem_of(error).response(request.scope[REQUEST_ID])
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description="Key material under dual control. Every error is an RFC 9457 problem.",
+        routes=app.routes,
+    )
+    template = "#/components/schemas/{model}"
+    models = [(model, "serialization") for model in (ProblemOut, JwkOut)]
+    _, extra = models_json_schema(models, ref_template=template)  # type: ignore[arg-type]
+    schemas = document["components"]["schemas"]
+    schemas.update(extra["$defs"])
+    schemas["Problem"] = schemas.pop("ProblemOut")
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    document["components"]["securitySchemes"] = {"mutualTls": _MUTUAL_TLS}
+    document["security"] = [{"mutualTls": []}]
+    return document

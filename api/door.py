@@ -1,0 +1,89 @@
+"""Accepts connections, shakes hands, and notes whom it turned away.
+
+uvicorn's own listener loses sight of handshakes that fail, so this one accepts for it.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+
+import structlog
+
+from api.refusals import Refusals
+from api.telemetry import trace
+from api.tls import Trust
+
+HANDSHAKE_TIME = 5.0  # seconds
+MAX_CONNECTIONS = 4_096
+
+
+class Door:
+    """One listening socket, for as long as the server runs."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        trust: Trust,
+        refusals: Refusals,
+        protocol: Callable[[], asyncio.Protocol],
+        connections: Callable[[], int],
+    ) -> None:
+        self._listener = listener
+        self._trust = trust
+        self._refusals = refusals
+        self._protocol = protocol
+        self._connections = connections
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._listener.setblocking(False)
+        self._keep(asyncio.create_task(self._accept()))
+
+    async def close(self) -> None:
+        """Accept no more; handshakes under way are dropped."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._listener.close()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listener)
+            except OSError as error:  # out of descriptors, or the client is gone already
+                structlog.get_logger().warning("accept failed", **trace(error))
+                await asyncio.sleep(0.1)
+                continue
+            if self._connections() + len(self._tasks) > MAX_CONNECTIONS:
+                connection.close()
+                self._refusals.note(address[0], "too many connections")
+            else:
+                self._keep(asyncio.create_task(self._admit(connection, address[0])))
+
+    async def _admit(self, connection: socket.socket, source: str) -> None:
+        try:
+            context = await asyncio.to_thread(self._trust.context)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_TIME
+            )
+        except ssl.SSLError as error:
+            self._refusals.note(source, _reason(error))
+        except OSError:
+            pass  # hung up, or too slow: no attempt to be somebody
+        except Exception as error:  # noqa: BLE001  (nobody waits for this task)
+            structlog.get_logger().error("handshake failed", **trace(error))
+            connection.close()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"client certificate refused: {error.verify_message}"
+    return f"TLS handshake refused: {error.reason or 'unreadable'}"

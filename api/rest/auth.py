@@ -1,0 +1,147 @@
+"""Who calls: the client certificate of the connection, asked about again every second.
+
+Default deny is kept twice. `Front` turns away whoever has no identity before a route is chosen,
+but for the few open paths; and every route but those depends on `Who`.
+"""
+
+import asyncio
+import hashlib
+import re
+import ssl
+import time
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Query
+
+from api.names import BODY, PRINCIPAL
+from keyvault.domain.access import Principal
+from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
+from keyvault.operations import people
+from keyvault.operations.vault import Once, Vault
+
+RECHECK = 1.0  # seconds after which a revocation made by another process is seen at the latest
+CACHE_LIMIT = 4_096  # certificates
+OPEN = frozenset(
+    {
+        ("POST", "/v1/login/challenges"),
+        ("POST", "/v1/login/sessions"),
+        ("GET", "/v1/health/alive"),
+        ("GET", "/v1/health/ready"),
+    }
+)
+_KEY = re.compile(r"[!-~]{1,128}")
+
+
+class Callers:
+    """Certificates and whom they stand for. Asked once a second each, however many calls come."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._known: dict[str, tuple[Principal, float]] = {}
+        self._asking: dict[str, asyncio.Task[Principal]] = {}
+
+    async def of(self, scope: Any) -> Principal:
+        """Return who the connection belongs to. Raises `NotAuthenticatedError`."""
+        certificate = certificate_of(scope)
+        if certificate is None:
+            raise NotAuthenticatedError(
+                "this needs a client certificate",
+                next_step="people: keyvault login; systems: ask for enrolment",
+            )
+        known = self._known.get(certificate)
+        if known is not None and time.monotonic() - known[1] < RECHECK:
+            return known[0]
+        return await asyncio.shield(self._ask(certificate))
+
+    def forget(self) -> None:
+        """Ask again about everybody: authority or a session has just changed here."""
+        self._known.clear()
+
+    def _ask(self, certificate: str) -> asyncio.Task[Principal]:
+        task = self._asking.get(certificate)
+        if task is None:
+            task = asyncio.create_task(self._identified(certificate))
+            self._asking[certificate] = task
+            task.add_done_callback(lambda _: self._asking.pop(certificate, None))
+        return task
+
+    async def _identified(self, certificate: str) -> Principal:
+        asked = time.monotonic()
+        self._known.pop(certificate, None)
+        der = ssl.PEM_cert_to_DER_cert(certificate)
+        who = await asyncio.to_thread(people.identify, self._vault, der)
+        if len(self._known) >= CACHE_LIMIT:
+            self._known.pop(next(iter(self._known)))
+        self._known[certificate] = (who, asked)
+        return who
+
+
+def certificate_of(scope: Any) -> str | None:
+    """Read the caller's own certificate (PEM) from the ASGI TLS extension."""
+    chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
+    return next(iter(chain), None) if chain else None
+
+
+async def who(request: Request) -> Principal:
+    """Return the caller that `Front` identified. Raises `NotAuthenticatedError`."""
+    principal: Principal | None = request.scope.get(PRINCIPAL)
+    if principal is None:
+        raise NotAuthenticatedError("this needs a client certificate")
+    return principal
+
+
+async def perhaps_who(request: Request) -> Principal | None:
+    """Return the caller of an open path, if there is a known one."""
+    return request.scope.get(PRINCIPAL)
+
+
+async def vault_of(request: Request) -> Vault:
+    vault: Vault = request.app.state.vault
+    return vault
+
+
+async def once(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=128,
+            pattern=r"^[!-~]+$",
+            description="Repeat a call with the same key and it is not done a second time",
+        ),
+    ] = None,
+) -> Once | None:
+    """Bind an Idempotency-Key to the whole call that it came with."""
+    return once_of(request.scope, idempotency_key)
+
+
+def once_of(scope: Any, key: str | None) -> Once | None:
+    """Bind `key` to method, path and body. Raises `InvalidInputError`."""
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise InvalidInputError("an Idempotency-Key is 1 to 128 visible ASCII characters")
+    call = b"\n".join((scope["method"].encode(), scope["raw_path"], scope.get(BODY, b"")))
+    return Once(key, hashlib.sha256(call).digest())
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not know or that stand twice."""
+    flat = get_flat_params(request.scope["route"].dependant)
+    known = {field.alias for field in flat if isinstance(field.field_info, Query)}
+    names = [name for name, _ in request.query_params.multi_items()]
+    wrong = sorted({name for name in names if name not in known or names.count(name) > 1})
+    if wrong:
+        raise RequestValidationError(
+            [{"loc": ("query", name), "msg": "unknown, or given twice"} for name in wrong[:20]]
+        )
+
+
+Who = Annotated[Principal, Depends(who)]
+PerhapsWho = Annotated[Principal | None, Depends(perhaps_who)]
+V = Annotated[Vault, Depends(vault_of)]
+Repeat = Annotated[Once | None, Depends(once)]

@@ -1,0 +1,171 @@
+"""The data plane: uses of keys, parsed and answered with as little between as can be.
+
+Each use is declared once. FastAPI documents it and serves the odd call; `Front` calls the plain
+ones directly, past routing and dependencies, which are a third of a signature's CPU.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from api.names import PRINCIPAL, TEMPLATE
+from api.rest.auth import Repeat, V, Who, known_parameters, once_of
+from api.rest.problems import documented
+from api.rest.schemas import use as wire
+from api.rest.schemas.common import UUID_PATTERN, Id
+from keyvault.domain.access import Principal
+from keyvault.operations import use
+from keyvault.operations.use import Used
+from keyvault.operations.vault import Once, Vault
+
+PREFIX = "/v1/keys/"
+Run = Callable[[Vault, Principal, UUID, Any, Once | None], Awaitable[dict[str, Any]]]
+
+
+async def _sign(
+    vault: Vault, who: Principal, key_id: UUID, body: wire.SignIn, once: Once | None
+) -> dict[str, Any]:
+    used = await use.sign(vault, who, key_id, body.data, body.chosen, once)
+    return {"signatures": [_text(item) for item in used.results], "event": _event(used)}
+
+
+async def _verify(
+    vault: Vault, who: Principal, key_id: UUID, body: wire.VerifyIn, _once: Once | None
+) -> dict[str, Any]:
+    valid = await use.verify(vault, who, key_id, body.data, body.signature, body.chosen)
+    return {"valid": valid}
+
+
+async def _encrypt(
+    vault: Vault, who: Principal, key_id: UUID, body: wire.EncryptIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await use.encrypt(vault, who, key_id, body.plaintext, body.aad)
+    return {"ciphertext": _text(used.results[0]), "event": _event(used)}
+
+
+async def _decrypt(
+    vault: Vault, who: Principal, key_id: UUID, body: wire.DecryptIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await use.decrypt(vault, who, key_id, body.ciphertext, body.aad)
+    return {"plaintext": _text(used.results[0]), "event": _event(used)}
+
+
+async def _mac(
+    vault: Vault, who: Principal, key_id: UUID, body: wire.MacIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await use.mac(vault, who, key_id, body.data, body.iv)
+    return {"mac": _text(used.results[0]), "event": _event(used)}
+
+
+def _text(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+def _event(used: Used) -> dict[str, Any]:
+    return {"index": used.index, "leaf_hash": used.leaf_hash.hex()}
+
+
+@dataclass(frozen=True, slots=True)
+class HotUse:
+    """One use of a key: what comes in, what goes out, which operation runs between."""
+
+    verb: str
+    operation_id: str
+    summary: str
+    takes: type[wire.Wire]
+    gives: type[wire.Wire]
+    run: Run
+    status: int = 201
+    repeatable: bool = False  # takes an Idempotency-Key
+
+    @property
+    def template(self) -> str:
+        return f"{PREFIX}{{key_id}}/{self.verb}"
+
+
+USES = (
+    HotUse("signatures", "sign", "Sign one or many digests", wire.SignIn, wire.SignOut, _sign,
+           repeatable=True),
+    HotUse("verifications", "verify", "Check a signature", wire.VerifyIn, wire.VerifyOut, _verify,
+           status=200),
+    HotUse("encryptions", "encrypt", "Encrypt by AES-GCM", wire.EncryptIn, wire.EncryptOut,
+           _encrypt),
+    HotUse("decryptions", "decrypt", "Decrypt by AES-GCM or RSA-OAEP", wire.DecryptIn,
+           wire.DecryptOut, _decrypt),
+    HotUse("macs", "mac", "Compute a MAC", wire.MacIn, wire.MacOut, _mac),
+)  # fmt: skip
+
+
+_PATH = re.compile(f"{PREFIX}({UUID_PATTERN.strip('^$')})/({'|'.join(h.verb for h in USES)})")
+
+
+class HotRoutes:
+    """Finds the lean handler of a call, if it has one."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._uses = {hot.verb: hot for hot in USES}
+
+    def find(self, scope: Any) -> Callable[[Any, bytes], Awaitable[Response]] | None:
+        """Return the handler of a plain call of a use; FastAPI takes everything else."""
+        if scope["method"] != "POST" or scope["query_string"]:
+            return None
+        found = _PATH.fullmatch(scope["path"])
+        if found is None:
+            return None
+        return partial(self._serve, self._uses[found[2]], UUID(found[1]))
+
+    async def _serve(self, hot: HotUse, key_id: UUID, scope: Any, body: bytes) -> Response:
+        scope[TEMPLATE] = hot.template
+        asked = hot.takes.model_validate_json(body)
+        once = once_of(scope, _idempotency_key(scope)) if hot.repeatable else None
+        answer = await hot.run(self._vault, scope[PRINCIPAL], key_id, asked, once)
+        return _response(answer, hot.status)
+
+
+def _idempotency_key(scope: Any) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            return str(value, "latin-1")
+    return None
+
+
+def _response(answer: dict[str, Any], status: int) -> Response:
+    return Response(orjson.dumps(answer), status, media_type="application/json")
+
+
+def _declare(router: APIRouter, hot: HotUse) -> None:
+    async def repeatable(key_id: Id, body: Any, vault: V, who: Who, repeat: Repeat) -> Response:
+        return _response(await hot.run(vault, who, key_id, body, repeat), hot.status)
+
+    async def plain(key_id: Id, body: Any, vault: V, who: Who) -> Response:
+        return _response(await hot.run(vault, who, key_id, body, None), hot.status)
+
+    endpoint = repeatable if hot.repeatable else plain
+    endpoint.__annotations__["body"] = hot.takes
+    router.add_api_route(
+        hot.template,
+        endpoint,
+        methods=["POST"],
+        operation_id=hot.operation_id,
+        summary=hot.summary,
+        status_code=hot.status,
+        response_model=hot.gives,
+        responses=documented(403, 404, 408, 409, 413, 415, 502),
+    )
+
+
+def routes() -> APIRouter:
+    """Make the documented form of every hot route."""
+    router = APIRouter(tags=["use"], dependencies=[Depends(known_parameters)])
+    for hot in USES:
+        _declare(router, hot)
+    return router

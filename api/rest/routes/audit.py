@@ -1,0 +1,115 @@
+"""The log: events, checkpoints, proofs, and the evidence that auditors take away."""
+
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
+from typing import IO, Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from api.rest.auth import V, Who, known_parameters
+from api.rest.problems import documented
+from api.rest.schemas.audit import Actor, EventOut, ExportIn, Index, ProofOut, Size, Stream
+from api.rest.schemas.common import Cursor, Limit, Page, ScopeText
+from keyvault.domain.audit import EventType, Outcome
+from keyvault.domain.scopes import Scope
+from keyvault.operations import audit
+from keyvault.operations.audit import EventQuery
+
+router = APIRouter(tags=["audit"], dependencies=[Depends(known_parameters)])
+_READ = documented(403, 404)
+IN_MEMORY = 4_194_304  # bytes of an export; larger ones go to a temporary file
+PART = 262_144  # bytes
+
+
+@router.get("/v1/audit/events", operation_id="list_events", responses=_READ)
+def list_events(  # noqa: PLR0913  (each filter has its name)
+    vault: V,
+    who: Who,
+    type: EventType | None = None,  # noqa: A002  (the field's name)
+    stream: Annotated[Stream | None, Query()] = None,
+    actor: Annotated[Actor | None, Query()] = None,
+    scope: Annotated[ScopeText | None, Query()] = None,
+    outcome: Outcome | None = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    after: Annotated[Cursor | None, Query()] = None,
+    limit: Limit = 50,
+) -> Page[EventOut]:
+    """List events, oldest first. `since` is included, `until` is not."""
+    query = EventQuery(
+        type, outcome, stream, actor, Scope.parse(scope) if scope else None, since, until
+    )
+    items, following = audit.page(vault, who, query, after, limit)
+    return Page(items=[EventOut.of(event) for event in items], next=following)
+
+
+@router.get("/v1/audit/events/{index}", operation_id="show_event", responses=_READ)
+def show_event(index: Index, vault: V, who: Who) -> EventOut:
+    return EventOut.of(audit.event(vault, who, index))
+
+
+@router.get(
+    "/v1/audit/checkpoint",
+    operation_id="show_checkpoint",
+    response_class=PlainTextResponse,
+    responses=_READ,
+)
+def show_checkpoint(
+    vault: V, who: Who, size: Annotated[Size | None, Query()] = None
+) -> PlainTextResponse:
+    """Return the newest signed note (C2SP tlog-checkpoint), or the first that covers `size`."""
+    return PlainTextResponse(audit.checkpoint(vault, who, size))
+
+
+@router.get("/v1/audit/proofs/inclusion", operation_id="prove_inclusion", responses=_READ)
+def prove_inclusion(index: Index, size: Size, vault: V, who: Who) -> ProofOut:
+    """Prove that the event `index` stands in the tree of `size`."""
+    return ProofOut(hashes=[h.hex() for h in audit.inclusion(vault, who, index, size)])
+
+
+@router.get("/v1/audit/proofs/consistency", operation_id="prove_consistency", responses=_READ)
+def prove_consistency(old: Size, new: Size, vault: V, who: Who) -> ProofOut:
+    """Prove that the tree of `new` begins with the tree of `old`."""
+    return ProofOut(hashes=[h.hex() for h in audit.consistency(vault, who, old, new)])
+
+
+@router.post(
+    "/v1/audit/exports",
+    operation_id="export_evidence",
+    response_class=Response,
+    responses={
+        **documented(403, 404, 408, 409, 413, 415, 502),
+        200: {
+            "description": "The evidence, with the program that checks it",
+            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+        },
+    },
+)
+def export_evidence(body: ExportIn, vault: V, who: Who) -> StreamingResponse:
+    """Take away a part of the log that proves itself: one ZIP."""
+    file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
+    try:
+        audit.export(vault, who, _query(body), file)
+    except BaseException:
+        file.close()
+        raise
+    headers = {
+        "content-length": str(file.tell()),
+        "content-disposition": 'attachment; filename="evidence.zip"',
+    }
+    return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
+
+
+def _query(body: ExportIn) -> audit.ExportQuery:
+    values = body.model_dump()
+    values["scope"] = Scope.parse(body.scope) if body.scope else None
+    return audit.ExportQuery(**values)
+
+
+def _parts(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        while part := file.read(PART):
+            yield part

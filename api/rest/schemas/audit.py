@@ -1,0 +1,78 @@
+"""Events, proofs and exports on the wire."""
+
+import json
+from typing import Annotated, Any, Protocol
+
+from pydantic import AwareDatetime, Field
+
+from api.rest.schemas.common import Bytes, Hex64, ScopeText, Wire
+from api.rest.schemas.requests import OpenDocument
+from keyvault.domain.audit import EventType
+
+Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Size = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Stream = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
+Actor = Annotated[str, Field(pattern=r"^(person|system|service):[a-z0-9-]{1,63}$")]
+
+
+class Logged(Protocol):
+    """An event as the store gives it."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def leaf(self) -> bytes: ...
+    @property
+    def leaf_hash(self) -> bytes: ...
+    @property
+    def salt(self) -> bytes | None: ...
+    @property
+    def payload(self) -> bytes | None: ...
+    @property
+    def header(self) -> dict[str, Any]: ...
+
+
+class EventOut(Wire):
+    """An event with all it takes to check it: SHA-256(0x00 || leaf) is the leaf hash, and the
+    leaf commits to SHA-256(salt || payload). Salt and payload are null once erased.
+    """
+
+    index: int
+    leaf_hash: Hex64
+    leaf: Bytes
+    header: OpenDocument
+    salt: Bytes | None
+    payload: OpenDocument | None
+
+    @classmethod
+    def of(cls, event: Logged) -> "EventOut":
+        return cls(
+            index=event.index,
+            leaf_hash=event.leaf_hash.hex(),
+            leaf=event.leaf,
+            header=event.header,
+            salt=event.salt,
+            payload=None if event.payload is None else json.loads(event.payload),
+        )
+
+
+class ProofOut(Wire):
+    """Hashes of RFC 6962, in the order in which its verifiers take them."""
+
+    hashes: list[Hex64]
+
+
+class ExportIn(Wire):
+    """Which part of the log to take away. Everything is optional; the default is all of it."""
+
+    start: Index | None = None
+    end: Size | None = None
+    type: EventType | None = None
+    stream: Stream | None = None
+    actor: Actor | None = None
+    scope: ScopeText | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    previous_size: Annotated[
+        Size | None, Field(description="Size of the tree in your last export: proves the growth")
+    ] = None

@@ -1,0 +1,171 @@
+"""What several rooms write on the wire: ids, base64, times, scopes, pages."""
+
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from keyvault.domain.commands import BYTES_LIMIT, TEXT_LIMIT
+from keyvault.domain.scopes import Scope
+
+T = TypeVar("T")
+
+UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+SCOPE_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+HEX_64 = r"^[0-9a-f]{64}$"
+MAX_PAGE = 500
+DATA_LIMIT = 262_144  # bytes to sign, encrypt or MAC in one item
+
+
+class Wire(BaseModel):
+    """A body as it travels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _unbase64(value: object) -> bytes:
+    """Base64 in its one canonical form: no other alphabet, no white space, no spare bits."""
+    if not isinstance(value, str):
+        raise ValueError("base64 was expected")  # noqa: TRY004  (pydantic wants a ValueError)
+    try:
+        data = b64decode(value, validate=True)
+    except ValueError as error:
+        raise ValueError("not base64") from error
+    if b64encode(data).decode() != value:
+        raise ValueError("not base64 in its canonical form")
+    return data
+
+
+def _sized(low: int, high: int) -> AfterValidator:
+    def check(data: bytes) -> bytes:
+        if not low <= len(data) <= high:
+            raise ValueError(f"{low} to {high} bytes were expected")
+        return data
+
+    return AfterValidator(check)
+
+
+def base64_schema(low: int, high: int) -> WithJsonSchema:
+    """The JSON schema of `low` to `high` bytes in base64."""
+    quads = "[A-Za-z0-9+/]{4}"
+    tail = "(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?"
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "pattern": f"^(?:{quads})*{tail}$",
+            "minLength": -(-low // 3) * 4,
+            "maxLength": -(-high // 3) * 4,
+        }
+    )
+
+
+def _bytes(low: int, high: int) -> Any:
+    encode = PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)
+    return Annotated[
+        bytes, BeforeValidator(_unbase64), _sized(low, high), encode, base64_schema(low, high)
+    ]
+
+
+Blob = _bytes(1, BYTES_LIMIT)
+Data = _bytes(0, DATA_LIMIT)
+Item = _bytes(1, DATA_LIMIT)
+Signature = _bytes(1, 512)
+Bytes = Annotated[bytes, PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)]
+
+Id = Annotated[
+    UUID,
+    BeforeValidator(lambda value: canonical_uuid(value)),
+    WithJsonSchema({"type": "string", "format": "uuid", "pattern": UUID_PATTERN}),
+]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Hex64 = Annotated[str, StringConstraints(pattern=HEX_64)]
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TEXT_LIMIT),
+    AfterValidator(lambda value: _printable(value)),
+]
+ScopeText = Annotated[
+    str, StringConstraints(pattern=f"^{SCOPE_PART}/{SCOPE_PART}/{SCOPE_PART}$", max_length=194)
+]
+ScopePart = Annotated[str, StringConstraints(pattern=f"^{SCOPE_PART}$")]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
+
+
+def canonical_uuid(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    text = str(value)
+    if len(text) != 36 or (found := UUID(text)).urn[9:] != text:  # noqa: PLR2004  (RFC 9562)
+        raise ValueError("a UUID in lower case with hyphens was expected")
+    return found
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("printable characters without space at the ends were expected")
+    return value
+
+
+class ScopeIn(Wire):
+    """For whom a record is kept."""
+
+    party: ScopePart
+    user_role: ScopePart
+    user_id: ScopePart
+
+    def read(self) -> Scope:
+        return Scope(self.party, self.user_role, self.user_id)
+
+
+class ScopeOut(ScopeIn):
+    """For whom a record is kept."""
+
+    @classmethod
+    def of(cls, scope: Scope) -> "ScopeOut":
+        return cls(party=scope.party, user_role=scope.user_role, user_id=scope.user_id)
+
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(lambda moment: time_text(moment), return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Page(Wire, Generic[T]):
+    """A part of a list. `next` is the cursor to give as `after` for what follows, or null."""
+
+    items: list[T]
+    next: str | None
+
+
+class ReasonIn(Wire):
+    """Why: it stands in the event for ever."""
+
+    reason: Text
+
+
+class EventRef(Wire):
+    """Where the event of this call stands in the log: ask for its proof by these."""
+
+    index: int
+    leaf_hash: Hex64

@@ -1,0 +1,88 @@
+"""Approval requests on the wire."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.rest.schemas.common import (
+    HEX_64,
+    Hex64,
+    Moment,
+    Name,
+    ScopeOut,
+    Wire,
+    base64_schema,
+)
+from keyvault.domain.approvals import Approval, ApprovalRequest, RequestState, check_words
+from keyvault.domain.canonical import Document
+
+OpenDocument = Annotated[
+    Document, Field(description="An object of the documented format, exactly as it was hashed")
+]
+
+
+class SeenWire(Wire):
+    """The log as the approver saw it."""
+
+    size: Annotated[int, Field(ge=0, strict=True)]
+    root: Hex64
+
+
+class ApprovalWire(Wire):
+    """One person's signed decision; docs/formats.md says which bytes are signed."""
+
+    approver: Name
+    credential: Annotated[str, Field(pattern=HEX_64, description="SHA-256 of the SPKI")]
+    decision: Literal["approve", "refuse"]
+    reason: Annotated[str, Field(max_length=200)]
+    at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    seen: SeenWire
+    signature: Annotated[str, base64_schema(8, 80)]
+
+    @classmethod
+    def of(cls, approval: Approval) -> "ApprovalWire":
+        return cls.model_validate(approval.document())
+
+
+class RequestOut(Wire):
+    """An approval request: what is asked for, by whom, under which rule, and who has signed."""
+
+    id: UUID
+    state: RequestState
+    command: str
+    scope: ScopeOut | None
+    requester: str
+    requested_at: Moment
+    expires_at: Moment
+    rule: OpenDocument
+    approvals: list[ApprovalWire]
+    document: OpenDocument
+    digest: Hex64
+    check_words: str
+
+    @classmethod
+    def of(cls, asked: ApprovalRequest) -> "RequestOut":
+        """Translate; the digest and its words are computed, not stored."""
+        request = asked.request
+        return cls(
+            id=request.id,
+            state=asked.state,
+            command=request.command.name,
+            scope=request.scope and ScopeOut.of(request.scope),
+            requester=request.requester,
+            requested_at=request.requested_at,
+            expires_at=request.expires_at,
+            rule=request.rule.document(),
+            approvals=[ApprovalWire.of(approval) for approval in asked.approvals],
+            document=request.document,
+            digest=request.digest.hex(),
+            check_words=check_words(request.digest),
+        )
+
+
+class ExecutionOut(Wire):
+    """A request that was carried out. `outcome` depends on the command."""
+
+    request: RequestOut
+    outcome: OpenDocument

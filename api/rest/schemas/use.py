@@ -1,0 +1,132 @@
+"""Uses of keys on the wire: the hot path's bodies."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from api.rest.schemas.common import DATA_LIMIT, Data, EventRef, Item, Signature, Wire, base64_schema
+from hsm.types import Mechanism
+
+BATCH_LIMIT = 1_000
+SIGNING = Literal["ECDSA", "RSA-PKCS1-SHA256", "RSA-PSS-SHA256", "EdDSA"]
+_ONE_OF = {
+    "oneOf": [{"required": [name]} for name in ("digest", "digests", "message", "messages")]
+}
+
+
+class SignIn(Wire):
+    """Exactly one of the four. EdDSA takes whole messages, all other mechanisms digests."""
+
+    model_config = {**Wire.model_config, "json_schema_extra": _ONE_OF}
+    digest: Item | None = None
+    digests: Annotated[list[Item], Field(min_length=1, max_length=BATCH_LIMIT)] | None = None
+    message: Data | None = None
+    messages: Annotated[list[Data], Field(min_length=1, max_length=BATCH_LIMIT)] | None = None
+    mechanism: SIGNING | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "SignIn":
+        given = (self.digest, self.digests, self.message, self.messages)
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of digest, digests, message, messages")
+        whole = self.message is not None or self.messages is not None
+        if whole and self.mechanism not in (None, "EdDSA"):
+            raise ValueError("only EdDSA takes messages; give digests")
+        if not whole and self.mechanism == "EdDSA":
+            raise ValueError("EdDSA takes messages, not digests")
+        return self
+
+    @property
+    def data(self) -> list[bytes]:
+        for many in (self.digests, self.messages):
+            if many is not None:
+                return many
+        return [self.message if self.digest is None else self.digest]  # type: ignore[list-item]
+
+    @property
+    def chosen(self) -> Mechanism | None:
+        if self.message is not None or self.messages is not None:
+            return Mechanism.EDDSA
+        return None if self.mechanism is None else Mechanism(self.mechanism)
+
+
+class SignOut(Wire):
+    """Signatures in the order of what was sent. ECDSA is raw r || s."""
+
+    signatures: list[Annotated[str, base64_schema(1, 512)]]
+    event: EventRef
+
+
+class VerifyIn(Wire):
+    """Exactly one of `digest` and (for EdDSA) `message`."""
+
+    model_config = {
+        **Wire.model_config,
+        "json_schema_extra": {"oneOf": [{"required": ["digest"]}, {"required": ["message"]}]},
+    }
+    digest: Item | None = None
+    message: Data | None = None
+    signature: Signature
+    mechanism: SIGNING | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "VerifyIn":
+        if (self.digest is None) == (self.message is None):
+            raise ValueError("give exactly one of digest and message")
+        return self
+
+    @property
+    def data(self) -> bytes:
+        return self.message if self.digest is None else self.digest  # type: ignore[return-value]
+
+    @property
+    def chosen(self) -> Mechanism | None:
+        if self.message is not None:
+            return Mechanism.EDDSA
+        return None if self.mechanism is None else Mechanism(self.mechanism)
+
+
+class VerifyOut(Wire):
+    valid: bool
+
+
+class EncryptIn(Wire):
+    plaintext: Data
+    aad: Data = b""
+
+
+class EncryptOut(Wire):
+    """AES-GCM: 12-byte IV, then the ciphertext, then the 16-byte tag."""
+
+    ciphertext: Annotated[str, base64_schema(0, DATA_LIMIT + 64)]
+    event: EventRef
+
+
+class DecryptIn(Wire):
+    ciphertext: Item
+    aad: Data = b""
+
+
+class DecryptOut(Wire):
+    plaintext: Annotated[str, base64_schema(0, DATA_LIMIT + 64)]
+    event: EventRef
+
+
+class MacIn(Wire):
+    """`iv` (12 bytes) only for keys for GMAC."""
+
+    data: Data
+    iv: Data = b""
+
+
+class MacOut(Wire):
+    mac: Annotated[str, base64_schema(1, 64)]
+    event: EventRef
+
+
+class RandomIn(Wire):
+    size: Annotated[int, Field(ge=1, le=4096, strict=True)]
+
+
+class RandomOut(Wire):
+    bytes: Annotated[str, base64_schema(1, 4096)]

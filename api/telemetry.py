@@ -1,0 +1,168 @@
+"""Logs and figures for operators. Logs are not audit: no body, no digest, no error's message.
+
+A line says which request, which route, who, how it ended and how long it took. Successful uses
+of keys are not logged one by one, since the audit log has them: they are counted.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from api.names import PRINCIPAL, REQUEST_ID, TEMPLATE
+from keyvault.operations.figures import Figures
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
+LOST = "unmatched"
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Write JSON lines to standard error, the framework's own warnings among them."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = _Forward()
+    for name in ("uvicorn", "uvicorn.error", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.WARNING)
+
+
+def _dumps(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
+class _Forward(logging.Handler):
+    """A library's warning: where it comes from and its fixed text, never what was put into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().warning(
+            "library", logger=record.name, text=str(record.msg), **_trace_of(record.exc_info)
+        )
+
+
+def _trace_of(info: Any) -> dict[str, Any]:
+    return trace(info[1]) if info and info[1] is not None else {}
+
+
+def trace(error: BaseException) -> dict[str, Any]:
+    """Say what failed and where, without the message: it may quote what a caller sent."""
+    kinds = [type(link).__name__ for link in _chain(error)]
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    where = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in frames]
+    return {"error": " < ".join(kinds), "where": where}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+class Telemetry:
+    """The figures of one process, and its request log."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._log = structlog.get_logger()
+        labels = ("method", "route", "status")
+        self._requests = Counter(
+            "keyvault_requests", "Answers by route and status", labels, registry=self.registry
+        )
+        self._seconds = Histogram(
+            "keyvault_request_seconds", "Time to answer by route", ("method", "route"),
+            buckets=BUCKETS, registry=self.registry,
+        )  # fmt: skip
+        self.connections_refused = Counter(
+            "keyvault_connections_refused", "Handshakes refused", registry=self.registry
+        )
+        self._cells: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+
+    def served(self, scope: Any, status: int, seconds: float) -> None:
+        """Count one answer, and log it unless it is a use that went well."""
+        method, route = _method(scope), _template(scope)
+        cell = self._cells.get((method, route, status))
+        if cell is None:
+            cell = self._cells[method, route, status] = self._cell(method, route, status)
+        cell[0].inc()
+        cell[1].observe(seconds)
+        if status >= 400 or TEMPLATE not in scope:  # noqa: PLR2004  (client and server errors)
+            self._log.info("request", **self._line(scope, route, status, seconds))
+
+    def failed(self, scope: Any, error: BaseException) -> None:
+        """Log what the caller was not told."""
+        self._log.error("failure", request_id=scope.get(REQUEST_ID, ""), **trace(error))
+
+    def _cell(self, method: str, route: str, status: int) -> tuple[Any, Any]:
+        return (
+            self._requests.labels(method, route, str(status)),
+            self._seconds.labels(method, route),
+        )
+
+    def _line(self, scope: Any, route: str, status: int, seconds: float) -> dict[str, Any]:
+        who = scope.get(PRINCIPAL)
+        return {
+            "request_id": scope.get(REQUEST_ID, ""),
+            "method": _method(scope),
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "actor": who.actor if who is not None else "",
+        }
+
+    def exposition(self) -> bytes:
+        """Write all figures in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+def _template(scope: Any) -> str:
+    template: str | None = scope.get(TEMPLATE)
+    if template is not None:
+        return template
+    return getattr(scope.get("route"), "path", LOST)
+
+
+def _method(scope: Any) -> str:
+    method: str = scope["method"]
+    return method if method in _METHODS else "OTHER"
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
+
+
+class Gauges:
+    """Figures that are read when somebody asks: the state of gate, log and keys."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._gauges = {
+            name: Gauge(f"keyvault_{name}", text, registry=registry)
+            for name, text in (
+                ("gate_up", "1 if the gate of the keys answers"),
+                ("log_events", "Events in the log"),
+                ("log_sealed", "Events under the newest checkpoint"),
+                ("checkpoint_lag", "Events that no checkpoint covers yet"),
+            )
+        }
+        self._keys = Gauge("keyvault_keys", "Keys by state", ("state",), registry=registry)
+
+    def show(self, figures: Figures) -> None:
+        """Take over what was just read."""
+        self._gauges["gate_up"].set(figures.gate_up)
+        self._gauges["log_events"].set(figures.log_events)
+        self._gauges["log_sealed"].set(figures.log_sealed)
+        self._gauges["checkpoint_lag"].set(figures.log_events - figures.log_sealed)
+        for state, count in figures.keys.items():
+            self._keys.labels(str(state)).set(count)
