@@ -1,0 +1,218 @@
+"""The evidence bundle: one ZIP, the same bytes for the same contents, checked by `verify.py`."""
+
+import base64
+import hashlib
+import json
+import string
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import IO
+
+from keyvault.domain.audit import Leaf
+from keyvault.domain.authority import Record
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.notes import Checkpoint, Note
+from keyvault.domain.tree import HASH_SIZE, ProofError, RangeProof, root_from_range
+
+MEDIA_TYPE = "application/vnd.keyvault.evidence+zip"
+MANIFEST_CONTEXT = b"keyvault-manifest-v1\n"
+FILTER_FIELDS = frozenset({"ty", "out", "op", "st", "ac", "ro", "sc", "n"})
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a ZIP can write
+_COMMITMENT = len(',"p":"') + 44 + len('"}')  # how a leaf ends: 44 characters of base64
+_FLUSH = 1 << 16  # bytes
+
+Sign = Callable[[bytes], bytes]
+"""Message → ECDSA P-256 signature with SHA-256, in DER, by the evidence key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """An earlier checkpoint that the reader has, and the proof that the log continues it.
+
+    `proof` is the range proof of no events: `range_proof(read, old.size, old.size, new.size)`.
+    """
+
+    note: bytes
+    proof: RangeProof
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContents:
+    """What goes into a bundle. `leaves` are the events of `range`, in order, read once.
+
+    `filter` maps header fields to the values to disclose; empty discloses everything. `dates`
+    are RFC 3339; the range has to reach over them by more than a minute on either side, or to
+    the end of the log, since times in the log may be out of order by that much. `authority` is
+    the whole chain. `proofs` maps indexes to stand-alone proofs.
+    """
+
+    origin: str
+    checkpoint: bytes
+    range: RangeProof
+    leaves: Iterable[Leaf]
+    authority: Sequence[Record]
+    requester: str
+    created_at: str
+    software: str
+    filter: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    dates: tuple[str, str] | None = None
+    previous: Continuation | None = None
+    custody: Sequence[Document] = ()
+    proofs: Mapping[int, bytes] = field(default_factory=dict)
+
+
+def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) -> bytes:
+    """Write the ZIP to `out`, which has to seek, and return the manifest's bytes.
+
+    Nothing is signed unless the events lead to the checkpoint's root; what was written by then
+    is worthless. Raises `ProofError` if they do not, `ValueError` if the filter names a field
+    that is not in clear.
+    """
+    unknown = set(contents.filter) - FILTER_FIELDS
+    if unknown:
+        raise ValueError(f"events cannot be chosen by {', '.join(sorted(unknown))}")
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        bundle = _Bundle(archive)
+        _write_texts(bundle, contents)
+        counts = _write_events(bundle, contents)
+        _write_proofs(bundle, contents)
+        manifest = canonical({**_about(contents), "counts": counts, "files": dict(bundle.files)})
+        bundle.add("manifest.json", manifest)
+        bundle.add("manifest.sig", sign_manifest(MANIFEST_CONTEXT + manifest))
+    return manifest
+
+
+class _Bundle:
+    """An archive that keeps the hash and size of what is written to it."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self.files: dict[str, Document] = {}
+
+    def add(self, name: str, content: bytes | Iterable[bytes]) -> None:
+        entry = zipfile.ZipInfo(name, _EPOCH)
+        entry.create_system = 3
+        entry.external_attr = 0o100600 << 16
+        digest, size = hashlib.sha256(), 0
+        with self._archive.open(entry, "w") as file:
+            for part in (content,) if isinstance(content, bytes) else _chunks(content):
+                file.write(part)
+                digest.update(part)
+                size += len(part)
+        self.files[name] = {"sha256": digest.hexdigest(), "size": size}
+
+
+def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
+    chunk = bytearray()
+    for part in parts:
+        chunk += part
+        if len(chunk) >= _FLUSH:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)
+
+
+def _write_texts(bundle: _Bundle, contents: BundleContents) -> None:
+    here = resources.files("keyvault.evidence")
+    genesis = contents.authority[0].hash
+    groups = [genesis[at : at + 4] for at in range(0, len(genesis), 4)]
+    about = _about(contents) | {
+        "start": contents.range.start,
+        "last": contents.range.end - 1,
+        "size": contents.range.size,
+        "dates": " to ".join(contents.dates) if contents.dates else "not chosen by date",
+        "filter": json.dumps(_filter(contents)) if contents.filter else "none: all is disclosed",
+        "fingerprint": f"    {' '.join(groups[:8])}\n    {' '.join(groups[8:])}",
+        "log_keys": "\n".join(f"    {key}" for key in _log_keys(contents)),
+    }
+    for name in ("README.txt", "VERIFY.txt"):
+        template = string.Template((here / name).read_text(encoding="utf-8"))
+        bundle.add(name, template.substitute(about).encode())
+    bundle.add("verify.py", (here / "verify.py").read_bytes())
+
+
+def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:
+    hashes = bytearray()
+    counts = {"disclosed": 0, "withheld": 0}
+
+    def rows() -> Iterator[bytes]:
+        for index, leaf in enumerate(contents.leaves, contents.range.start):
+            shown = _covered(leaf, contents.filter)
+            counts["disclosed" if shown else "withheld"] += 1
+            hashes.extend(leaf.hash)
+            yield _row(index, leaf, shown)
+
+    bundle.add("events.ndjson", rows())
+    bundle.add("leaf-hashes.bin", bytes(hashes))
+    root = root_from_range(contents.range, _split(bytes(hashes)))
+    checkpoint = Checkpoint.parse(Note.parse(contents.checkpoint).text)
+    claimed = Checkpoint(contents.origin, contents.range.size, root)
+    if checkpoint != claimed:
+        raise ProofError("the stored events are not those that the checkpoint was signed for")
+    return dict(counts)
+
+
+def _covered(leaf: Leaf, chosen: Mapping[str, Sequence[str]]) -> bool:
+    header = json.loads(leaf.data)["h"] if chosen else {}
+    return all(header[name] in values for name, values in chosen.items())
+
+
+def _row(index: int, leaf: Leaf, shown: bool) -> bytes:
+    """Cut the header out of the leaf rather than write it anew: these bytes were hashed."""
+    header, commitment = leaf.data[5:-_COMMITMENT], leaf.data[-46:-2]
+    if not shown:
+        return b'{"c":"%b","h":%b,"i":%d}\n' % (commitment, header, index)
+    salt = base64.b64encode(leaf.salt)
+    return b'{"h":%b,"i":%d,"p":%b,"s":"%b"}\n' % (header, index, leaf.payload, salt)
+
+
+def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
+    bundle.add("range.proof", range_proof_text(contents.range))
+    bundle.add("checkpoints/newest.note", contents.checkpoint)
+    if contents.previous is not None:
+        bundle.add("checkpoints/previous.note", contents.previous.note)
+        bundle.add("checkpoints/consistency.proof", range_proof_text(contents.previous.proof))
+    bundle.add("checkpoints/keys", "".join(f"{key}\n" for key in _log_keys(contents)).encode())
+    records = (canonical(record.document()) + b"\n" for record in contents.authority)
+    bundle.add("authority.ndjson", records)
+    bundle.add("custody.json", canonical({"v": 1, "entries": list(contents.custody)}))
+    for index, proof in sorted(contents.proofs.items()):
+        bundle.add(f"proofs/{index}.tlog-proof", proof)
+
+
+def range_proof_text(proof: RangeProof) -> bytes:
+    """Write a range proof as lines: magic, start end size, then hashes in the order of leaves."""
+    lines = ["keyvault-range-proof-v1", f"{proof.start} {proof.end} {proof.size}"]
+    lines += [base64.b64encode(node).decode() for node in (*proof.left, *proof.right)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _about(contents: BundleContents) -> Document:
+    dates, place = contents.dates, contents.range
+    return {
+        "v": 1,
+        "type": MEDIA_TYPE,
+        "origin": contents.origin,
+        "genesis": contents.authority[0].hash,
+        "range": {"start": place.start, "end": place.end, "size": place.size},
+        "dates": None if dates is None else {"from": dates[0], "to": dates[1]},
+        "filter": _filter(contents),
+        "requester": contents.requester,
+        "created_at": contents.created_at,
+        "software": contents.software,
+        "redaction": "none",
+    }
+
+
+def _filter(contents: BundleContents) -> dict[str, list[str]]:
+    return {name: sorted(values) for name, values in contents.filter.items()}
+
+
+def _log_keys(contents: BundleContents) -> list[str]:
+    return list(contents.authority[0].request["services"]["log_keys"])
+
+
+def _split(data: bytes) -> Iterator[bytes]:
+    return (data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE))
