@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from hsm.types import Algorithm, KeySpec, KeyUsage, VerifyPolicy, WrappedKey
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -78,6 +78,10 @@ class Keys:
         """Return the version of each of these keys that exists."""
         query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))
         return {row.id: row.version for row in self._connection.execute(query)}
+
+    def count_by_state(self) -> dict[KeyState, int]:
+        query = select(_KEY.c.state, func.count()).group_by(_KEY.c.state)
+        return {KeyState(state): count for state, count in self._connection.execute(query)}
 
 
 def _row(key: Key) -> dict[str, Any]:
