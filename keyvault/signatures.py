@@ -47,6 +47,8 @@ class SoftwareCredential:
             path.touch(mode=0o600, exist_ok=False)
         except FileExistsError as error:
             raise InvalidInputError(f"{path} exists already and is left alone") from error
+        except OSError as error:
+            raise InvalidInputError(f"cannot write {path}: {error.strerror}") from error
         path.write_bytes(pem)
         return cls(private_key)
 

@@ -21,7 +21,7 @@ from keyvault.domain.errors import (
     QuorumError,
     RequestStateError,
 )
-from keyvault.domain.people import Person, Role, thumbprint
+from keyvault.domain.people import Person, Role, check_id, thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of, time_of
 
@@ -254,7 +254,7 @@ class Request:
             command=command_of(document["command"], document["parameters"]),
             scope=None if scope is None else Scope(**scope),
             rule=Rule.read(document["rule"]),
-            requester=str(document["requester"]),
+            requester=check_id(document["requester"]),
             requested_at=time_of(document["requested_at"]),
             nonce=bytes.fromhex(document["nonce"]),
             seen=Seen.read(document["seen"]),

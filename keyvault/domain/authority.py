@@ -29,6 +29,7 @@ from keyvault.domain.commands import (
     RevokeSystem,
 )
 from keyvault.domain.errors import (
+    ApprovalInvalidError,
     AuthorityError,
     InvalidInputError,
     NotFoundError,
@@ -96,7 +97,7 @@ class Record:
                 request=dict(document["request"]),
                 approvals=tuple(map(Approval.read, document["approvals"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, ApprovalInvalidError) as error:
             raise AuthorityError("not an authority record") from error
         if not equal(record.document(), document):
             raise AuthorityError("an authority record with fields that nobody knows")

@@ -85,7 +85,7 @@ class ConflictError(VaultError):
 
 
 class ReplayedError(ConflictError):
-    """This approved request was carried out before, and none is carried out twice."""
+    """An approved request is carried out once, and it was before."""
 
     code = "replayed"
 
