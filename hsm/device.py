@@ -98,6 +98,12 @@ class Device(Signer, KeyMaker, KeyWrapper, Protocol):
 
     def find(self, key_id: bytes) -> list[ObjectRecord]: ...
 
+    def inspect(self, spec: KeySpec) -> MadeKey:
+        """Read a resident key back and test it, as after its making.
+
+        Raises `IntegrityError` if it is not exactly of this spec.
+        """
+
     def put_data(self, label: str, value: bytes) -> None:
         """Write a private data object, then destroy older ones of that label: two are kept."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import DataInvalidError
+from hsm.errors import DataInvalidError, IntegrityError
 from hsm.pkcs11 import objects, pairwise, spki, templates
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.held import Held
@@ -125,14 +125,23 @@ class Maker:
     ) -> tuple[Held, MadeKey]:
         held = self.hold(spec, secret, public)
         try:
-            wanted = self._wanted(spec, token, born=born)
-            attributes = objects.read_back(secret, wanted, self.vendor)
-            pairwise.test(held)
-            der = held.public_der if public is not None else b""
-            return held, MadeKey(spec, der, pairwise.check_value(held), None, attributes)
+            return held, self._examined(held, token, born=born)
         except BaseException:
             discard(secret)
             raise
+
+    def inspect(self, held: Held) -> MadeKey:
+        """Test a resident key that exists already, as after its making."""
+        if held.spec.algorithm.is_pair and held.public is None:
+            raise IntegrityError("the private key on the token has no public half beside it")
+        return self._examined(held, token=True, born=bool(held.secret[Attribute.LOCAL]))
+
+    def _examined(self, held: Held, token: bool, *, born: bool) -> MadeKey:
+        wanted = self._wanted(held.spec, token, born=born)
+        attributes = objects.read_back(held.secret, wanted, self.vendor)
+        pairwise.test(held)
+        der = held.public_der if held.public is not None else b""
+        return MadeKey(held.spec, der, pairwise.check_value(held), None, attributes)
 
     def _wanted(self, spec: KeySpec, token: bool, *, born: bool) -> Template:
         template = self._template(spec, token, born=born)

@@ -247,6 +247,10 @@ class Pkcs11Device:
         return [objects.record(found) for found in self._on_token({Attribute.ID: key_id})]
 
     @_guarded
+    def inspect(self, spec: KeySpec) -> MadeKey:
+        return self._maker.inspect(replace(self._hold(spec.key_id), spec=spec))
+
+    @_guarded
     def put_data(self, label: str, value: bytes) -> None:
         data_objects.put(self._session, label, value)
 
