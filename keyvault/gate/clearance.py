@@ -1,0 +1,172 @@
+"""What the gate believes: an authority chain of its own, folded from signed records.
+
+Records, requests and approvals come from a process and a database that may both be lying, so
+nothing is taken but raw signatures, and the chain has to begin with the genesis that is pinned.
+"""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from keyvault import signatures
+from keyvault.domain.approvals import CLOCK_LEEWAY, Approval, Clearance, Request, clear
+from keyvault.domain.authority import NO_RECORD, Authority, Record, found
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.commands import GenerateKey, ImportKey
+from keyvault.domain.errors import (
+    AuthorityError,
+    AuthorityMissingError,
+    NotReadyError,
+    ReplayedError,
+    RequestStateError,
+    VaultError,
+)
+from keyvault.gate import durable
+
+
+class Trust:
+    """The authority chain as pushed so far, never shorter than what this gate saw before."""
+
+    def __init__(self, origin: str, genesis: str, memory: Path) -> None:
+        self._origin = origin
+        self._genesis = genesis
+        self._memory = memory
+        self._seen_size, self._seen_head = _remembered(memory)
+        self._chain: Authority | None = None
+        self._hashes: list[str] = []
+
+    @property
+    def current(self) -> Authority:
+        """The whole chain. Raises `AuthorityMissingError` until it was pushed."""
+        if self._chain is None or self._chain.size < self._seen_size:
+            raise AuthorityMissingError(
+                f"the gate holds {len(self._hashes)} authority records and has seen "
+                f"{self._seen_size}",
+                next_step="push the records; if some are gone from the database, restore it",
+            )
+        return self._chain
+
+    def position(self) -> Document:
+        """How many records the gate holds, and the hash of the last one."""
+        return {
+            "size": len(self._hashes),
+            "head": self._hashes[-1] if self._hashes else NO_RECORD,
+        }
+
+    def extend(self, documents: Iterable[Document]) -> Document:
+        """Add records. Those held already are compared. Raises `AuthorityError`."""
+        for document in documents:
+            self._add(Record.read(document))
+        if self._chain is not None and self._chain.size > self._seen_size:
+            durable.replace(self._memory, canonical(self.position()))
+            self._seen_size, self._seen_head = self._chain.size, self._chain.head
+        return self.position()
+
+    def clear(
+        self,
+        request: Request,
+        approvals: Iterable[Document],
+        key_class: str | None,
+        now: datetime | None,
+    ) -> Clearance:
+        """Redeem approvals under the rule in force for this class of key.
+
+        Where the class is not known (None), that is the strictest rule that any class has.
+        `now` is None only for what was redeemed before.
+        """
+        authority = self.current
+        if request.origin != authority.origin:
+            raise AuthorityError("the request belongs to another log")
+        if request.requester not in authority.people:
+            raise AuthorityError(f"{request.requester} is no person known to authority")
+        if now is not None and request.requested_at > now + CLOCK_LEEWAY:
+            raise RequestStateError("the request is from the future", next_step="check the clocks")
+        classes = sorted(authority.key_classes) if key_class is None else [key_class]
+        rules = [authority.rule_for(request.command.name, name) for name in classes]
+        rule = max(rules, key=lambda rule: rule.approvals)
+        given = [Approval.read(approval) for approval in approvals]
+        return clear(authority.people, rule, request, given, signatures.verify, now)
+
+    def _add(self, record: Record) -> None:
+        if record.number < len(self._hashes):
+            if record.hash != self._hashes[record.number]:
+                raise AuthorityError(f"record {record.number} differs from the one held here")
+            return
+        chain = self._begin(record) if self._chain is None else self._continue(record)
+        if chain.size == self._seen_size and chain.head != self._seen_head:
+            self._chain, self._hashes = None, []
+            raise AuthorityError(
+                "this is not the authority chain that the gate has seen before",
+                next_step="somebody exchanged the database: call your officers",
+            )
+        self._chain = chain
+        self._hashes.append(chain.head)
+
+    def _begin(self, record: Record) -> Authority:
+        if not self._genesis or record.hash != self._genesis:
+            raise AuthorityError(
+                "this is not the genesis record that the gate's settings pin",
+                next_step="compare the hash with the one that the officers noted at genesis",
+            )
+        chain = found(record, signatures.verify)
+        if chain.origin != self._origin:
+            raise AuthorityError("the genesis record is of another log")
+        return chain
+
+    def _continue(self, record: Record) -> Authority:
+        assert self._chain is not None  # noqa: S101  (its caller asked)
+        return self._chain.extend(record, signatures.verify, signatures.spki_of_certificate)
+
+
+class Ledger:
+    """Requests that were redeemed here: a file each, since a name can be created only once.
+
+    A key bears the id of the request that made it, so the ledger also remembers its class.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def redeem(self, request: Request) -> None:
+        """Write it down before the device acts. Raises `ReplayedError` the second time."""
+        try:
+            durable.create(self._folder / str(request.id), canonical(request.document))
+        except FileExistsError as error:
+            raise ReplayedError(
+                "this request was carried out before", next_step="ask again, for a new approval"
+            ) from error
+        except OSError as error:
+            raise NotReadyError(
+                f"the gate cannot write down that the request is redeemed: {error.strerror}",
+                next_step="make room for the gate's state",
+            ) from error
+
+    def get(self, request_id: UUID) -> Request | None:
+        """Return a request that was redeemed here."""
+        try:
+            return Request.read(json.loads((self._folder / str(request_id)).read_bytes()))
+        except (FileNotFoundError, ValueError, VaultError):  # a crash may leave an empty file
+            return None
+
+    def class_of(self, key_id: UUID) -> str | None:
+        """The class a key was made in, if it was made here."""
+        made = self.get(key_id)
+        if made is None or not isinstance(made.command, GenerateKey | ImportKey):
+            return None
+        return made.command.key_class
+
+
+def _remembered(memory: Path) -> tuple[int, str]:
+    """Read the position last written. A file that cannot be read stops the gate, as it must."""
+    try:
+        document = json.loads(memory.read_bytes())
+        return int(document["size"]), str(document["head"])
+    except FileNotFoundError:
+        return 0, NO_RECORD
+    except (ValueError, KeyError, TypeError) as error:
+        raise AuthorityError(
+            f"{memory} does not say what the gate has seen", next_step="restore it from backup"
+        ) from error

@@ -1,0 +1,229 @@
+"""The keys gate: every use of a key, and every act on one that approvals have to allow."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from hsm.device import Device
+from hsm.errors import KeyUnusableError
+from hsm.types import KeySpec, Mechanism, VerifyPolicy, WrappedKey
+from keyvault.domain.approvals import Request
+from keyvault.domain.canonical import Document
+from keyvault.domain.commands import Command, DestroyKey, ExportKey, GenerateKey, ImportKey
+from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.keys import KeyClass, Residence, service_key_id
+from keyvault.gate import services, sessions
+from keyvault.gate.clearance import Ledger, Trust
+from keyvault.gate.documents import made_document, spec_of, wrapped_of
+from keyvault.gate.services import ordinary
+from keyvault.settings import Settings
+
+MAX_ITEMS = 1_000  # of one call to sign
+MAX_RANDOM = 4_096  # bytes
+
+log = logging.getLogger("keyvault.gate")
+
+
+class KeysGate:
+    """The methods of the keys gate, over one device and the gate's own idea of authority."""
+
+    def __init__(
+        self,
+        device: Device,
+        settings: Settings,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._device = device
+        self._clock = clock
+        self._ledger = Ledger(settings.state / "redeemed")
+        memory = settings.state / "authority.json"
+        self._trust = Trust(settings.origin, settings.genesis, memory)
+        self._loaded: dict[bytes, WrappedKey] = {}
+        self._cache = settings.keys.cache
+
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        names = (
+            "authority execute load sign verify encrypt decrypt mac derive public_key random "
+            "issue_session session_ca sign_manifest inventory inspect discard_public_half"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def status(self) -> Document:
+        return {"info": asdict(self._device.info), "authority": self._trust.position()}
+
+    def authority(self, records: list[Document]) -> Document:
+        return self._trust.extend(records)
+
+    # Acts on keys: each needs the signatures of people.
+
+    def execute(self, document: Document, approvals: list[Document]) -> Document:
+        """Check the approvals, write down that they are redeemed, then act, once.
+
+        Only a destruction that was cut off may be finished by the same request again.
+        """
+        request = Request.read(document)
+        command = request.command
+        known = self._class_of(command)
+        again = isinstance(command, DestroyKey) and self._ledger.get(request.id) == request
+        now = None if again else self._clock()
+        self._trust.clear(request, approvals, known, now)
+        key_class = None if known is None else self._trust.current.key_class(known)
+        act = self._act(request, command, key_class)
+        if not again:
+            self._ledger.redeem(request)
+        log.info("%s %s, asked for by %s", command.name, request.id, request.requester)
+        return act()
+
+    def _class_of(self, command: Command) -> str | None:
+        match command:
+            case GenerateKey(key_class=name) | ImportKey(key_class=name):
+                return name
+            case ExportKey(key=key) | DestroyKey(key=key):
+                return self._ledger.class_of(key)
+            case _:
+                return None
+
+    def _act(
+        self, request: Request, command: Command, key_class: KeyClass | None
+    ) -> Callable[[], Document]:
+        """Find what to do. Whatever is wrong with the request is said before it is redeemed."""
+        match command:
+            case GenerateKey():
+                return self._generate(_spec(request, command, key_class), key_class)
+            case ImportKey():
+                return self._import(command, _spec(request, command, key_class), key_class)
+            case ExportKey():
+                return self._export(command, key_class)
+            case DestroyKey():
+                key_id = ordinary(command.key.bytes)
+                return lambda: self._destroy(key_id)
+            case _:
+                raise InvalidInputError(f"{command.name} is nothing that the gate does")
+
+    def _generate(self, spec: KeySpec, key_class: KeyClass | None) -> Callable[[], Document]:
+        if key_class is None or key_class.residence is Residence.RESIDENT:
+            return lambda: made_document(self._device.generate(spec))
+        return lambda: self._generate_wrapped(spec)
+
+    def _generate_wrapped(self, spec: KeySpec) -> Document:
+        kek, mac = service_key_id(services.KEK), service_key_id(services.MAC)
+        made = self._device.generate_wrapped(spec, kek, mac)
+        if made.wrapped is not None:
+            self._remember(made.wrapped)
+        return made_document(made)
+
+    def _import(
+        self, command: ImportKey, spec: KeySpec, key_class: KeyClass | None
+    ) -> Callable[[], Document]:
+        kek = ordinary(command.kek.bytes)
+        if key_class is None or key_class.residence is not Residence.RESIDENT:
+            raise InvalidInputError(
+                f"keys of class {command.key_class} rest outside the token and are not imported",
+                next_step="choose a class whose keys are resident",
+            )
+        if spec.algorithm.is_pair:
+            raise InvalidInputError(
+                "a wrapped private key does not say which public key it belongs to",
+                next_step="import secret keys; order pairs here",
+            )
+        return lambda: made_document(self._device.unwrap(kek, command.blob, spec))
+
+    def _export(self, command: ExportKey, key_class: KeyClass | None) -> Callable[[], Document]:
+        kek, key_id = ordinary(command.kek.bytes), ordinary(command.key.bytes)
+        if key_class is not None and not key_class.extractable:
+            raise KeyUnusableError(f"keys of class {key_class.name} never leave the device")
+        return lambda: {"blob": self._device.wrap(kek, key_id)}
+
+    def _destroy(self, key_id: bytes) -> Document:
+        self._loaded.pop(key_id, None)
+        return {"destroyed": self._device.destroy(key_id)}
+
+    # Use of keys: who may is decided above; the device holds each key to its one purpose.
+
+    def load(self, document: Document) -> None:
+        """Take a wrapped key in. Its MAC is checked at first use, when it is unwrapped."""
+        wrapped = wrapped_of(document)
+        ordinary(wrapped.spec.key_id)
+        self._remember(wrapped)
+
+    def _remember(self, wrapped: WrappedKey) -> None:
+        self._loaded[wrapped.spec.key_id] = wrapped
+        if len(self._loaded) > self._cache:
+            del self._loaded[next(iter(self._loaded))]
+
+    def _key(self, key_id: bytes) -> bytes | WrappedKey:
+        return self._loaded.get(key_id) or ordinary(key_id)
+
+    def sign(self, key_id: bytes, mechanism: str, data: list[bytes], verify: str) -> list[bytes]:
+        if len(data) > MAX_ITEMS:
+            raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
+        key, how, policy = self._key(key_id), Mechanism(mechanism), VerifyPolicy(verify)
+        sign = self._device.sign
+        return [sign(key, how, item, verify=policy) for item in data]
+
+    def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
+        return self._device.verify(self._key(key_id), Mechanism(mechanism), data, signature)
+
+    def encrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
+        return self._device.encrypt(self._key(key_id), Mechanism(mechanism), data, aad)
+
+    def decrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
+        return self._device.decrypt(self._key(key_id), Mechanism(mechanism), data, aad)
+
+    def mac(self, key_id: bytes, mechanism: str, data: bytes, iv: bytes) -> bytes:
+        return self._device.mac(self._key(key_id), Mechanism(mechanism), data, iv)
+
+    def derive(self, key_id: bytes, peer_public_key: bytes) -> bytes:
+        return self._device.derive(self._key(key_id), peer_public_key)
+
+    def public_key(self, key_id: bytes) -> bytes:
+        return self._device.public_key(self._key(key_id))
+
+    def random(self, size: int) -> bytes:
+        if not 0 < size <= MAX_RANDOM:
+            raise InvalidInputError(f"ask for 1 to {MAX_RANDOM} bytes")
+        return self._device.random(size)
+
+    # The service's own keys, each with its one message.
+
+    def issue_session(self, delegation: Document, signature: bytes) -> bytes:
+        authority = self._trust.current
+        return sessions.issue(self._device, authority, delegation, signature, self._clock())
+
+    def session_ca(self) -> bytes:
+        return sessions.ca_certificate(self._device)
+
+    def sign_manifest(self, manifest: bytes) -> bytes:
+        return services.sign_manifest(self._device, manifest)
+
+    # What is on the token, for reconciling.
+
+    def inventory(self) -> list[Document]:
+        return [asdict(record) for record in self._device.inventory()]
+
+    def inspect(self, key_id: bytes, spec: Document) -> Document:
+        """Read a resident key back and test it, as after its making."""
+        return made_document(self._device.inspect(spec_of({**spec, "key_id": ordinary(key_id)})))
+
+    def discard_public_half(self, key_id: bytes) -> int:
+        """Destroy what a crash left of a pair. Raises `KeyUnusableError` if a secret is there."""
+        found = self._device.find(ordinary(key_id))
+        if any(record.object_class != "PUBLIC_KEY" for record in found):
+            raise KeyUnusableError(
+                "there is more than a public half", next_step="a key is destroyed by approval"
+            )
+        return self._device.destroy(key_id) if found else 0
+
+
+def _spec(
+    request: Request, command: GenerateKey | ImportKey, key_class: KeyClass | None
+) -> KeySpec:
+    return KeySpec(
+        key_id=request.id.bytes,
+        label=command.label,
+        algorithm=command.algorithm,
+        usage=command.usage,
+        extractable=key_class is not None and key_class.extractable,
+    )

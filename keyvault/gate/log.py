@@ -1,0 +1,82 @@
+"""The log gate: signs the heads of one log, which only ever grows."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from hsm.device import Device
+from hsm.types import Algorithm, Mechanism, VerifyPolicy
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import ConflictError, InvalidInputError
+from keyvault.domain.keys import service_key_id
+from keyvault.domain.notes import (
+    ED25519_SIZE,
+    Checkpoint,
+    NoteError,
+    Sign,
+    SignatureType,
+    VerifierKey,
+    sign_checkpoint,
+)
+from keyvault.gate.services import LOG, LOG_ED25519, sign_p256
+from keyvault.settings import Settings
+
+log = logging.getLogger("keyvault.gate")
+
+
+class LogGate:
+    """The methods of the log gate. Each checkpoint is built here from a size and a root."""
+
+    def __init__(self, device: Device, settings: Settings) -> None:
+        self._device = device
+        self._origin = settings.origin
+        self._signers = signers(device, settings.origin)
+        self._newest = Checkpoint(settings.origin, 0, bytes(32))
+
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        return {"seal": self.seal, "log_keys": self.log_keys}
+
+    def status(self) -> Document:
+        return {"info": asdict(self._device.info), "sealed": self._newest.size}
+
+    def seal(self, size: int, root: bytes) -> str:
+        """Return a signed note. Raises `ConflictError` if the log would shrink or fork."""
+        try:
+            checkpoint = Checkpoint(self._origin, size, root)
+        except (NoteError, TypeError) as error:
+            raise InvalidInputError("not the size and root of a log") from error
+        newest = self._newest
+        if size < newest.size or (size == newest.size and newest.size and root != newest.root):
+            raise ConflictError(
+                f"this contradicts the checkpoint of size {newest.size} that was signed before",
+                next_step="stop sealing and examine the log",
+            )
+        note = sign_checkpoint(checkpoint, self._signers)
+        self._newest = checkpoint
+        return note.to_bytes().decode()
+
+    def log_keys(self) -> list[str]:
+        return [key.vkey for key, _ in self._signers]
+
+
+def signers(device: Device, origin: str) -> list[tuple[VerifierKey, Sign]]:
+    """The log's keys as notes name them, with what signs: P-256, and Ed25519 if the module can."""
+    ecdsa = VerifierKey(origin, SignatureType.ECDSA, device.public_key(service_key_id(LOG)))
+    pairs: list[tuple[VerifierKey, Sign]] = [
+        (ecdsa, lambda message: sign_p256(device, LOG, message))
+    ]
+    if has_ed25519(device):
+        key_id = service_key_id(LOG_ED25519)
+        raw = device.public_key(key_id)[-ED25519_SIZE:]  # the SPKI of RFC 8410 ends in the key
+
+        def sign(message: bytes) -> bytes:
+            return device.sign(key_id, Mechanism.EDDSA, message, verify=VerifyPolicy.ALWAYS)
+
+        pairs.append((VerifierKey(origin, SignatureType.ED25519, raw), sign))
+    return pairs
+
+
+def has_ed25519(device: Device) -> bool:
+    info = device.info
+    return Algorithm.ED25519 in info.algorithms and Mechanism.EDDSA in info.mechanisms

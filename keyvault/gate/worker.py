@@ -1,0 +1,149 @@
+"""The worker: the only process that loads a PKCS#11 module, and makes one call at a time.
+
+Not threads: python-pkcs11 lets go of the GIL within every call, and modules need not bear that.
+Not the web process: a C call that hangs can only be killed.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import pwd
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from hsm.device import Device
+from hsm.errors import DeviceUnavailableError, ErrorKind, HsmError, PinIncorrectError
+from hsm.registry import open_device
+from keyvault.gate.deadlines import SLOW, deadline, timed
+from keyvault.gate.keys import KeysGate
+from keyvault.gate.log import LogGate
+from keyvault.gate.process import die_with, harden, read_pin, wipe
+from keyvault.settings import ModuleSettings, Settings
+from keyvault.wire import Server
+
+MAX_UNWRAPS = 200_000  # SoftHSM leaks 250 bytes with each, so this is 50 MB
+
+log = logging.getLogger("keyvault.gate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to leave. Exit codes EX_NOPERM and EX_CONFIG say: do not try again."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format=f"gate {options.module}: %(message)s", level=logging.INFO)
+    harden()
+    die_with(options.keeper)
+    settings = Settings.load(options.settings)
+    module: ModuleSettings = getattr(settings, options.module)
+    try:
+        device = opened(module, options.pin_fd)
+    except HsmError as error:
+        log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
+        return exit_code(error)
+    gate = (LogGate if options.module == "log" else KeysGate)(device, settings)
+    with socket.socket(fileno=options.listener_fd) as listener:
+        Worker(device, gate, listener, uids_of(module), options.restarts).serve()
+    device.close()
+    return os.EX_OK
+
+
+def opened(module: ModuleSettings, pin_fd: int) -> Device:
+    """Log in once and wipe the PIN. Every call of the device is under the module's deadline."""
+    pin = read_pin(pin_fd)
+    try:
+        with deadline(SLOW * module.deadline):
+            device = open_device(module.uri, pin, cache_size=module.cache)
+    finally:
+        wipe(pin)
+    return timed(device, module.deadline)
+
+
+def exit_code(error: HsmError) -> int:
+    """A refused PIN is never tried twice; a wrong setting stays wrong; the rest may pass."""
+    if isinstance(error, PinIncorrectError):
+        return os.EX_NOPERM
+    return os.EX_CONFIG if error.kind is ErrorKind.PERMANENT else os.EX_TEMPFAIL
+
+
+def uids_of(module: ModuleSettings) -> set[int]:
+    return {os.geteuid(), *(pwd.getpwnam(name).pw_uid for name in module.callers)}
+
+
+class Worker:
+    """Serves a gate's methods, and leaves when the device is lost or the process is worn out."""
+
+    def __init__(
+        self,
+        device: Device,
+        gate: KeysGate | LogGate,
+        listener: socket.socket,
+        uids: set[int],
+        restarts: int,
+    ) -> None:
+        self._device = device
+        self._gate = gate
+        self._restarts = restarts
+        self._calls = 0
+        handlers = {"status": self.status, **gate.methods()}
+        guarded = {name: self._guarded(method) for name, method in handlers.items()}
+        self._server = Server(listener, guarded, uids)
+
+    def serve(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._server.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keeper hears it and decides
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+        log.info("ready: %s on %s", self._device.info.label, self._device.info.library)
+        self._server.serve()
+
+    def status(self) -> dict[str, Any]:
+        return {
+            **self._gate.status(),
+            "pid": os.getpid(),
+            "calls": self._calls,
+            "unwraps": self._device.unwraps,
+            "restarts": self._restarts,
+        }
+
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any) -> Any:
+            self._calls += 1
+            try:
+                return method(*args)
+            except DeviceUnavailableError:
+                if self._lost():
+                    self._server.stop()
+                raise
+            finally:
+                if self._device.unwraps >= MAX_UNWRAPS:
+                    self._server.stop()
+
+        return call
+
+    def _lost(self) -> bool:
+        """Whether the session is gone, and not only one call that the module did not like."""
+        try:
+            self._device.random(1)
+        except HsmError:
+            log.warning("the device is lost; the worker leaves")
+            return True
+        return False
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m keyvault.gate.worker")
+    parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--module", choices=("keys", "log"), required=True)
+    for name in ("listener-fd", "pin-fd", "keeper", "restarts"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
