@@ -13,6 +13,9 @@ Document = dict[str, Any]  # an object as read: what its reader has not checked 
 
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")
+).encode
 
 
 class CanonicalError(ValueError):
@@ -22,9 +25,8 @@ class CanonicalError(ValueError):
 def canonical(value: Json) -> bytes:
     """Return the one encoding of `value` (UTF-8). Raises `CanonicalError`."""
     _check(value, MAX_DEPTH)
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     try:
-        return text.encode()
+        return _ENCODE(value).encode()
     except UnicodeEncodeError as error:
         raise CanonicalError("a string holds a lone surrogate") from error
 
@@ -58,12 +60,14 @@ def _check(value: Json, depth: int) -> None:
     if depth == 0:
         raise CanonicalError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict):
-        if not all(isinstance(key, str) and key.isascii() for key in value):
-            raise CanonicalError("object key is not an ASCII string")
+        for key in value:
+            if not (isinstance(key, str) and key.isascii()):
+                raise CanonicalError("object key is not an ASCII string")
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
-            _check(item, depth - 1)
+            if type(item) is not str or depth == 1:  # most are, and every event comes by here
+                _check(item, depth - 1)
     else:
         _check_scalar(value)
 

@@ -128,6 +128,18 @@ class Audit:
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
 
+    def span(self, since_ms: int, until_ms: int) -> tuple[int, int]:
+        """Return [start, end) of the places around every event of these times, both included.
+
+        One event more on either side, where there is one, shows that nothing was left out.
+        """
+        within = _EVENT.c.time_ms
+        first = self._connection.scalar(select(func.min(_EVENT.c.idx)).where(within >= since_ms))
+        last = self._connection.scalar(select(func.max(_EVENT.c.idx)).where(within <= until_ms))
+        size = self.head().size
+        start = max((size if first is None else first) - 1, 0)
+        return start, max(start, min((-1 if last is None else last) + 2, size))
+
     def hashes(self) -> ReadHash:
         """Return a reader of the tree's hashes, good until this transaction ends."""
         return TileReader(lru_cache(maxsize=64)(self._tile))

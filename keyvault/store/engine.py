@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
@@ -23,6 +24,8 @@ _SQLITE = "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_
 # What is deleted is overwritten: wrapped keys and erased payloads leave no copy in free pages.
 _SQLITE_MORE = "PRAGMA secure_delete=ON", f"PRAGMA busy_timeout={int(WAIT * 1000)}"
 # A process that stops in the middle of a transaction must not hold the log's head for ever.
+# SQLAlchemy's own, and the drivers' where the log speaks to them directly.
+_UNAVAILABLE = OperationalError, InterfaceError, sqlite3.OperationalError, psycopg.OperationalError
 _POSTGRESQL = "-c lock_timeout=15s -c idle_in_transaction_session_timeout=60s"
 
 
@@ -105,8 +108,8 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeoutError as error:
         raise BusyError("too many transactions at once", next_step="try again") from error
-    except (OperationalError, InterfaceError) as error:
-        cause = str(error.orig).partition("\n")[0]
+    except _UNAVAILABLE as error:
+        cause = str(getattr(error, "orig", error)).partition("\n")[0]
         raise LogUnavailableError(
             f"the database refused: {cause}",
             next_step="see that the database runs, has room and is migrated: keyvault doctor",

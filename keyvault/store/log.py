@@ -92,6 +92,7 @@ class Log:
         """
         head = self.lock()
         now = _clock(head)
+        self.memory.tree = None  # until the head is written, its counters are of no tree
         stamps = self._stamps(events, head, now)
         leaves = [
             leaf_of(event, stamp, os.urandom(SALT_SIZE))
@@ -198,13 +199,12 @@ class _Statement:
         self._order: list[str] | None = compiled.positiontup
 
     def execute(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        if self._order is None:
-            connection.exec_driver_sql(self.text, list(rows))
-        else:
-            order = self._order
-            connection.exec_driver_sql(
-                self.text, [tuple(row[name] for name in order) for row in rows]
-            )
+        order = self._order
+        if order is not None:
+            arranged = [tuple([row[name] for name in order]) for row in rows]
+        cursor = connection.connection.cursor()
+        cursor.executemany(self.text, list(rows) if order is None else arranged)
+        cursor.close()
 
 
 class _Statements:

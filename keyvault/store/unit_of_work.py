@@ -38,13 +38,16 @@ class Work(Reading):
         self._connection = connection
         self.log = Log(connection, node, memory)
 
-    def commit(self, event: AuditEvent, *more: AuditEvent) -> list[Receipt]:
+    def commit(
+        self, event: AuditEvent, *more: AuditEvent, note: Callable[[list[Receipt]], object] = list
+    ) -> list[Receipt]:
         """Append the events, lock the head last and commit, once. What is returned is durable.
 
-        Raises `LogUnavailableError`: nothing happened; `OutcomeUnknownError`: the connection
-        broke while the database was committing.
+        `note` may write the receipts down in the same transaction. Raises `LogUnavailableError`:
+        nothing happened; `OutcomeUnknownError`: the connection broke during the commit.
         """
         receipts = self.log.append([event, *more], self.authority.newest)
+        note(receipts)
         _commit(self._connection)
         return receipts
 
