@@ -71,7 +71,7 @@ def create_app(vault: Vault) -> VaultApi:
     app.state.refusals = Refusals(
         partial(connections.refused, vault), telemetry.connections_refused.inc
     )
-    for kind in (*STATUS, HTTPException, RequestValidationError):
+    for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for router in (r.router for r in (login, keys, requests, people, audit, health)):
         app.include_router(router)

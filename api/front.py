@@ -114,8 +114,10 @@ class Front:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _fail(self, scope: Any, receive: Any, answer: "_Answer", error: Exception) -> None:
-        if answer.status:  # too late to say anything: let the client see a cut-off answer
+        if answer.status:  # too late to say anything: the client sees an answer cut off
             self._telemetry.failed(scope, error)
+            if answer.complete:
+                return
             raise ConnectionAbortedError from error
         if isinstance(error, TimeoutError):
             error = HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers=_CLOSE)
@@ -133,11 +135,12 @@ _CLOSE = {"connection": "close"}
 class _Answer:
     """What goes out: its status is remembered, its headers completed, its reader hurried."""
 
-    __slots__ = ("_headers", "_send", "started", "status")
+    __slots__ = ("_headers", "_send", "complete", "started", "status")
 
     def __init__(self, scope: Any, send: Any) -> None:
         self.started = time.perf_counter()
         self.status = 0
+        self.complete = False
         self._send = send
         scope[REQUEST_ID] = request_id = str(uuid4())
         self._headers = [*HEADERS, (b"x-request-id", request_id.encode())]
@@ -152,6 +155,7 @@ class _Answer:
                 await self._send(message)
         else:
             await self._send(message)
+            self.complete = True
 
 
 def _replay(body: bytes, receive: Any) -> Any:

@@ -29,8 +29,10 @@ _SUITES = {
 
 
 class Trust:
-    """The server's TLS context. Its anchors follow authority: enrolled systems' own certificates
-    and the session CA, so that any other certificate is refused in the handshake.
+    """The server's TLS context, whose anchors follow authority.
+
+    They are the enrolled systems' own certificates and the session CA, so that any other
+    certificate is refused in the handshake.
     """
 
     def __init__(self, vault: Vault) -> None:
@@ -110,7 +112,7 @@ class CertificateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_size = 0
-        self.scope["extensions"] = {"tls": self._tls}
+        self.scope["extensions"] = {"tls": self._tls}  # type: ignore[dict-item]  # keys are texts
         if self._head_timer is None:
             self._start_clock()
 

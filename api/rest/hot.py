@@ -20,7 +20,7 @@ from api.names import PRINCIPAL, TEMPLATE
 from api.rest.auth import Repeat, V, Who, known_parameters, once_of
 from api.rest.problems import documented
 from api.rest.schemas import use as wire
-from api.rest.schemas.common import UUID_PATTERN, Id
+from api.rest.schemas.common import UUID_PATTERN, Id, Wire
 from keyvault.domain.access import Principal
 from keyvault.operations import use
 from keyvault.operations.use import Used
@@ -80,8 +80,8 @@ class HotUse:
     verb: str
     operation_id: str
     summary: str
-    takes: type[wire.Wire]
-    gives: type[wire.Wire]
+    takes: type[Wire]
+    gives: type[Wire]
     run: Run
     status: int = 201
     repeatable: bool = False  # takes an Idempotency-Key

@@ -25,6 +25,7 @@ PART = 262_144  # bytes
 
 @router.get("/v1/audit/events", operation_id="list_events", responses=_READ)
 def list_events(  # noqa: PLR0913  (each filter has its name)
+    *,
     vault: V,
     who: Who,
     type: EventType | None = None,  # noqa: A002  (the field's name)

@@ -18,6 +18,7 @@ from keyvault.domain.commands import command_of
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations import approvals, keys
+from keyvault.operations.keys import KeyQuery
 from keyvault.operations.vault import Once, Vault
 
 router = APIRouter(tags=["keys"], dependencies=[Depends(known_parameters)])
@@ -46,6 +47,7 @@ def _ask(
 
 @router.get("/v1/keys", operation_id="list_keys", responses=_READ)
 def list_keys(  # noqa: PLR0913  (each filter has its name)
+    *,
     vault: V,
     who: Who,
     scope: Annotated[ScopeText | None, Query()] = None,
@@ -56,9 +58,8 @@ def list_keys(  # noqa: PLR0913  (each filter has its name)
     limit: Limit = 50,
 ) -> Page[KeyOut]:
     """List keys, oldest first. A system sees those of its own scope."""
-    items, following = keys.page(
-        vault, who, scope and Scope.parse(scope), state, algorithm, label, after, limit
-    )
+    query = KeyQuery(Scope.parse(scope) if scope else None, state, algorithm, label)
+    items, following = keys.page(vault, who, query, after, limit)
     return Page(items=[KeyOut.of(key) for key in items], next=following)
 
 
@@ -97,7 +98,10 @@ def show_key_history(
     },
 )
 def show_public_key(
-    key_id: Id, vault: V, who: Who, format: Literal["pem", "der", "jwk"] = "pem"  # noqa: A002
+    key_id: Id,
+    vault: V,
+    who: Who,
+    format: Literal["pem", "der", "jwk"] = "pem",  # noqa: A002
 ) -> Response:
     """Return the public half as PEM, DER (SubjectPublicKeyInfo) or JWK (RFC 7517)."""
     body = encoded(keys.get(vault, who, key_id), format)

@@ -61,8 +61,7 @@ def list_systems(vault: V, who: Who) -> SystemsOut:
     found = people.systems(vault, who)
     return SystemsOut(
         items=[
-            SystemOut.of(system, hashlib.sha256(system.certificate).hexdigest())
-            for system in found
+            SystemOut.of(system, hashlib.sha256(system.certificate).hexdigest()) for system in found
         ]
     )
 

@@ -33,8 +33,10 @@ class Logged(Protocol):
 
 
 class EventOut(Wire):
-    """An event with all it takes to check it: SHA-256(0x00 || leaf) is the leaf hash, and the
-    leaf commits to SHA-256(salt || payload). Salt and payload are null once erased.
+    """An event with all it takes to check it.
+
+    SHA-256(0x00 || leaf) is the leaf hash; the leaf commits to SHA-256(salt || payload). Salt and
+    payload are null once erased.
     """
 
     index: int

@@ -79,32 +79,6 @@ def _bytes(low: int, high: int) -> Any:
     ]
 
 
-Blob = _bytes(1, BYTES_LIMIT)
-Data = _bytes(0, DATA_LIMIT)
-Item = _bytes(1, DATA_LIMIT)
-Signature = _bytes(1, 512)
-Bytes = Annotated[bytes, PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)]
-
-Id = Annotated[
-    UUID,
-    BeforeValidator(lambda value: canonical_uuid(value)),
-    WithJsonSchema({"type": "string", "format": "uuid", "pattern": UUID_PATTERN}),
-]
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Hex64 = Annotated[str, StringConstraints(pattern=HEX_64)]
-Text = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=TEXT_LIMIT),
-    AfterValidator(lambda value: _printable(value)),
-]
-ScopeText = Annotated[
-    str, StringConstraints(pattern=f"^{SCOPE_PART}/{SCOPE_PART}/{SCOPE_PART}$", max_length=194)
-]
-ScopePart = Annotated[str, StringConstraints(pattern=f"^{SCOPE_PART}$")]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
-
-
 def canonical_uuid(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
@@ -118,6 +92,37 @@ def _printable(value: str) -> str:
     if not value.isprintable() or value != value.strip():
         raise ValueError("printable characters without space at the ends were expected")
     return value
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Blob = _bytes(1, BYTES_LIMIT)
+Data = _bytes(0, DATA_LIMIT)
+Item = _bytes(1, DATA_LIMIT)
+Signature = _bytes(1, 512)
+Bytes = Annotated[bytes, PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)]
+
+Id = Annotated[
+    UUID,
+    BeforeValidator(canonical_uuid),
+    WithJsonSchema({"type": "string", "format": "uuid", "pattern": UUID_PATTERN}),
+]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Hex64 = Annotated[str, StringConstraints(pattern=HEX_64)]
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=TEXT_LIMIT),
+    AfterValidator(_printable),
+]
+ScopeText = Annotated[
+    str, StringConstraints(pattern=f"^{SCOPE_PART}/{SCOPE_PART}/{SCOPE_PART}$", max_length=194)
+]
+ScopePart = Annotated[str, StringConstraints(pattern=f"^{SCOPE_PART}$")]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 
 
 class ScopeIn(Wire):
@@ -141,14 +146,9 @@ class ScopeOut(ScopeIn):
 
 Moment = Annotated[
     datetime,
-    PlainSerializer(lambda moment: time_text(moment), return_type=str),
+    PlainSerializer(time_text, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-
-
-def time_text(moment: datetime) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Page(Wire, Generic[T]):

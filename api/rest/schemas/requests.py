@@ -69,7 +69,7 @@ class RequestOut(Wire):
             id=request.id,
             state=asked.state,
             command=request.command.name,
-            scope=request.scope and ScopeOut.of(request.scope),
+            scope=ScopeOut.of(request.scope) if request.scope else None,
             requester=request.requester,
             requested_at=request.requested_at,
             expires_at=request.expires_at,

@@ -1,15 +1,15 @@
 """Uses of keys on the wire: the hot path's bodies."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from api.rest.schemas.common import DATA_LIMIT, Data, EventRef, Item, Signature, Wire, base64_schema
 from hsm.types import Mechanism
 
 BATCH_LIMIT = 1_000
 SIGNING = Literal["ECDSA", "RSA-PKCS1-SHA256", "RSA-PSS-SHA256", "EdDSA"]
-_ONE_OF = {
+_ONE_OF: dict[str, Any] = {
     "oneOf": [{"required": [name]} for name in ("digest", "digests", "message", "messages")]
 }
 
@@ -17,7 +17,7 @@ _ONE_OF = {
 class SignIn(Wire):
     """Exactly one of the four. EdDSA takes whole messages, all other mechanisms digests."""
 
-    model_config = {**Wire.model_config, "json_schema_extra": _ONE_OF}
+    model_config = ConfigDict(json_schema_extra=_ONE_OF)
     digest: Item | None = None
     digests: Annotated[list[Item], Field(min_length=1, max_length=BATCH_LIMIT)] | None = None
     message: Data | None = None
@@ -60,10 +60,9 @@ class SignOut(Wire):
 class VerifyIn(Wire):
     """Exactly one of `digest` and (for EdDSA) `message`."""
 
-    model_config = {
-        **Wire.model_config,
-        "json_schema_extra": {"oneOf": [{"required": ["digest"]}, {"required": ["message"]}]},
-    }
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["digest"]}, {"required": ["message"]}]}
+    )
     digest: Item | None = None
     message: Data | None = None
     signature: Signature
