@@ -139,7 +139,8 @@ def read_zip(data: bytes) -> dict[str, bytes]:
     counts = struct.pack("<4H2IH", 0, 0, len(files), len(files), len(directory), at, 0)
     same = data[at:] == directory + b"PK\x05\x06" + counts
     need(same, "is not a ZIP as the service writes it")
-    need(REQUIRED <= set(files), f"lacks {', '.join(sorted(REQUIRED - set(files)))}")
+    missing = ", ".join(sorted(REQUIRED.difference(files)))
+    need(not missing, f"the bundle lacks {missing}")
     return files
 
 
@@ -585,7 +586,7 @@ def check_batch(payload: Any) -> None:
     need(tree.root().hex() == payload["details_root"], "details of the batch have another root")
 
 
-# The bundle ----------------------------------------------------------------------------------------
+# The bundle --------------------------------------------------------------------------------------
 
 
 class Case:

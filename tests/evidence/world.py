@@ -1,4 +1,4 @@
-"""A small world to take evidence from: people, a log, its keys – and ways to cheat."""
+"""A small world to take evidence from: people, a log, its keys, and ways to cheat."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ from keyvault.domain.notes import (
 from keyvault.domain.people import Person, Role, thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import milliseconds, text_of
-from keyvault.domain.tree import HashReader, Tree, inclusion_proof, range_proof, root_of, leaf_hash
+from keyvault.domain.tree import HashReader, Tree, inclusion_proof, leaf_hash, range_proof, root_of
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
 
 ORIGIN = "vault.example/site-1/2026-1"
