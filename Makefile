@@ -8,7 +8,7 @@ help: ## show this list
 
 demo: ## run the main job from order to evidence, narrated, under ./demo
 	@tools/install run
-	@$(BIN)/python demo.py
+	@$(BIN)/python tools/demo.py
 
 run: ## start a development server on SQLite and SoftHSM under ./run; it survives restarts
 	@tools/install run

@@ -1,0 +1,1 @@
+"""The side door: `keyvault` on a terminal. Answers go to stdout, words for people to stderr."""

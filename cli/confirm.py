@@ -1,0 +1,26 @@
+"""The screen before anything that cannot be undone, and before every approval."""
+
+import sys
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.panel import Panel
+
+from cli.errors import DeclinedError
+from cli.output import PIPE_WIDTH, facts
+
+
+def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> None:
+    """Show what is about to happen and go on only after the word yes. Raises `DeclinedError`."""
+    console = Console(
+        stderr=True,
+        width=None if sys.stderr.isatty() else PIPE_WIDTH // 2,
+        highlight=False,
+        markup=False,
+    )
+    console.print(Panel(facts(pairs), title=title, title_align="left", expand=False))
+    if yes:
+        return
+    print("keyvault: type yes to go on: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() != "yes":
+        raise DeclinedError("nothing was done", next_step="read the screen and type yes, in full")

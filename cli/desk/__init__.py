@@ -1,0 +1,1 @@
+"""What happens at a person's own desk, without any server: credentials."""

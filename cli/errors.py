@@ -1,0 +1,106 @@
+"""What goes wrong at this door, and the one table from an error's code to an exit status."""
+
+import os
+
+from hsm.errors import HsmError
+from keyvault.domain.errors import VaultError
+
+
+class UsageError(VaultError):
+    """The command line itself is wrong."""
+
+    code = "usage"
+
+
+class DeclinedError(VaultError):
+    """The person said no, or could not be asked."""
+
+    code = "declined"
+
+
+class ServerUnreachableError(VaultError):
+    """No answer came over the network; a call that writes may or may not have happened."""
+
+    code = "server-unreachable"
+
+
+class LogForkError(VaultError):
+    """The log went back, was rewritten, or is not signed by the keys of the genesis."""
+
+    code = "log-fork"
+
+
+class EvidenceError(VaultError):
+    """The verifier found the evidence to be wrong."""
+
+    code = "evidence-wrong"
+
+
+class FindingsError(VaultError):
+    """A check of the service found something that people have to put right."""
+
+    code = "findings"
+
+
+class ServiceDiedError(VaultError):
+    """A process of the service ended in a way that starting it again cannot mend."""
+
+    code = "service-died"
+
+
+class ProblemError(VaultError):
+    """The server refused: its own code, words and next step (RFC 9457)."""
+
+    def __init__(self, code: str, status: int, message: str, next_step: str) -> None:
+        super().__init__(message, next_step=next_step)
+        self.code = code
+        self.status = status
+
+
+# Exit statuses of sysexits.h, by stable error code: the same whether the error arose here or at
+# the server. What is not listed is EX_SOFTWARE.
+EXIT: dict[str, int] = {
+    "usage": os.EX_USAGE,
+    "invalid-input": os.EX_DATAERR,
+    "too-large": os.EX_DATAERR,
+    "evidence-wrong": os.EX_DATAERR,
+    "hsm-data-invalid": os.EX_DATAERR,
+    "hsm-key-unusable": os.EX_DATAERR,
+    "not-found": os.EX_NOINPUT,
+    "hsm-key-not-found": os.EX_NOINPUT,
+    "key-state": os.EX_UNAVAILABLE,
+    "request-state": os.EX_UNAVAILABLE,
+    "conflict": os.EX_UNAVAILABLE,
+    "replayed": os.EX_UNAVAILABLE,
+    "hsm-mechanism-unsupported": os.EX_UNAVAILABLE,
+    "hsm-full": os.EX_UNAVAILABLE,
+    "findings": os.EX_UNAVAILABLE,
+    "service-died": os.EX_UNAVAILABLE,
+    "hsm-key-exists": os.EX_CANTCREAT,
+    "server-unreachable": os.EX_TEMPFAIL,
+    "outcome-unknown": os.EX_TEMPFAIL,
+    "busy": os.EX_TEMPFAIL,
+    "not-ready": os.EX_TEMPFAIL,
+    "log-unavailable": os.EX_TEMPFAIL,
+    "hsm-unavailable": os.EX_TEMPFAIL,
+    "hsm-timeout": os.EX_TEMPFAIL,
+    "hsm-error": os.EX_IOERR,
+    "log-fork": os.EX_PROTOCOL,
+    "hsm-integrity": os.EX_PROTOCOL,
+    "declined": os.EX_NOPERM,
+    "not-authenticated": os.EX_NOPERM,
+    "not-permitted": os.EX_NOPERM,
+    "quorum": os.EX_NOPERM,
+    "approval-invalid": os.EX_NOPERM,
+    "authority": os.EX_NOPERM,
+    "rule": os.EX_NOPERM,
+    "hsm-pin-incorrect": os.EX_NOPERM,
+    "hsm-pin-locked": os.EX_NOPERM,
+    "hsm-token-not-found": os.EX_CONFIG,
+    "hsm-uri": os.EX_CONFIG,
+    "vault-error": os.EX_SOFTWARE,
+}
+
+
+def exit_status(error: VaultError | HsmError) -> int:
+    return EXIT.get(error.code, os.EX_SOFTWARE)

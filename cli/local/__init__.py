@@ -1,0 +1,1 @@
+"""What runs on the service's own host: genesis, tokens, processes, the database, preflight."""

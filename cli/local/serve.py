@@ -1,0 +1,46 @@
+"""Run the service: all of it under one supervisor, or one process of it for a unit of its own."""
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cli.command import command
+from cli.local.database import DEFAULT_CONFIG, ConfigFile
+from cli.output import answer, say
+from keyvault.settings import Settings
+from keyvault.supervisor import Supervisor, alone, services
+
+
+class Part(StrEnum):
+    ALL = "all"
+    API = "api"
+    GATE = "gate"
+    LOG_GATE = "log-gate"
+    RECORDER = "recorder"
+    SEALER = "sealer"
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "serve",
+        "keyvault serve --config keyvault.toml",
+        "keyvault serve sealer --config keyvault.toml",
+    )(serve)
+
+
+def serve(
+    part: Annotated[Part, typer.Argument(help="All of the service, or one process.")] = Part.ALL,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Run the service until SIGTERM; one line on stdout says that it is ready."""
+    settings = Settings.load(config)
+    known = services(settings, config)
+    if part is not Part.ALL:
+        line = next(service.line for service in known if service.name == part)
+        os.execv(line[0], line)  # noqa: S606  (this process becomes the part, for its unit)
+    url = f"https://{settings.api.host}:{settings.api.port}"
+    with alone(settings):
+        Supervisor(known, say).run(lambda: answer({"ready": True, "url": url}, f"ready {url}"))

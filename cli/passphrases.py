@@ -1,0 +1,60 @@
+"""Secrets come from the terminal or a file descriptor, never from argv or the environment."""
+
+import getpass
+import os
+from typing import Annotated
+
+import typer
+
+from cli.errors import DeclinedError
+
+LIMIT = 1024  # bytes of one secret
+
+PassphraseFd = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=0, help="Read the passphrase from file descriptor N, up to a newline."
+    ),
+]
+
+
+class Secrets:
+    """Reads one secret after another: lines of a descriptor if one is given, else prompts."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def next(self, prompt: str) -> bytes:
+        """Return the next secret without its newline. Raises `DeclinedError` if none comes."""
+        given = self._descriptor
+        secret = _typed(prompt) if given is None else _line(given)
+        if not secret:
+            raise DeclinedError(
+                f"no answer to: {prompt}", next_step="type it, or give one line on a descriptor"
+            )
+        return secret
+
+    def chosen(self, prompt: str) -> bytes:
+        """Return a new secret; at a terminal it is asked for twice."""
+        secret = self.next(prompt)
+        if self._descriptor is None and self.next(f"{prompt}, once more") != secret:
+            raise DeclinedError("the two are not the same", next_step="try again")
+        return secret
+
+
+def _typed(prompt: str) -> bytes:
+    try:
+        return getpass.getpass(f"keyvault: {prompt}: ").encode()
+    except EOFError:
+        return b""
+
+
+def _line(descriptor: int) -> bytes:
+    # Byte by byte, so that what belongs to the next secret stays in the pipe.
+    line = bytearray()
+    try:
+        while len(line) < LIMIT and (byte := os.read(descriptor, 1)) not in (b"", b"\n"):
+            line += byte
+    except OSError as error:
+        raise DeclinedError(f"cannot read descriptor {descriptor}: {error.strerror}") from error
+    return bytes(line)

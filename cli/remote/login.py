@@ -1,0 +1,152 @@
+"""Login: a person's credential delegates to a key that lives for some hours in this folder."""
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cli.command import command
+from cli.errors import ProblemError, ServerUnreachableError
+from cli.output import answer, facts, grouped, say
+from cli.passphrases import PassphraseFd, Secrets
+from cli.remote.client import CaFile, Server, ServerUrl, connect
+from cli.remote.log import keep, look
+from cli.state import (
+    Session,
+    SessionDir,
+    end_session,
+    folder_of,
+    keep_session,
+    open_session,
+    write_private,
+)
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.people import thumbprint
+from keyvault.domain.times import text_of
+from keyvault.signatures import SoftwareCredential, spki_der
+
+LOGIN_CONTEXT = "keyvault-login-v1"
+
+CredentialFile = Annotated[
+    Path, typer.Option("--credential", metavar="FILE", help="Your encrypted key.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    command(
+        app,
+        "login",
+        "keyvault login --server https://localhost:8443 --ca server.pem"
+        " --person alice --credential alice.key",
+    )(login)
+    command(app, "logout", "keyvault logout")(logout)
+    command(app, "whoami", "keyvault whoami --json")(whoami)
+
+
+def login(
+    server: ServerUrl,
+    ca: CaFile,
+    person: Annotated[str, typer.Option(metavar="ID", help="Your id, such as alice.")],
+    credential: CredentialFile,
+    hours: Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")] = 8,
+    genesis: Annotated[
+        str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
+    ] = "",
+    session: SessionDir = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Log in for some hours: a short-lived key is made here and your credential signs for it."""
+    door = Server(server, ca)
+    challenge = door.post("/v1/login/challenges")
+    signer = SoftwareCredential.open(
+        credential, Secrets(passphrase_fd).next(f"passphrase of {credential}")
+    )
+    folder, key = folder_of(session), ec.generate_private_key(ec.SECP256R1())
+    delegation = _delegation(person, signer, key, challenge, hours)
+    opened = _present(door, delegation, signer)
+    here = Session(
+        folder,
+        server,
+        person,
+        str(credential.resolve()),
+        str(challenge["origin"]),
+        str(opened["not_after"]),
+    )
+    _keep(here, ca, key, str(opened["certificate"]))
+    view = look(Server.of(here), here, genesis)
+    keep(here, view)
+    say(f"logged in as {person} until {here.until}")
+    _answer(here, view.genesis)
+
+
+def logout(session: SessionDir = None) -> None:
+    """End the session at the server and forget its key."""
+    here = open_session(session)
+    try:
+        Server.of(here).delete("/v1/login/session")
+    except (ProblemError, ServerUnreachableError) as error:
+        say(f"the server was not told: {error}")
+    end_session(here)
+    say(f"logged out {here.person}")
+
+
+def whoami(session: SessionDir = None) -> None:
+    """Say who the server takes this session for, in which roles, until when."""
+    me = connect(session).get("/v1/whoami")
+    answer(me, facts(me.items()))
+
+
+def _delegation(
+    person: str,
+    signer: SoftwareCredential,
+    key: ec.EllipticCurvePrivateKey,
+    challenge: Document,
+    hours: int,
+) -> Document:
+    now = datetime.now(UTC)
+    return {
+        "ctx": LOGIN_CONTEXT,
+        "origin": challenge["origin"],
+        "person": person,
+        "credential": thumbprint(signer.spki),
+        "session_spki": b64encode(spki_der(key.public_key())).decode(),
+        "challenge": challenge["challenge"],
+        "issued_at": text_of(now),
+        "not_after": text_of(now + timedelta(hours=hours)),
+    }
+
+
+def _present(door: Server, delegation: Document, signer: SoftwareCredential) -> Document:
+    signature = b64encode(signer.sign(canonical(delegation))).decode()
+    return door.post("/v1/login/sessions", {"delegation": delegation, "signature": signature})
+
+
+def _keep(here: Session, ca: Path, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:
+    certificate_path, key_path = here.pair
+    write_private(
+        key_path,
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),  # lives some hours, in a folder of mode 0700
+        ),
+    )
+    write_private(certificate_path, certificate.encode())
+    write_private(here.ca, ca.read_bytes())
+    keep_session(here)
+
+
+def _answer(here: Session, genesis: str) -> None:
+    value = {
+        "person": here.person,
+        "server": here.server,
+        "origin": here.origin,
+        "until": here.until,
+        "genesis": genesis,
+        "session": str(here.folder),
+    }
+    answer(value, facts({**value, "genesis": grouped(genesis)}.items()))
