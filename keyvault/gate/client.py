@@ -1,0 +1,229 @@
+"""What the rest of the house knows of the gate: an async client, and its blocking twin.
+
+`GateClient` uses keys, and loads a wrapped one that the gate does not hold. `Gate` does what is
+rare, and first brings the gate up to the newest authority. Both stop asking for a while when the
+device is down.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, KeyNotFoundError
+from hsm.types import Mechanism, ObjectRecord, VerifyPolicy, WrappedKey
+from keyvault import wire
+from keyvault.domain.canonical import Document
+from keyvault.gate.breaker import Breaker, OnChange, State
+from keyvault.gate.documents import record_of, wrapped_document
+
+DEADLINE = 10.0  # seconds a device call may take; ModuleSettings.deadline
+GRACE = 5.0  # seconds more than the gate has itself, so that its own answer comes first
+SLOW = 6  # deadlines for a call that makes or lists keys
+STATUS_TIMEOUT = 2.5  # seconds: a gate that is slower than this is not ready
+PUSH = 100  # authority records in one call
+
+RecordsFrom = Callable[[int], Sequence[Document]]
+"""(number) → the authority records from that number on, as documents."""
+Wrapped = Callable[[bytes], WrappedKey | None]
+"""(key id) → the key's wrapped record, or None for a resident key."""
+
+
+class GateClient:
+    """The gate for one event loop. Calls of one turn of the loop share a frame.
+
+    Every method raises the gate's own errors, `DeviceTimeoutError`, and `DeviceUnavailableError`
+    with `retry_after` while the device is down. `on_change` hears of each change once.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wrapped: Wrapped = lambda _: None,
+        on_change: OnChange | None = None,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._wire = wire.AsyncClient(path)
+        self._wrapped = wrapped
+        self._deadline = deadline
+        self._breaker = Breaker(on_change)
+
+    @property
+    def state(self) -> State:
+        return self._breaker.state
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    async def status(self) -> Document:
+        return dict(await self._once("status", timeout=STATUS_TIMEOUT))
+
+    async def sign(
+        self,
+        key_id: bytes,
+        mechanism: Mechanism,
+        data: Sequence[bytes],
+        verify: VerifyPolicy = VerifyPolicy.ALWAYS,
+    ) -> list[bytes]:
+        """Sign up to 1,000 digests. `verify` says how often each is checked before release."""
+        return list(await self._use(key_id, "sign", mechanism, data, verify))
+
+    async def verify(
+        self, key_id: bytes, mechanism: Mechanism, data: bytes, signature: bytes
+    ) -> bool:
+        return bool(await self._use(key_id, "verify", mechanism, data, signature))
+
+    async def encrypt(
+        self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
+    ) -> bytes:
+        return bytes(await self._use(key_id, "encrypt", mechanism, data, aad))
+
+    async def decrypt(
+        self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
+    ) -> bytes:
+        return bytes(await self._use(key_id, "decrypt", mechanism, data, aad))
+
+    async def mac(self, key_id: bytes, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
+        return bytes(await self._use(key_id, "mac", mechanism, data, iv))
+
+    async def derive(self, key_id: bytes, peer_public_key: bytes) -> bytes:
+        return bytes(await self._use(key_id, "derive", peer_public_key))
+
+    async def random(self, size: int) -> bytes:
+        self._breaker.check()
+        return bytes(await self._once("random", size))
+
+    async def _use(self, key_id: bytes, method: str, *args: Any) -> Any:
+        self._breaker.check()
+        try:
+            return await self._once(method, key_id, *args)
+        except KeyNotFoundError:
+            wrapped = await asyncio.to_thread(self._wrapped, key_id)
+            if wrapped is None:
+                raise
+        await self._once("load", wrapped_document(wrapped))
+        return await self._once(method, key_id, *args)
+
+    async def _once(self, method: str, *args: Any, timeout: float = 0) -> Any:  # noqa: ASYNC109  (handed on to the wire's one timer)
+        patience = timeout or self._deadline + GRACE
+        with _watched(self._breaker, self._deadline):
+            return await self._wire.call(method, *args, timeout=patience)
+
+
+class Gate:
+    """The gate for threads that may wait: whatever is rare, one call at a time.
+
+    Raises what `GateClient` raises.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        records_from: RecordsFrom = lambda _: (),
+        on_change: OnChange | None = None,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._wire = wire.Client(path)
+        self._probe = wire.Client(path)  # a status never waits behind a long call of this process
+        self._records_from = records_from
+        self._deadline = deadline
+        self._breaker = Breaker(on_change)
+
+    @property
+    def state(self) -> State:
+        return self._breaker.state
+
+    def close(self) -> None:
+        self._wire.close()
+        self._probe.close()
+
+    def status(self) -> Document:
+        """Ask the gate itself, whatever the breaker thinks. Raises within `STATUS_TIMEOUT`."""
+        return dict(self._once(self._probe, "status", timeout=STATUS_TIMEOUT))
+
+    def execute(self, request: Document, approvals: Sequence[Document]) -> Document:
+        """Carry out an approved request, once.
+
+        generate-key and import-key answer with what was made, export-key with {"blob"},
+        destroy-key with {"destroyed"}: how many objects there were.
+        """
+        self.push_authority()
+        return dict(self._call("execute", request, list(approvals)))
+
+    def issue_session(self, delegation: Document, signature: bytes) -> bytes:
+        """Return a client certificate (DER) for the key that a person delegates to."""
+        self.push_authority()
+        return bytes(self._call("issue_session", delegation, signature))
+
+    def session_ca(self) -> bytes:
+        """Return the certificate (DER) that issues session certificates."""
+        return bytes(self._call("session_ca"))
+
+    def sign_manifest(self, manifest: bytes) -> bytes:
+        """Sign an evidence manifest: DER, over its context line and the manifest."""
+        return bytes(self._call("sign_manifest", manifest))
+
+    def inventory(self) -> list[ObjectRecord]:
+        return [record_of(document) for document in self._call("inventory")]
+
+    def inspect(self, key_id: bytes, spec: Document) -> Document:
+        """Test a resident key as after its making; `spec` is its map without the id."""
+        return dict(self._call("inspect", key_id, spec))
+
+    def discard_public_half(self, key_id: bytes) -> int:
+        return int(self._call("discard_public_half", key_id))
+
+    def seal(self, size: int, root: bytes) -> str:
+        """Ask the log gate for a checkpoint: the signed note as text."""
+        return str(self._call("seal", size, root))
+
+    def log_keys(self) -> list[str]:
+        """Ask the log gate for the verifier keys of its checkpoints."""
+        return list(self._call("log_keys"))
+
+    def push_authority(self) -> Document:
+        """Bring the gate up to the newest authority record."""
+        position = dict(self._call("authority", []))
+        while records := self._records_from(position["size"]):
+            for start in range(0, len(records), PUSH):
+                position = dict(self._call("authority", list(records[start : start + PUSH])))
+        return position
+
+    def _call(self, method: str, *args: Any) -> Any:
+        self._breaker.check()
+        return self._once(self._wire, method, *args, timeout=SLOW * self._deadline + GRACE)
+
+    def _once(self, over: wire.Client, method: str, *args: Any, timeout: float) -> Any:
+        with _watched(self._breaker, self._deadline):
+            return over.call(method, *args, timeout=timeout)
+
+
+@contextmanager
+def _watched(breaker: Breaker, deadline: float) -> Iterator[None]:
+    """Tell the breaker how a call went, and say whether the device was silent or gone."""
+    started = time.monotonic()
+    try:
+        yield
+    except DeviceUnavailableError as error:
+        breaker.failed(str(error))
+        raise
+    except OSError as error:
+        failure = _failure(error, late=time.monotonic() - started >= deadline)
+        breaker.failed(str(failure))
+        raise failure from error
+    except Exception:
+        breaker.succeeded()  # a no is an answer, too
+        raise
+    breaker.succeeded()
+
+
+def _failure(error: OSError, *, late: bool) -> DeviceUnavailableError:
+    if late or isinstance(error, TimeoutError):
+        return DeviceTimeoutError(
+            "the device did not answer in time", next_step="try again; the gate replaces a hung one"
+        )
+    return DeviceUnavailableError(f"the gate is away: {error}", next_step="try again")
