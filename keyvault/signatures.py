@@ -9,9 +9,10 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.notes import SignatureType, VerifierKey
 
 ALGORITHM = ec.ECDSA(hashes.SHA256())
 SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
@@ -97,6 +98,17 @@ def verify(spki: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError, UnsupportedAlgorithm):
         return False
     return True
+
+
+def verify_note(key: VerifierKey, text: bytes, signature: bytes) -> bool:
+    """Check one signature line of a note: P-256 or Ed25519, any other type is False."""
+    if key.type == SignatureType.ECDSA:
+        return verify(key.public, signature, text)
+    try:
+        ed25519.Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
+    except (InvalidSignature, ValueError):
+        return False
+    return key.type == SignatureType.ED25519
 
 
 def spki_of_certificate(certificate: bytes) -> bytes:

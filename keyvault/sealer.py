@@ -1,0 +1,242 @@
+"""The sealer: has the HSM sign the log's head, after checking it against the stored bytes.
+
+It trusts neither the hashes that were written nor the code that wrote them: it reads every new
+leaf, hashes it with arithmetic of its own on top of the last signed checkpoint, and seals only
+what agrees with the head. One flipped bit that were signed would be wrong for ever.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hsm.errors import HsmError
+from keyvault import signatures
+from keyvault.domain.authority import found
+from keyvault.domain.errors import AuthorityError, ConflictError, VaultError
+from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
+from keyvault.domain.tree import ReadHash, tree_at
+from keyvault.settings import Settings
+from keyvault.store import Database, LoggedEvent, Reading, StoredCheckpoint
+from keyvault.wire import Client
+
+WIDTH, HEIGHT = 256, 8  # of a tile
+Seal = Callable[[int, bytes], str]
+"""(size, root) → signed note."""
+log = logging.getLogger("sealer")
+
+
+class BrokenLogError(VaultError):
+    """The stored log contradicts itself or what was signed. Nothing is sealed on top of it."""
+
+    code = "log-broken"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, next_step="stop, keep every copy, see runbook log-broken")
+
+
+class Shadow:
+    """The tree a second time: peaks as (leaves, hash), and the tiles that are not yet full."""
+
+    def __init__(self, read: ReadHash, size: int) -> None:
+        tree = tree_at(read, size)
+        counts = [1 << bit for bit in range(size.bit_length()) if size >> bit & 1]
+        self._peaks = list(zip(reversed(counts), tree.peaks, strict=True))
+        self._rows: list[list[bytes]] = []
+        self.size = size
+        self.full: list[tuple[int, int, bytes]] = []
+        while size >> (HEIGHT * len(self._rows)):
+            level = HEIGHT * len(self._rows)
+            nodes = size >> level
+            self._rows.append([read(level, at) for at in range(nodes - nodes % WIDTH, nodes)])
+
+    def add(self, leaf_hash: bytes) -> None:
+        """Append a leaf; tiles that it fills are put into `full` as (level, number, hashes)."""
+        count, node = 1, leaf_hash
+        while self._peaks and self._peaks[-1][0] == count:
+            node = _parent(self._peaks.pop()[1], node)
+            count *= 2
+        self._peaks.append((count, node))
+        self._tile(0, leaf_hash)
+        self.size += 1
+
+    @property
+    def root(self) -> bytes:
+        node = b""
+        for _, peak in reversed(self._peaks):
+            node = _parent(peak, node) if node else peak
+        return node or hashlib.sha256().digest()
+
+    def _tile(self, level: int, node: bytes) -> None:
+        if level == len(self._rows):
+            self._rows.append([])
+        row = self._rows[level]
+        row.append(node)
+        if len(row) == WIDTH:
+            self._rows[level] = []
+            number = (self.size + 1 >> HEIGHT * (level + 1)) - 1
+            self.full.append((level, number, b"".join(row)))
+            while len(row) > 1:
+                row = [_parent(row[at], row[at + 1]) for at in range(0, len(row), 2)]
+            self._tile(level + 1, row[0])
+
+
+class Sealer:
+    """Seals one log. `keys` are the log's own, as the genesis ceremony signed them."""
+
+    def __init__(
+        self, database: Database, seal: Seal, keys: Sequence[VerifierKey], origin: str
+    ) -> None:
+        self._database = database
+        self._seal = seal
+        self._keys = keys
+        self._origin = origin
+        self._shadow: Shadow | None = None
+
+    def seal(self) -> Checkpoint | None:
+        """Check what is new and seal it; None if nothing is.
+
+        Raises `BrokenLogError`, naming the first bad event, and seals nothing then.
+        """
+        shadow, self._shadow = self._shadow, None  # kept only if all goes well
+        with self._database.reading() as reading:
+            newest = reading.audit.checkpoint()
+            shadow = self._resumed(shadow, reading, newest)
+            size, root = reading.audit.head_root()
+            if size < shadow.size:
+                raise BrokenLogError(f"the log has {size} events and {shadow.size} were sealed")
+            for event in reading.audit.events(shadow.size, size):
+                _check(event, shadow.size)
+                shadow.add(event.leaf_hash)
+        if (shadow.size, shadow.root) != (size, root):
+            raise BrokenLogError(f"{shadow.size} events do not lead to the head of {size}")
+        sealed = None if newest and newest.size == size else self._sealed(shadow)
+        self._shadow = shadow
+        return sealed
+
+    def _resumed(
+        self, shadow: Shadow | None, reading: Reading, newest: StoredCheckpoint | None
+    ) -> Shadow:
+        """Go on from the newest checkpoint, after checking its signatures and its root."""
+        size = newest.size if newest else 0
+        if shadow is not None and shadow.size == size:
+            return shadow
+        shadow = Shadow(reading.audit.hashes(), size)
+        if newest is not None and self._opened(newest.note) != self._checkpoint(shadow):
+            raise BrokenLogError(f"the stored hashes do not lead to the checkpoint of {size}")
+        return shadow
+
+    def _sealed(self, shadow: Shadow) -> Checkpoint | None:
+        if not shadow.size:
+            return None
+        checkpoint = self._checkpoint(shadow)
+        note = self._seal(checkpoint.size, checkpoint.root)
+        if self._opened(note) != checkpoint:
+            raise BrokenLogError("the log gate signed something else")
+        with self._database.sealing() as seals:
+            for level, number, hashes in shadow.full:
+                seals.add_tile(level, number, hashes)
+            seals.add_checkpoint(checkpoint.size, note, datetime.now(UTC))
+        shadow.full.clear()
+        return checkpoint
+
+    def _checkpoint(self, shadow: Shadow) -> Checkpoint:
+        return Checkpoint(self._origin, shadow.size, shadow.root)
+
+    def _opened(self, note: str) -> Checkpoint:
+        try:
+            return open_checkpoint(note.encode(), self._keys, signatures.verify_note)
+        except NoteError as error:
+            raise BrokenLogError(f"a checkpoint does not hold: {error}") from error
+
+
+def _parent(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _check(event: LoggedEvent, place: int) -> None:
+    """Compare an event's stored bytes with everything that was derived from them."""
+    if event.index != place:
+        raise BrokenLogError(f"event {place} is missing")
+    if hashlib.sha256(b"\x00" + event.leaf).digest() != event.leaf_hash:
+        raise BrokenLogError(f"event {place} was changed after it was hashed")
+    leaf = json.loads(event.leaf)
+    if any(leaf["h"][name] != value for name, value in event.found_by.items()):
+        raise BrokenLogError(f"event {place} is filed under what it is not")
+    if event.payload is not None and event.salt is not None:
+        commitment = hashlib.sha256(event.salt + event.payload).digest()
+        if b64encode(commitment).decode() != leaf["p"]:
+            raise BrokenLogError(f"the payload of event {place} was changed")
+
+
+def log_keys(database: Database, genesis: str) -> list[VerifierKey]:
+    """Return the keys that sign this log, from the genesis record with this hash."""
+    with database.reading() as reading:
+        records = reading.authority.records()[:1]
+    if not records or records[0].hash != genesis:
+        raise AuthorityError("there is no genesis record that this service trusts")
+    lines = found(records[0], signatures.verify).services.log_keys
+    return [VerifierKey.parse(line) for line in lines]
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Seal while this process is the elected one, until `stop`. Raises `BrokenLogError`."""
+    database, gate = Database(settings.database, settings.node), Client(settings.log.socket)
+    keys = log_keys(database, settings.genesis)
+    sealer = Sealer(
+        database, lambda size, root: str(gate.call("seal", size, root)), keys, settings.origin
+    )
+    trouble = ""
+    try:
+        with database.election("sealer") as holds:
+            while not stop.wait(settings.seal_interval):
+                before, trouble = trouble, _turn(sealer, holds)
+                if trouble != before:
+                    log.warning("%s", trouble or "sealing again")
+    finally:
+        gate.close()
+        database.close()
+
+
+def _turn(sealer: Sealer, holds: Callable[[], bool]) -> str:
+    """Seal once if elected; return what stood in the way that may pass by itself."""
+    try:
+        if holds():
+            sealer.seal()
+    except (BrokenLogError, ConflictError):
+        raise
+    except (HsmError, VaultError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; a broken log ends it with EX_DATAERR."""
+    parser = argparse.ArgumentParser(prog="keyvault.sealer", description=__doc__)
+    parser.add_argument("--settings", type=Path, required=True)
+    settings = Settings.load(parser.parse_args(arguments).settings)
+    logging.basicConfig(level=logging.INFO, format="sealer: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run(settings, stop)
+    except (BrokenLogError, ConflictError) as error:
+        log.critical("SEALING HAS STOPPED: %s. %s", error, error.next_step)
+        return os.EX_DATAERR
+    except VaultError as error:  # the database went away, or there is no genesis yet
+        log.error("%s. %s", error, error.next_step)  # noqa: TRY400  (a sentence, no stack)
+        return os.EX_TEMPFAIL
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
