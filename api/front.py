@@ -5,7 +5,6 @@ identity. Hot routes are called from here, past the layers that the rare ones ar
 """
 
 import asyncio
-import re
 import time
 from http import HTTPStatus
 from typing import Any
@@ -14,26 +13,23 @@ from uuid import uuid4
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.limits import check_shape
 from api.names import BODY, PRINCIPAL, REQUEST_ID
 from api.refusals import Refusals
 from api.rest.auth import OPEN, Callers, certificate_of
 from api.rest.hot import HotRoutes
 from api.rest.problems import problem_of
 from api.telemetry import Telemetry
-from keyvault.domain.errors import BusyError, InvalidInputError, NotAuthenticatedError
+from keyvault.domain.errors import BusyError, NotAuthenticatedError
 
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
 IN_FLIGHT = 1_024  # calls at once; more are told to come back
-DEPTH = 16  # of nested JSON
-OPENERS = 4_096  # brackets in one body
 HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
-# A string that never ends matches to the end of the body, so the scan stays linear.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Front:
@@ -179,23 +175,3 @@ def _check_type(scope: Any, body: bytes) -> None:
         if name == b"content-type" and value.split(b";", 1)[0].strip().lower() == _JSON:
             return
     raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-
-
-def check_shape(body: bytes) -> None:
-    """Refuse deep or bristling JSON before anything parses it. Raises `InvalidInputError`.
-
-    Depth cannot exceed the number of opening brackets, so nearly every body ends at the count.
-    """
-    if b"\0" in body:  # no JSON text in UTF-8 holds one, those in UTF-16 do
-        raise InvalidInputError("a body is JSON in UTF-8")
-    openers = body.count(b"[") + body.count(b"{")
-    if openers <= DEPTH:
-        return
-    if openers > OPENERS:
-        raise InvalidInputError(f"a body has at most {OPENERS} objects and lists")
-    depth = 0
-    for token in _TOKENS.finditer(body):
-        byte = body[token.start()]
-        depth += (byte in b"[{") - (byte in b"]}")
-        if depth > DEPTH:
-            raise InvalidInputError(f"a body is nested at most {DEPTH} deep")

@@ -38,6 +38,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.ConflictError: _S.CONFLICT,
     vault.OutcomeUnknownError: _S.CONFLICT,
     vault.LogUnavailableError: _S.SERVICE_UNAVAILABLE,
+    vault.NotReadyError: _S.SERVICE_UNAVAILABLE,
     vault.BusyError: _S.TOO_MANY_REQUESTS,
     hsm.DeviceUnavailableError: _S.SERVICE_UNAVAILABLE,
     hsm.DeviceTimeoutError: _S.SERVICE_UNAVAILABLE,
@@ -55,6 +56,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 }
 # Never answered as themselves: the bases, and what another process could not name.
 UNLISTED = frozenset({vault.VaultError, hsm.HsmError, RemoteError})
+AT_THE_DESK = hsm.CardError  # cards are read where people sit, never behind this API
 
 _FRAMEWORK = {
     _S.BAD_REQUEST: ("bad-request", "the request is not well-formed HTTP"),
@@ -123,9 +125,8 @@ class Problem:
             headers["retry-after"] = str(self.retry_after)
         if self.status is _S.UNAUTHORIZED:
             headers["www-authenticate"] = 'TLS-Client-Certificate realm="keyvault"'
-        return Response(
-            orjson.dumps(self.document(request_id)), self.status, headers, media_type=MEDIA_TYPE
-        )
+        body = orjson.dumps(self.document(request_id))
+        return Response(body, int(self.status), headers, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -10,8 +10,17 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from api.rest.auth import V, Who, known_parameters
 from api.rest.problems import documented
-from api.rest.schemas.audit import Actor, EventOut, ExportIn, Index, ProofOut, Size, Stream
-from api.rest.schemas.common import Cursor, Limit, Page, ScopeText
+from api.rest.schemas.audit import (
+    Actor,
+    EventOut,
+    EventsOut,
+    EvidenceIn,
+    Index,
+    ProofOut,
+    Size,
+    Stream,
+)
+from api.rest.schemas.common import Cursor, Limit, ScopeText
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.scopes import Scope
 from keyvault.operations import audit
@@ -37,13 +46,13 @@ def list_events(  # noqa: PLR0913  (each filter has its name)
     until: AwareDatetime | None = None,
     after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,
-) -> Page[EventOut]:
+) -> EventsOut:
     """List events, oldest first. `since` is included, `until` is not."""
     query = EventQuery(
         type, outcome, stream, actor, Scope.parse(scope) if scope else None, since, until
     )
     items, following = audit.page(vault, who, query, after, limit)
-    return Page(items=[EventOut.of(event) for event in items], next=following)
+    return EventsOut(items=[EventOut.of(event) for event in items], next=following)
 
 
 @router.get("/v1/audit/events/{index}", operation_id="show_event", responses=_READ)
@@ -88,7 +97,7 @@ def prove_consistency(old: Size, new: Size, vault: V, who: Who) -> ProofOut:
         },
     },
 )
-def export_evidence(body: ExportIn, vault: V, who: Who) -> StreamingResponse:
+def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
     """Take away a part of the log that proves itself: one ZIP."""
     file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
     try:
@@ -103,7 +112,7 @@ def export_evidence(body: ExportIn, vault: V, who: Who) -> StreamingResponse:
     return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
 
-def _query(body: ExportIn) -> audit.ExportQuery:
+def _query(body: EvidenceIn) -> audit.ExportQuery:
     values = body.model_dump()
     values["scope"] = Scope.parse(body.scope) if body.scope else None
     return audit.ExportQuery(**values)

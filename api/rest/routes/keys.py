@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.public_keys import MEDIA_TYPES, encoded
-from api.rest.schemas.audit import EventOut
-from api.rest.schemas.common import Cursor, Id, Limit, Page, ReasonIn, ScopeText, Text, Wire
-from api.rest.schemas.keys import ExportIn, ImportIn, KeyOut, OrderIn
+from api.rest.schemas.audit import EventOut, EventsOut
+from api.rest.schemas.common import Cursor, Id, Limit, ReasonIn, ScopeText, Text, Wire
+from api.rest.schemas.keys import ImportIn, KeyExportIn, KeyOut, KeysOut, OrderIn
 from api.rest.schemas.requests import RequestOut
 from hsm.types import Algorithm
 from keyvault.domain.access import Principal
@@ -56,11 +56,11 @@ def list_keys(  # noqa: PLR0913  (each filter has its name)
     label: Annotated[Text | None, Query()] = None,
     after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,
-) -> Page[KeyOut]:
+) -> KeysOut:
     """List keys, oldest first. A system sees those of its own scope."""
     query = KeyQuery(Scope.parse(scope) if scope else None, state, algorithm, label)
     items, following = keys.page(vault, who, query, after, limit)
-    return Page(items=[KeyOut.of(key) for key in items], next=following)
+    return KeysOut(items=[KeyOut.of(key) for key in items], next=following)
 
 
 @router.get("/v1/keys/{key_id}", operation_id="show_key", responses=_READ)
@@ -75,10 +75,10 @@ def show_key_history(
     who: Who,
     after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,
-) -> Page[EventOut]:
+) -> EventsOut:
     """List what the log holds of a key, oldest first."""
     items, following = keys.history(vault, who, key_id, after, limit)
-    return Page(items=[EventOut.of(event) for event in items], next=following)
+    return EventsOut(items=[EventOut.of(event) for event in items], next=following)
 
 
 @router.get(
@@ -158,7 +158,7 @@ def destroy_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) 
 @router.post(
     "/v1/keys/{key_id}/exports", status_code=202, operation_id="export_key", responses=_ASK
 )
-def export_key(key_id: Id, body: ExportIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
+def export_key(key_id: Id, body: KeyExportIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
     """Ask for a key to be wrapped for another party, where its class allows it."""
     return _change(vault, who, "export-key", key_id, body, repeat)
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
-from api.rest.schemas.common import Cursor, Id, Limit, Page, ReasonIn
-from api.rest.schemas.requests import ApprovalWire, ExecutionOut, RequestOut
+from api.rest.schemas.common import Cursor, Id, Limit, ReasonIn
+from api.rest.schemas.requests import ApprovalWire, ExecutionOut, RequestOut, RequestsOut
 from keyvault.domain.approvals import RequestState
 from keyvault.operations import approvals
 
@@ -23,10 +23,10 @@ def list_requests(
     state: RequestState | None = None,
     after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,
-) -> Page[RequestOut]:
+) -> RequestsOut:
     """List approval requests."""
     items, following = approvals.page(vault, who, state, after, limit)
-    return Page(items=[RequestOut.of(asked) for asked in items], next=following)
+    return RequestsOut(items=[RequestOut.of(asked) for asked in items], next=following)
 
 
 @router.get("/v1/requests/{request_id}", operation_id="show_request", responses=_READ)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import AwareDatetime, Field
 
-from api.rest.schemas.common import Bytes, Hex64, ScopeText, Wire
+from api.rest.schemas.common import ABSENT, Bytes, Hex64, Page, ScopeText, Wire
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType
 
@@ -58,23 +58,27 @@ class EventOut(Wire):
         )
 
 
+class EventsOut(Page[EventOut]):
+    """Events, oldest first."""
+
+
 class ProofOut(Wire):
     """Hashes of RFC 6962, in the order in which its verifiers take them."""
 
     hashes: list[Hex64]
 
 
-class ExportIn(Wire):
+class EvidenceIn(Wire):
     """Which part of the log to take away. Everything is optional; the default is all of it."""
 
-    start: Index | None = None
-    end: Size | None = None
-    type: EventType | None = None
-    stream: Stream | None = None
-    actor: Actor | None = None
-    scope: ScopeText | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    previous_size: Annotated[
-        Size | None, Field(description="Size of the tree in your last export: proves the growth")
-    ] = None
+    start: Index = ABSENT
+    end: Size = ABSENT
+    type: EventType = ABSENT
+    stream: Stream = ABSENT
+    actor: Actor = ABSENT
+    scope: ScopeText = ABSENT
+    since: AwareDatetime = ABSENT
+    until: AwareDatetime = ABSENT
+    previous_size: Size = Field(
+        ABSENT, description="Size of the tree in your last export: proves the growth"
+    )

@@ -29,6 +29,10 @@ MAX_PAGE = 500
 DATA_LIMIT = 262_144  # bytes to sign, encrypt or MAC in one item
 
 
+# Default of a field that may be left out but not be null: defaults are not validated.
+ABSENT: Any = None
+
+
 class Wire(BaseModel):
     """A body as it travels."""
 

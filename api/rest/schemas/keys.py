@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from api.rest.schemas.common import Blob, Bytes, Id, Moment, ScopeIn, ScopeOut, Text, Wire
+from api.rest.schemas.common import Blob, Bytes, Id, Moment, Page, ScopeIn, ScopeOut, Text, Wire
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain.commands import MAX_DAYS
 from keyvault.domain.keys import Key, KeyState, Residence
@@ -37,7 +37,7 @@ class ImportIn(KeyTerms):
     blob: Blob
 
 
-class ExportIn(Wire):
+class KeyExportIn(Wire):
     """Wrap the key with AES-KWP under `kek`, where its class allows it."""
 
     kek: Id
@@ -76,6 +76,10 @@ class KeyOut(Wire):
             public_key=key.public_key or None,
             **{name: getattr(key, name) for name in names},
         )
+
+
+class KeysOut(Page[KeyOut]):
+    """Keys, oldest first."""
 
 
 class JwkOut(Wire):

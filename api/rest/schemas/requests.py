@@ -10,6 +10,7 @@ from api.rest.schemas.common import (
     Hex64,
     Moment,
     Name,
+    Page,
     ScopeOut,
     Wire,
     base64_schema,
@@ -79,6 +80,10 @@ class RequestOut(Wire):
             digest=request.digest.hex(),
             check_words=check_words(request.digest),
         )
+
+
+class RequestsOut(Page[RequestOut]):
+    """Approval requests, oldest first."""
 
 
 class ExecutionOut(Wire):

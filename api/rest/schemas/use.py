@@ -4,7 +4,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.rest.schemas.common import DATA_LIMIT, Data, EventRef, Item, Signature, Wire, base64_schema
+from api.rest.schemas.common import (
+    ABSENT,
+    DATA_LIMIT,
+    Data,
+    EventRef,
+    Item,
+    Signature,
+    Wire,
+    base64_schema,
+)
 from hsm.types import Mechanism
 
 BATCH_LIMIT = 1_000
@@ -18,11 +27,11 @@ class SignIn(Wire):
     """Exactly one of the four. EdDSA takes whole messages, all other mechanisms digests."""
 
     model_config = ConfigDict(json_schema_extra=_ONE_OF)
-    digest: Item | None = None
-    digests: Annotated[list[Item], Field(min_length=1, max_length=BATCH_LIMIT)] | None = None
-    message: Data | None = None
-    messages: Annotated[list[Data], Field(min_length=1, max_length=BATCH_LIMIT)] | None = None
-    mechanism: SIGNING | None = None
+    digest: Item = ABSENT
+    digests: list[Item] = Field(ABSENT, min_length=1, max_length=BATCH_LIMIT)
+    message: Data = ABSENT
+    messages: list[Data] = Field(ABSENT, min_length=1, max_length=BATCH_LIMIT)
+    mechanism: SIGNING = ABSENT
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SignIn":
@@ -41,13 +50,13 @@ class SignIn(Wire):
         for many in (self.digests, self.messages):
             if many is not None:
                 return many
-        return [self.message if self.digest is None else self.digest]  # type: ignore[list-item]
+        return [self.message if self.digest is None else self.digest]
 
     @property
     def chosen(self) -> Mechanism | None:
         if self.message is not None or self.messages is not None:
             return Mechanism.EDDSA
-        return None if self.mechanism is None else Mechanism(self.mechanism)
+        return Mechanism(self.mechanism) if self.mechanism else None
 
 
 class SignOut(Wire):
@@ -63,10 +72,10 @@ class VerifyIn(Wire):
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["digest"]}, {"required": ["message"]}]}
     )
-    digest: Item | None = None
-    message: Data | None = None
+    digest: Item = ABSENT
+    message: Data = ABSENT
     signature: Signature
-    mechanism: SIGNING | None = None
+    mechanism: SIGNING = ABSENT
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "VerifyIn":
@@ -76,13 +85,14 @@ class VerifyIn(Wire):
 
     @property
     def data(self) -> bytes:
-        return self.message if self.digest is None else self.digest  # type: ignore[return-value]
+        data: bytes = self.message if self.digest is None else self.digest
+        return data
 
     @property
     def chosen(self) -> Mechanism | None:
         if self.message is not None:
             return Mechanism.EDDSA
-        return None if self.mechanism is None else Mechanism(self.mechanism)
+        return Mechanism(self.mechanism) if self.mechanism else None
 
 
 class VerifyOut(Wire):

@@ -1,0 +1,366 @@
+"""The whole service in a throw-away folder, made of the real parts.
+
+Two SoftHSM tokens, a genesis by three officers through the same ceremony as `keyvault init`,
+gates, recorder, sealer and API as processes, and people and systems who call over mutual TLS.
+
+    with Stack.make() as stack:                  # or Stack.make(database_url)
+        stack.start()
+        key = stack.active_key()
+        system = stack.system("dcc-1")
+        system.client().post(f"/v1/keys/{key}/signatures", json={"digest": ...})
+"""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from base64 import b64encode
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+from cli.local.ceremony import Plan, hold
+from cli.local.officers import Officer
+from cli.passphrases import Secrets
+from keyvault.domain.approvals import Approval, Decision, Seen
+from keyvault.domain.canonical import canonical
+from keyvault.domain.people import Person, thumbprint
+from keyvault.domain.times import text_of
+from keyvault.operations.genesis import OFFICER_ROLES
+from keyvault.settings import Settings
+from keyvault.signatures import SoftwareCredential, spki_der
+from keyvault.supervisor import services
+
+Document = dict[str, Any]
+ROOT = Path(__file__).parents[1]
+OFFICERS = ("alice", "bob", "carol")
+PASSPHRASE = b"passphrase of a test"
+SCOPE = {"party": "ACME", "user_role": "IS", "user_id": "90-B3-D5-1F-30-01-00-00"}
+SYSTEM_ACTIONS = ("key:sign", "key:verify", "key:read", "random:read")
+READY_LIMIT = 30.0  # seconds until a process has to be ready
+
+
+class Stack:
+    """A service, its folder, its processes and the people who use it."""
+
+    def __init__(self, folder: Path, config: Path, people: dict[str, SoftwareCredential]) -> None:
+        self.folder = folder
+        self.config = config
+        self.settings = Settings.load(config)
+        self._services = {s.name: s for s in services(self.settings, config)}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._people = {name: Someone(self, name, key) for name, key in people.items()}
+        self._exit = ExitStack()
+
+    @classmethod
+    def make(cls, database: str = "sqlite:///keyvault.db") -> Self:
+        """Hold the ceremony in a new folder. Nothing runs yet."""
+        folder = Path(tempfile.mkdtemp(prefix="kv-"))  # short: a socket's path has 107 bytes
+        people = {n: SoftwareCredential.create(folder / f"{n}.key", PASSPHRASE) for n in OFFICERS}
+        officers = [
+            Officer(Person(n, n.title(), OFFICER_ROLES, c.spki), folder / f"{n}.key")
+            for n, c in people.items()
+        ]
+        plan = Plan(
+            folder=folder / "service",
+            site="keyvault.test",
+            origin=None,
+            officers=officers,
+            hosts=("localhost", "127.0.0.1"),
+            listen=("127.0.0.1", free_port()),
+            database=database,
+            module="softhsm2",
+            uris=(None, None),
+            environment={},
+        )
+        made = hold(plan, Secrets(None), Secrets(_lines(PASSPHRASE, len(people))), yes=True)
+        return cls(folder, Path(made["config"]), people)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+        for name in reversed(list(self._processes)):
+            self.stop(name)
+        shutil.rmtree(self.folder)
+
+    # Processes
+
+    def start(self, *names: str) -> None:
+        """Start these processes (default: all), each once the one before it is ready."""
+        for name in names or self._services:
+            service = self._services[name]
+            with (self.folder / f"{name}.log").open("ab") as log:
+                process = subprocess.Popen(service.line, stdout=log, stderr=log, cwd=ROOT)
+            self._processes[name] = process
+            until = time.monotonic() + READY_LIMIT
+            while not service.ready():
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"{name} did not start:\n{self.log(name)}")
+                time.sleep(0.02)
+
+    def stop(self, name: str) -> int:
+        """End a process gracefully and return its exit status."""
+        process = self._processes.pop(name)
+        process.terminate()
+        return process.wait(20)
+
+    def kill(self, name: str) -> None:
+        """End a process as a power cut would."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait(20)
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    def log(self, name: str) -> str:
+        """What a process wrote."""
+        return (self.folder / f"{name}.log").read_text()
+
+    # Clients
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.settings.api.port}"
+
+    @property
+    def ca(self) -> Path:
+        return self.settings.api.certificate
+
+    def client(self, certificate: Path | None = None, key: Path | None = None) -> httpx.Client:
+        """An HTTP client, with a client certificate if one is given; closed with the stack."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if certificate:
+            context.load_cert_chain(certificate, key)
+        client = httpx.Client(base_url=self.url, verify=context, timeout=30, trust_env=False)
+        return self._exit.enter_context(client)
+
+    def person(self, name: str) -> "Someone":
+        return self._people[name]
+
+    # What people do together
+
+    def approve(self, request: Document, *names: str) -> Document:
+        """Let these people approve, and return the request as it stands then."""
+        for name in names:
+            request = ok(self.person(name).decide(request))
+        return request
+
+    def carry_out(self, request: Document, *, by: str = "alice") -> Document:
+        """Approve as two others than its requester, and execute."""
+        others = [name for name in OFFICERS if name != request["requester"]][:2]
+        self.approve(request, *others)
+        return ok(self.person(by).client().post(f"/v1/requests/{request['id']}/executions"))
+
+    def order(self, **terms: object) -> Document:
+        """Order a key as alice; the request is not approved yet."""
+        body = {
+            "scope": SCOPE,
+            "label": "a key of a test",
+            "algorithm": "EC-P256",
+            "usage": "sign",
+            "key_class": "standard",
+            "protect_days": 365,
+            "process_days": 730,
+            **terms,
+        }
+        return ok(self.person("alice").client().post("/v1/keys", json=body))
+
+    def order_key(self, **terms: object) -> str:
+        """Order, approve and generate a key; return its id. It is pre-active."""
+        outcome: Document = self.carry_out(self.order(**terms))["outcome"]
+        return str(outcome["key"])
+
+    def change(self, key: str, what: str, **more: object) -> Document:
+        """Ask for a change such as "activations", approve it and execute it."""
+        body = {"reason": "for a test", **more}
+        return self.carry_out(
+            ok(self.person("alice").client().post(f"/v1/keys/{key}/{what}", json=body))
+        )
+
+    def active_key(self, **terms: object) -> str:
+        """Order, generate and activate a key; return its id."""
+        key = self.order_key(**terms)
+        self.change(key, "activations")
+        return key
+
+    def register(self, name: str, *roles: str) -> "Someone":
+        """Register one more person with these roles."""
+        credential = SoftwareCredential.create(self.folder / f"{name}.key", PASSPHRASE)
+        body = {
+            "person": name,
+            "full_name": name.title(),
+            "roles": list(roles),
+            "public_key": b64encode(credential.spki).decode(),
+        }
+        self.carry_out(ok(self.person("alice").client().post("/v1/people", json=body)))
+        self._people[name] = Someone(self, name, credential)
+        return self._people[name]
+
+    def system(
+        self,
+        name: str,
+        *actions: str,
+        scope: Document | None = None,
+        keys: tuple[str, ...] = ("*",),
+    ) -> "Machine":
+        """Enrol a system's new certificate and return the system."""
+        machine = Machine(self, name)
+        body = {
+            "system": name,
+            "full_name": f"system {name}",
+            "scope": scope or SCOPE,
+            "certificate": machine.certificate.read_text(),
+            "actions": list(actions or SYSTEM_ACTIONS),
+            "keys": list(keys),
+        }
+        self.carry_out(ok(self.person("alice").client().post("/v1/systems", json=body)))
+        return machine
+
+
+class Someone:
+    """A person with a software credential, logged in when first needed."""
+
+    def __init__(self, stack: Stack, name: str, credential: SoftwareCredential) -> None:
+        self.id = name
+        self.credential = credential
+        self._stack = stack
+        self._client: httpx.Client | None = None
+
+    def client(self) -> httpx.Client:
+        """An HTTP client in this person's session."""
+        if self._client is None:
+            self._client = self._stack.client(*self.log_in())
+        return self._client
+
+    def log_in(self, *, hours: int = 1) -> tuple[Path, Path]:
+        """Open a new session and return its certificate and key, as files."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        door = self._stack.client()
+        challenge = ok(door.post("/v1/login/challenges"))
+        delegation = self.delegation(challenge, spki_der(key.public_key()), hours=hours)
+        signature = b64encode(self.credential.sign(canonical(delegation))).decode()
+        body = {"delegation": delegation, "signature": signature}
+        opened = ok(door.post("/v1/login/sessions", json=body))
+        return _pair(self._stack.folder, self.id, opened["certificate"].encode(), key)
+
+    def delegation(self, challenge: Document, spki: bytes, *, hours: int = 1) -> Document:
+        """What a person signs to log in."""
+        now = datetime.now(UTC)
+        return {
+            "ctx": "keyvault-login-v1",
+            "origin": challenge["origin"],
+            "person": self.id,
+            "credential": thumbprint(self.credential.spki),
+            "session_spki": b64encode(spki).decode(),
+            "challenge": challenge["challenge"],
+            "issued_at": text_of(now),
+            "not_after": text_of(now + timedelta(hours=hours)),
+        }
+
+    def approval(self, request: Document, decision: Decision = Decision.APPROVE) -> Document:
+        """Sign a decision on the whole of a request's document."""
+        unsigned = Approval(
+            approver=self.id,
+            credential=thumbprint(self.credential.spki),
+            decision=decision,
+            reason="for a test",
+            at=text_of(datetime.now(UTC)),
+            seen=Seen(**request["document"]["seen"]),
+        )
+        signature = self.credential.sign(unsigned.message(request["document"]))
+        return replace(unsigned, signature=signature).document()
+
+    def decide(self, request: Document, decision: Decision = Decision.APPROVE) -> httpx.Response:
+        """Hand in a decision and return the answer."""
+        path = f"/v1/requests/{request['id']}/approvals"
+        return self.client().post(path, json=self.approval(request, decision))
+
+
+class Machine:
+    """A DCC system with its own key and self-signed certificate."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        self.id = name
+        self._stack = stack
+        self._client: httpx.Client | None = None
+        key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate, self.key = _pair(stack.folder, name, self_signed(name, key), key)
+
+    def client(self) -> httpx.Client:
+        if self._client is None:
+            self._client = self._stack.client(self.certificate, self.key)
+        return self._client
+
+
+def self_signed(name: str, key: ec.EllipticCurvePrivateKey, *, days: int = 30) -> bytes:
+    """A client certificate in PEM that nobody has enrolled yet."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def ok(response: httpx.Response) -> Document:
+    """The body of an answer that has to be a success."""
+    assert response.is_success, (response.status_code, response.text)
+    document: Document = response.json()
+    return document
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _pair(
+    folder: Path, name: str, certificate: bytes, key: ec.EllipticCurvePrivateKey
+) -> tuple[Path, Path]:
+    place = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
+    (place / "certificate.pem").write_bytes(certificate)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (place / "key.pem").write_bytes(pem)
+    return place / "certificate.pem", place / "key.pem"
+
+
+def _lines(secret: bytes, times: int) -> int:
+    """A descriptor that holds a secret so many times, a line each."""
+    reading, writing = os.pipe()
+    os.write(writing, (secret + b"\n") * times)
+    os.close(writing)
+    return reading
