@@ -1,1 +1,4 @@
-"""The house: rules, store, gate, operations. Imports run bootstrap → operations → (gate | store) → domain."""
+"""The house: rules, store, gate, operations.
+
+Imports run one way: bootstrap → operations → (gate.client | store) → domain.
+"""

@@ -24,7 +24,10 @@ _COMMITMENT = len(',"p":"') + 44 + len('"}')  # how a leaf ends: 44 characters o
 _FLUSH = 1 << 16  # bytes
 
 Sign = Callable[[bytes], bytes]
-"""Message → ECDSA P-256 signature with SHA-256, in DER, by the evidence key."""
+"""Manifest → ECDSA P-256 signature with SHA-256, in DER, by the evidence key.
+
+What is signed is `MANIFEST_CONTEXT` and the manifest, so that the key signs nothing else.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
         _write_proofs(bundle, contents)
         manifest = canonical({**_about(contents), "counts": counts, "files": dict(bundle.files)})
         bundle.add("manifest.json", manifest)
-        bundle.add("manifest.sig", sign_manifest(MANIFEST_CONTEXT + manifest))
+        bundle.add("manifest.sig", sign_manifest(manifest))
     return manifest
 
 

@@ -153,7 +153,7 @@ def export(
     note = _covering(vault)
     with vault.database.reading() as work:
         contents = _contents(vault, work, who, query, note, previous)
-        manifest = write_bundle(contents, out, vault.gate.sign_bundle)
+        manifest = write_bundle(contents, out, vault.gate.sign_manifest)
     place = contents.range
     receipt = Receipt(sha256(manifest).hexdigest(), place.start, place.end, place.size)
     with vault.database.work() as work:

@@ -121,6 +121,8 @@ def _check_authority(authority: Authority, command: Command) -> None:
             _known(person, authority.people, "person")
         case RevokeSystem(system=system):
             _known(system, authority.systems, "system")
+        case _:
+            raise InvalidInputError(f"{command.name} does not change authority")
 
 
 def _check_move(work: Work, command: Command) -> None:

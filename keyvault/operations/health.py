@@ -3,13 +3,15 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
 from keyvault.operations.vault import Vault
+from keyvault.store.unit_of_work import Reading
 
 DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
+STATUS_TIMEOUT = 2.5  # seconds
 SEAL_LIMIT = timedelta(seconds=30)  # how old the first unsealed event may be
 
 
@@ -54,10 +56,10 @@ def _checked(name: str, check: Callable[[Vault], None], vault: Vault) -> Check:
 
 
 def _database(vault: Vault) -> None:
-    current, wanted = vault.database.version(), vault.database.wanted_version()
-    if current != wanted:
+    if not vault.database.is_current():
         raise NotReadyError(
-            f"the database is at migration {current}, not {wanted}", next_step="keyvault migrate"
+            f"the database is at migration {vault.database.version()}, not the newest",
+            next_step="run: keyvault migrate",
         )
 
 
@@ -71,18 +73,28 @@ def _hsm(vault: Vault) -> None:
 
 
 def _recorder(vault: Vault) -> None:
-    vault.recorder_status()
+    try:
+        vault.recorder_status.call("status", timeout=STATUS_TIMEOUT)
+    except OSError as error:
+        raise NotReadyError(
+            "the recorder does not answer", next_step="see that the recorder runs"
+        ) from error
 
 
 def _sealer(vault: Vault) -> None:
     with vault.database.reading() as work:
         sealed, size = work.audit.latest_checkpoint_size(), work.audit.head().size
-        waiting = vault.clock() - work.audit.event(sealed).time if sealed < size else timedelta()
+        waiting = _age(vault, work, sealed) if sealed < size else timedelta()
     if waiting > SEAL_LIMIT:
         raise NotReadyError(
             f"{size - sealed} events have waited {waiting.seconds} s for a checkpoint",
             next_step="see whether the sealer and the log gate run",
         )
+
+
+def _age(vault: Vault, work: Reading, index: int) -> timedelta:
+    event = next(work.audit.events(index, index + 1))
+    return vault.clock() - datetime.fromtimestamp(event.header["t"] / 1000, UTC)
 
 
 def _disk(vault: Vault) -> None:

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from keyvault import signatures
@@ -56,15 +54,12 @@ def _system(system: System, certificate: bytes, parsed: x509.Certificate) -> Pri
 
 
 def _session_holder(authority: Authority, certificate: x509.Certificate) -> Person:
-    issuer = serialization.load_der_public_key(authority.services.session_ca)
-    try:
-        issuer.verify(  # type: ignore[union-attr, call-arg]  # found() admits P-256 keys only
-            certificate.signature, certificate.tbs_certificate_bytes, signatures.ALGORITHM
-        )
-    except InvalidSignature as error:
+    issuer = authority.services.session_ca
+    issued = signatures.verify(issuer, certificate.signature, certificate.tbs_certificate_bytes)
+    if not issued:
         raise NotAuthenticatedError(
             "nobody enrolled this certificate", next_step="ask for its enrolment, or log in"
-        ) from error
+        )
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     person = authority.people.get(str(names[0].value)) if names else None
     if person is None:

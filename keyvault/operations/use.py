@@ -173,13 +173,16 @@ async def _record(vault: Vault, event: "_Event", call: _Call, results: list[byte
     receipt = await vault.recorder.append(
         event.used(call.data, results),
         expect={str(event.key.id): event.key.version},
-        once=once and (event.who.actor, once.key, once.fingerprint, results),
+        once=None if once is None else (event.who.actor, once.key, once.fingerprint, results),
     )
     return Used(results, receipt.index, receipt.leaf_hash)
 
 
 async def _key(vault: Vault, key_id: UUID) -> Key:
-    return vault.keys.get(key_id) or await asyncio.to_thread(vault.keys.load, key_id)
+    known = vault.keys.get(key_id)
+    if known is not None:
+        return known
+    return await asyncio.to_thread(vault.keys.load, key_id)
 
 
 async def _decided(vault: Vault, who: Principal, use: _Use, key: Key) -> str:

@@ -1,12 +1,14 @@
 """What every operation works with: the parts, put together by bootstrap, and the clock."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import version
 from threading import Lock
 from uuid import UUID, uuid4
 
-from keyvault import signatures
+from keyvault import signatures, wire
 from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority, found
@@ -23,7 +25,7 @@ from keyvault.domain.people import System
 from keyvault.gate.client import Gate, GateClient
 from keyvault.settings import Settings
 from keyvault.store.recorder_client import RecorderClient
-from keyvault.store.unit_of_work import Database, Work
+from keyvault.store.unit_of_work import Database, Reading, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Once:
     """An Idempotency-Key and the SHA-256 of the call it came with."""
 
     key: str
-    fingerprint: str  # hex
+    fingerprint: bytes
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Vault:
     gate: Gate
     hot: GateClient
     recorder: RecorderClient
+    recorder_status: wire.Client
     clock: Callable[[], datetime]
     keys: "KeyCache" = field(init=False)
     _authority: Authority | None = None
@@ -51,7 +54,38 @@ class Vault:
     def __post_init__(self) -> None:
         self.keys = KeyCache(self.database)
 
-    def authority(self, work: Work) -> Authority:
+    async def start(self) -> None:
+        """Verify the authority chain and write down that the service runs. Raises `VaultError`."""
+        await asyncio.to_thread(self._announce)
+
+    def _announce(self) -> None:
+        with self.database.work() as work:
+            authority = self.authority(work)
+            payload: Document = {"version": version("keyvault"), "authority": authority.size}
+            work.commit(
+                AuditEvent(
+                    type=EventType.SERVICE_STARTED,
+                    outcome=Outcome.OK,
+                    operation=uuid4(),
+                    stream=f"node:{self.settings.node}",
+                    actor="service:api",
+                    payload=payload,
+                )
+            )
+
+    async def stop(self) -> None:
+        """Hang up on every part."""
+        await self.hot.close()
+        await self.recorder.close()
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, where no event loop was used."""
+        self.gate.close()
+        self.recorder_status.close()
+        self.database.close()
+
+    def authority(self, work: Reading) -> Authority:
         """Return who may do what, verified from genesis. Raises `AuthorityError`.
 
         Records are verified once; later calls verify what was added since, and that the last
@@ -94,7 +128,7 @@ class KeyCache:
         self._keys.pop(key_id, None)
 
 
-def _caught_up(work: Work, genesis: str, known: Authority | None) -> Authority:
+def _caught_up(work: Reading, genesis: str, known: Authority | None) -> Authority:
     records = work.authority.records(start=known.size - 1 if known else 0)
     if not records:
         raise AuthorityError("the authority chain is gone", next_step="run: keyvault doctor")
@@ -157,7 +191,7 @@ def request_stream(request_id: UUID) -> str:
     return f"request:{request_id}"
 
 
-def recall(work: Work, who: Principal, once: Once | None) -> Document | None:
+def recall(work: Reading, who: Principal, once: Once | None) -> Document | None:
     """Return the recorded outcome of an earlier call with this Idempotency-Key, or None.
 
     Raises `ConflictError` if that was another call, `OutcomeUnknownError` if it was cut off.

@@ -36,6 +36,11 @@ def newest() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+def is_current(engine: Engine) -> bool:
+    """Whether the tables are at the newest revision."""
+    return version(engine) == ScriptDirectory.from_config(_config()).get_current_head()
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))

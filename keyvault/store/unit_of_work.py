@@ -102,6 +102,10 @@ class Database:
         """Return the newest revision that this program knows."""
         return migrating.newest()
 
+    def is_current(self) -> bool:
+        """Whether the tables are at the newest revision."""
+        return migrating.is_current(self._engine)
+
     def close(self) -> None:
         self._engine.dispose()
 

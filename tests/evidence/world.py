@@ -31,7 +31,7 @@ from keyvault.domain.people import Person, Role, thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import HashReader, Tree, inclusion_proof, leaf_hash, range_proof, root_of
-from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
+from keyvault.evidence.bundle import MANIFEST_CONTEXT, BundleContents, Continuation, write_bundle
 
 ORIGIN = "vault.example/site-1/2026-1"
 SCOPE = Scope("dcc-party", "supplier", "u-1")
@@ -288,7 +288,7 @@ class World:
 
     def bundle(self, sign=EVIDENCE.sign, **more):
         out = io.BytesIO()
-        write_bundle(self.contents(**more), out, sign)
+        write_bundle(self.contents(**more), out, lambda manifest: sign(MANIFEST_CONTEXT + manifest))
         return out.getvalue()
 
     @property
