@@ -441,6 +441,8 @@ class Events:
         self.counters: dict[tuple[str, str], int] = {}
         self.seen: dict[tuple[int, str], int] = {}  # (size, root) that somebody saw: event
         self.states = {head[:16]: number for number, head in enumerate(authority.heads)}
+        if not self.start:
+            self.states[""] = -1  # before genesis, which is the first event of a log
         self.logged: int | None = None if self.start else -1  # newest authority record so far
         self.keys: dict[str, tuple[str, str]] = {}  # class and scope of keys made in the range
         self.life: dict[str, str] = {}
@@ -519,7 +521,8 @@ class Events:
 
     def check_payload(self, index: int, header: Any, payload: Any) -> None:
         kind, done = header["ty"], header["out"] == "ok"
-        state = self.states[header["pv"]] if header["pv"] or index else -1
+        need(header["pv"] in self.states, f"names an authority that is not in {AUTHORITY}")
+        state = self.states[header["pv"]]
         need(self.logged in (None, state), "names an authority that is not the one in force")
         self.logged = state
         if kind == "AUTHORITY.CHANGED" and done:
@@ -592,10 +595,8 @@ def check_batch(payload: Any) -> None:
 class Case:
     """One bundle under examination, with what its reader knew before."""
 
-    def __init__(self, options: argparse.Namespace, report: Report) -> None:
-        self.options, self.report = options, report
-        data, self.state = read_file(options.bundle), read_state(options.state)
-        report.say("bundle", f"{options.bundle}, SHA-256 {sha256_hex(data)}")
+    def __init__(self, options: argparse.Namespace, report: Report, data: bytes) -> None:
+        self.options, self.report, self.state = options, report, read_state(options.state)
         self.files = read_zip(data)
         report.at("manifest.json")
         self.manifest = loads(self.files["manifest.json"])
@@ -616,8 +617,6 @@ class Case:
             self.events.check(self.files[EVENTS])
         with step("the events stand in the tree of the signed checkpoint", "range.proof"):
             self.check_tree()
-        with step("the signatures were checked with openssl", "manifest.sig"):
-            self.check_signatures()
 
     def check_trust(self) -> None:
         genesis, keys = self.authority.heads[0], self.authority.services["log_keys"]
@@ -693,8 +692,9 @@ class Case:
         evidence = unbase64(self.authority.services["evidence"])
         statement = b"keyvault-manifest-v1\n" + self.files["manifest.json"]
         what = "the signature of the evidence key on the manifest is not valid"
-        self.report.signed(what, evidence, self.files["manifest.sig"], statement)
-        self.report.check_signatures()
+        with self.report.step("every signature is good, says openssl", "manifest.sig"):
+            self.report.signed(what, evidence, self.files["manifest.sig"], statement)
+            self.report.check_signatures()
 
     def remember(self) -> None:
         size, root = self.newest
@@ -757,10 +757,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     options, report = parser.parse_args(arguments), Report()
     try:
+        data = read_file(options.bundle)
+        report.say("bundle", f"SHA-256 {sha256_hex(data)}, {options.bundle}")
         with report.step("the bundle is well formed and its authority a chain of approvals", ""):
-            case = Case(options, report)
+            case = Case(options, report, data)
         if not report.exit:
             case.examine()
+            case.check_signatures()
             case.describe()
         if not report.exit:
             case.remember()

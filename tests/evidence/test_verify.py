@@ -18,23 +18,12 @@ from keyvault.domain.commands import ActivateKey
 from keyvault.domain.tree import ProofError
 from keyvault.evidence import bundle as evidence
 from keyvault.evidence import verify
+from tests.evidence.conftest import examined
 from tests.evidence.world import LOG_KEYS, World, full_world, rezip, unzip
 
 PROGRAM = Path(verify.__file__)
 WORLD = full_world()
 SIZE = len(WORLD.leaves)
-
-
-@pytest.fixture
-def check(tmp_path, capsys):
-    """Verify a bundle in this process; returns exit status and the JSON answer."""
-
-    def run(data, *options, name="evidence.zip"):
-        (tmp_path / name).write_bytes(data)
-        status = verify.main([str(tmp_path / name), "--json", *options])
-        return status, json.loads(capsys.readouterr().out)
-
-    return run
 
 
 def run(*arguments, path=None, program=PROGRAM):
@@ -95,26 +84,9 @@ def test_the_same_contents_give_the_same_bytes():
 def test_any_range_of_any_checkpoint_verifies(start, end, size):
     start, end, size = sorted((start, end, max(size, start, end)))
     data = WORLD.bundle(start=start, end=end, size=size)
-    report = verify.Report()
-    case = examined(data, report)
+    case, report = examined(data)
     assert report.problems == []
     assert case.manifest["counts"] == {"disclosed": end - start, "withheld": 0}
-
-
-def examined(data, report, state=None):
-    """Everything but the signatures, which start a program each."""
-    case = object.__new__(verify.Case)
-    case.files = verify.read_zip(data)
-    case.report, case.state = report, state or {}
-    case.options = verify.argparse.Namespace(genesis_sha256=None, log_key=None)
-    case.manifest = verify.loads(case.files["manifest.json"])
-    records = [verify.loads(line) for line in verify.lines_of(case.files[verify.AUTHORITY])]
-    case.authority = verify.Authority(records, report)
-    case.events = verify.Events(case.manifest, case.files[verify.LEAVES], case.authority, report)
-    case.memory = {}
-    case.check_signatures = lambda: None
-    case.examine()
-    return case
 
 
 @pytest.mark.parametrize(

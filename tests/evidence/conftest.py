@@ -1,0 +1,46 @@
+"""Run the verifier in this process and look at what it found."""
+
+import argparse
+import json
+
+import pytest
+
+from keyvault.evidence import verify
+
+
+def examined(data):
+    """Everything but the signatures, each of which starts a program."""
+    options = argparse.Namespace(state=None, genesis_sha256=None, log_key=None)
+    report, case = verify.Report(), None
+    with report.step("well formed", ""):
+        case = verify.Case(options, report, data)
+        case.examine()
+    return case, report
+
+
+@pytest.fixture
+def check(tmp_path, capsys):
+    """Verify a bundle; returns the exit status and the JSON answer."""
+
+    def run(data, *options):
+        (tmp_path / "evidence.zip").write_bytes(data)
+        status = verify.main([str(tmp_path / "evidence.zip"), "--json", *options])
+        return status, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def caught(check):
+    """Demand that a bundle is wrong, in these words, in this file, at this index."""
+
+    def run(data, words, file=None, index=None, options=()):
+        status, answer = check(data, *options)
+        problems = answer["problems"]
+        assert (status, answer["verdict"]) == (1, "THE EVIDENCE IS WRONG"), answer
+        fitting = [p for p in problems if words in p["what"]]
+        assert fitting, problems
+        assert file is None or file in [p["file"] for p in fitting], problems
+        assert index is None or index in [p["index"] for p in fitting], problems
+
+    return run

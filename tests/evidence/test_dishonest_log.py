@@ -1,0 +1,429 @@
+"""A log that lies and signs its lies: only the people's own signatures stand against it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from hsm.types import Algorithm, KeyUsage
+from keyvault.domain import commands as c
+from keyvault.domain.approvals import Decision, Seen
+from keyvault.domain.audit import EventType
+from keyvault.domain.authority import Record
+from keyvault.domain.people import Role, thumbprint
+from keyvault.domain.scopes import Scope
+from tests.evidence.world import PEOPLE, RULES, SCOPE, STRANGER, World, cheated
+
+EVENTS = "events.ndjson"
+OTHER = Scope("another-party", "supplier", "u-2")
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def key(world):
+    return world.generate()
+
+
+def order(label="k", key_class="standard"):
+    return c.GenerateKey(label, Algorithm.EC_P256, KeyUsage.SIGN, key_class, 365, 730)
+
+
+def last(world):
+    return len(world.leaves) - 1
+
+
+def expect(caught, world, words, index=None):
+    caught(world.bundle(), words, EVENTS, last(world) if index is None else index)
+
+
+# Approvals --------------------------------------------------------------------------------------
+
+
+def test_one_approval_is_not_enough(caught, world):
+    world.generate(approvers=("bob",))
+    expect(caught, world, "1 of 2 approvals are there")
+
+
+def test_no_approval_is_not_enough(caught, world):
+    request = world.request(order())
+    world.act(order(), request=request, approvals=(), approvers=())
+    expect(caught, world, "0 of 2 approvals are there")
+
+
+def test_one_person_twice_is_one_person(caught, world):
+    world.generate(approvers=("bob", "bob"))
+    expect(caught, world, "1 of 2 approvals are there")
+
+
+def test_the_requester_does_not_count(caught, world):
+    world.generate(approvers=("alice", "bob"))
+    expect(caught, world, "alice asked for this and cannot approve it")
+
+
+def test_two_are_not_enough_where_the_class_asks_for_three(caught, world):
+    world.generate(key_class="critical", approvers=("bob", "carol"))
+    expect(caught, world, "2 of 3 approvals are there")
+
+
+def test_a_weaker_rule_than_the_one_in_force_is_refused(caught, world):
+    request = world.request(order(key_class="critical"), rule=RULES[0])
+    world.act(order(), request=request)
+    expect(caught, world, "another rule than the one in force")
+
+
+def test_a_rule_made_up_for_the_request_is_refused(caught, world, key):
+    easy = replace(RULES[0], id="easy", role=Role.AUDITOR)
+    command = c.ActivateKey(key, "go")
+    world.act(command, request=world.request(command, rule=easy))
+    expect(caught, world, "another rule than the one in force")
+
+
+def test_a_later_act_on_a_critical_key_needs_the_critical_rule(caught, world):
+    critical = world.generate(key_class="critical", approvers=("bob", "carol", "dan"))
+    world.act(c.ActivateKey(critical, "go"))
+    expect(caught, world, "another rule than the one in force")
+
+
+def test_a_stranger_is_no_approver(caught, world):
+    world.generate(approvers=("bob", "erin"))
+    expect(caught, world, "erin is not enrolled")
+
+
+def test_a_person_without_the_role_does_not_count(caught, world):
+    spki = PEOPLE["erin"].spki
+    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    world.generate(approvers=("bob", "erin"))
+    expect(caught, world, "erin does not hold the role key-approver")
+
+
+def test_a_person_who_was_removed_does_not_count_any_more(caught):
+    world = World(officers=("alice", "bob", "carol", "dan", "erin"))
+    request = world.request(order())
+    early = [world.approval(name, request.document) for name in ("bob", "dan")]
+    world.change(c.RemovePerson("dan", "left"), approvers=("bob", "carol"))
+    world.act(order(), request=request, approvals=early)
+    expect(caught, world, "dan is not enrolled")
+
+
+def test_nobody_is_removed_who_is_needed_to_fulfil_a_rule(caught, world):
+    world.change(c.RemovePerson("dan", "left"), approvers=("bob", "carol"))
+    caught(world.bundle(), "has too few holders", "authority.ndjson", 1)
+
+
+def test_a_signature_by_another_key_is_not_the_persons(caught, world):
+    request = world.request(order())
+    forged = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, key=STRANGER),
+    ]
+    world.act(order(), request=request, approvals=forged)
+    expect(caught, world, "not the enrolled key of carol")
+
+
+def test_a_forged_signature_under_the_right_name_is_not_valid(caught, world):
+    request = world.request(order())
+    credential = thumbprint(PEOPLE["carol"].spki)
+    forged = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, key=STRANGER, credential=credential),
+    ]
+    world.act(order(), request=request, approvals=forged)
+    expect(caught, world, f"the signature of carol on request {request.id} is not valid")
+
+
+def test_approvals_of_another_request_are_not_valid(caught, world):
+    asked, other = world.request(order("small")), world.request(order("large"))
+    approvals = [world.approval(name, asked.document) for name in ("bob", "carol")]
+    world.act(order("large"), request=other, approvals=approvals)
+    expect(caught, world, "is not valid")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"nonce": "00" * 15 + "01"}, {"requester": "dan"}, {"scope": OTHER.document()}],
+    ids=["nonce", "requester", "scope"],
+)
+def test_a_request_changed_after_it_was_approved_is_not_valid(caught, world, change):
+    request = world.request(order())
+    approvals = [world.approval(name, request.document) for name in ("bob", "carol")]
+    document = {**request.document, **change}
+    scope = OTHER if "scope" in change else SCOPE
+    world.act(order(), request=request, document=document, approvals=approvals, scope=scope)
+    expect(caught, world, "is not valid")
+
+
+def test_a_refusal_is_no_approval(caught, world):
+    request = world.request(order())
+    votes = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document),
+        world.approval("dan", request.document, decision=Decision.REFUSE),
+    ]
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "dan refused")
+
+
+@pytest.mark.parametrize("at", ["2026-11-22T08:58:00Z", "2026-11-24T09:00:00Z"])
+def test_an_approval_outside_the_requests_time_does_not_count(caught, world, at):
+    request = world.request(order())
+    votes = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, at=at),
+    ]
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "carol is outside the request's time")
+
+
+def test_an_approval_given_after_the_act_does_not_count(caught, world):
+    request = world.request(order())
+    votes = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, at="2026-11-22T15:00:00Z"),
+    ]
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "carol approved after it had happened")
+
+
+@pytest.mark.parametrize("intent", [True, False])
+def test_an_act_that_began_after_its_request_expired_is_refused(caught, world, key, intent):
+    world.act(c.ActivateKey(key, "go"), wait=timedelta(days=2), intent=intent)
+    expect(caught, world, "it began after the request had expired")
+
+
+def test_an_act_that_was_begun_in_time_may_end_late(check, world):
+    request = world.request(order())
+    votes = [world.approval(name, request.document) for name in ("bob", "carol")]
+    signed = {"request": request.document, "approvals": [v.document() for v in votes]}
+    more = {"stream": f"key:{request.id}", "operation": request.id, "scope": SCOPE}
+    world.event(EventType.KEY_GENERATED, signed, outcome="intent", **more)
+    world.now += timedelta(days=3)
+    done = {**signed, "key": str(request.id), "reconciled": True}
+    world.event(EventType.KEY_GENERATED, done, **more)
+    assert check(world.bundle())[0] == 0
+
+
+def test_a_request_whose_expiry_was_stretched_is_refused(caught, world):
+    request = world.request(order())
+    document = {**request.document, "expires_at": "2027-11-22T09:00:00Z"}
+    world.act(order(), request=request, document=document)
+    expect(caught, world, "does not expire when its rule says")
+
+
+def test_a_request_is_used_once(caught, world):
+    request = world.request(order())
+    for _ in range(2):
+        world.act(order(), request=request)
+    expect(caught, world, "uses a request a second time")
+
+
+# What happened is what was approved -------------------------------------------------------------
+
+
+def test_another_act_than_the_one_approved_is_refused(caught, world, key):
+    world.act(c.ActivateKey(key, "go"), kind=EventType.KEY_DESTROYED)
+    expect(caught, world, "people approved activate-key, not destroy-key")
+
+
+def test_another_key_than_the_one_approved_is_refused(caught, world, key):
+    other = world.generate()
+    world.act(c.ActivateKey(key, "go"), key=other)
+    expect(caught, world, "another key than people approved")
+
+
+def test_a_new_key_bears_the_id_of_its_request(caught, world, key):
+    world.act(order(), key=key)
+    expect(caught, world, "another key than people approved")
+
+
+def test_another_parameter_than_the_one_approved_is_refused(caught, world):
+    world.generate(payload={"algorithm": "rsa-2048"})
+    expect(caught, world, "algorithm is not what people approved")
+
+
+def test_another_scope_than_the_one_approved_is_refused(caught, world):
+    world.generate(scope=OTHER)
+    expect(caught, world, "the scope is not what people approved")
+
+
+def test_a_key_does_not_change_its_scope(caught, world, key):
+    command = c.ActivateKey(key, "go")
+    world.act(command, request=world.request(command, scope=OTHER), scope=OTHER)
+    expect(caught, world, "the key belongs to another scope")
+
+
+def test_a_request_of_another_log_is_refused(caught, world):
+    request = world.request(order())
+    document = {**request.document, "origin": "vault.example/site-2/2026-1"}
+    world.act(order(), request=request, document=document)
+    expect(caught, world, "the request belongs to another log")
+
+
+def test_a_request_with_a_field_that_nobody_knows_is_refused(caught, world):
+    request = world.request(order())
+    world.act(order(), request=request, document={**request.document, "also": "x"})
+    expect(caught, world, "does not have the fields of a request")
+
+
+def test_an_act_that_shows_no_approvals_at_all_is_refused(caught, world, key):
+    world.event(EventType.KEY_ACTIVATED, {"key": str(key)}, stream=f"key:{key}", scope=SCOPE)
+    expect(caught, world, "cannot be read")
+
+
+def test_a_suspended_key_signs_nothing(caught, world, key):
+    world.act(c.ActivateKey(key, "go"))
+    world.use(key)
+    world.event(EventType.KEY_SUSPENDED, {"key": str(key)}, stream=f"key:{key}", scope=SCOPE)
+    world.use(key)
+    expect(caught, world, "the key is used after KEY.SUSPENDED")
+
+
+def test_a_key_that_was_never_activated_signs_nothing(caught, world, key):
+    world.use(key)
+    expect(caught, world, "the key is used after KEY.GENERATED")
+
+
+def test_a_destroyed_key_does_nothing_any_more(caught, world, key):
+    world.act(c.DestroyKey(key, "over"))
+    world.act(c.ActivateKey(key, "again"))
+    expect(caught, world, "the key was destroyed before")
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({"details_root": "00" * 32}, "have another root"),
+        ({"count": 9}, "are not complete"),
+        ({"details": []}, "are not complete"),
+        ({"details": "x"}, "cannot be read"),
+    ],
+)
+def test_a_batch_shows_every_signature_it_counts(caught, world, key, payload, words):
+    world.act(c.ActivateKey(key, "go"))
+    world.use(key, 5, payload=payload)
+    expect(caught, world, words)
+
+
+# The order of things ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counter", ["ks", "as", "ns"])
+def test_a_dropped_event_leaves_a_gap_in_every_counter(caught, world, key, counter):
+    for _ in range(3):
+        world.event(EventType.AUDIT_QUERIED, {"n": 1}, stream=f"key:{key}")
+    world.event(EventType.AUDIT_QUERIED, {"n": 1}, stream="log", header={counter: 99})
+    expect(caught, world, "an event is missing")
+
+
+def test_a_whole_event_cut_out_before_sealing_is_noticed(caught, world, key):
+    world.act(c.ActivateKey(key, "go"))
+    world.use(key)
+    world.use(key)
+    del world.leaves[-2]
+    expect(caught, world, "an event is missing")
+
+
+def test_a_clock_set_back_by_over_a_minute_is_noticed(caught, world):
+    world.event(EventType.AUDIT_QUERIED, {"n": 1})
+    world.now -= timedelta(seconds=90)
+    world.event(EventType.AUDIT_QUERIED, {"n": 2})
+    expect(caught, world, "time runs backwards by over a minute")
+
+
+def test_a_header_with_a_field_that_nobody_knows_is_refused(caught, world):
+    world.event(EventType.AUDIT_QUERIED, {"n": 1}, header={"zz": 1})
+    expect(caught, world, "header does not have its fields")
+
+
+def test_an_event_that_saw_another_checkpoint_shows_that_history_was_rewritten(caught, world):
+    world.seal()
+    world.event(EventType.AUDIT_QUERIED, {"n": 1})
+    world.leaves[0] = cheated(world.leaves[0], {"bo": "boot-2"})
+    expect(caught, world, "history was rewritten", 1)
+
+
+def test_an_approver_who_saw_another_log_shows_that_history_was_rewritten(caught, world):
+    request = world.request(order())
+    votes = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, seen=Seen(1, "ab" * 32)),
+    ]
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "history was rewritten")
+
+
+def test_nobody_saw_a_log_that_was_not_yet(caught, world):
+    request = world.request(order())
+    votes = [
+        world.approval("bob", request.document),
+        world.approval("carol", request.document, seen=Seen(500, "ab" * 32)),
+    ]
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "a state of the log that was not yet")
+
+
+# Authority and its events -------------------------------------------------------------------------
+
+
+def test_a_change_of_authority_that_is_not_in_the_chain_is_refused(caught, world):
+    world.change(c.RemovePerson("dan", "left"), approvers=("bob", "carol"))
+    world.records.pop()
+    caught(world.bundle(), "cannot be read", EVENTS, last(world))
+
+
+def test_an_event_that_shows_another_record_than_the_chain_is_refused(caught, world):
+    spki = PEOPLE["erin"].spki
+    request = world.request(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    votes = tuple(world.approval(name, request.document) for name in ("bob", "carol", "dan"))
+    head = world.records[0].hash
+    world.add_record(Record(1, head, request.document, votes))
+    world.records[1] = Record(1, head, request.document, votes[:2])
+    expect(caught, world, "is not the next record of authority.ndjson")
+
+
+def test_a_record_of_authority_without_its_event_is_noticed(caught, world):
+    spki = PEOPLE["erin"].spki
+    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    world.leaves.pop()
+    world.counters = dict.fromkeys(world.counters, 1)
+    world.event(EventType.AUDIT_QUERIED, {"n": 1}, actor="service:x", header={"ns": 1})
+    expect(caught, world, "an authority that is not the one in force")
+
+
+def test_an_act_under_an_authority_that_was_over_is_refused(caught, world):
+    stale = world.records[0].hash[:16]
+    spki = PEOPLE["erin"].spki
+    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    world.event(EventType.AUDIT_QUERIED, {"n": 1}, header={"pv": stale})
+    expect(caught, world, "an authority that is not the one in force")
+
+
+def test_an_authority_that_nobody_signed_is_refused(caught, world):
+    world.event(EventType.AUDIT_QUERIED, {"n": 1}, header={"pv": "ab" * 8})
+    expect(caught, world, "an authority that is not in authority.ndjson")
+
+
+def test_a_person_registered_with_anothers_key_is_refused(caught, world):
+    world.change(c.RegisterPerson("bob-2", "Bob", (Role.KEY_APPROVER,), PEOPLE["bob"].spki))
+    caught(world.bundle(), "bob-2 or their key is registered already", "authority.ndjson", 1)
+
+
+def test_one_man_with_two_names_cannot_found_a_log(caught, monkeypatch):
+    monkeypatch.setitem(PEOPLE, "dan", PEOPLE["carol"])
+    caught(World().bundle(), "two officers are one", "authority.ndjson")
+
+
+def test_a_genesis_whose_rule_nobody_can_refuse_is_refused(caught):
+    weak = (replace(RULES[0], approvals=1), *RULES[1:])
+    caught(World(rules=weak).bundle(), "fewer than 2 approvals", "authority.ndjson", 0)
+    caught(World(officers=("alice", "bob")).bundle(), "too few holders", "authority.ndjson", 0)
+
+
+def test_an_act_that_is_no_change_of_authority_is_refused_in_the_chain(caught):
+    command = order()
+    world = World()
+    world.change(command, request=world.request(command, rule=RULES[0]))
+    caught(world.bundle(), "generate-key does not change authority", "authority.ndjson", 1)

@@ -1,0 +1,71 @@
+"""No byte of a bundle can change unnoticed: none is outside what is checked."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keyvault.evidence import verify
+from tests.evidence.conftest import examined
+from tests.evidence.world import World, rezip, unzip
+
+STRIDE = 29  # bytes between flips where each costs a whole examination
+
+
+def small():
+    world = World()
+    world.generate()
+    return world.bundle(since=1)
+
+
+DATA = small()
+FILES = unzip(DATA)
+
+
+def flipped(data, at, mask=0x01):
+    return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+
+
+def test_every_flipped_byte_of_the_archive_is_noticed():
+    unnoticed = []
+    for at in range(len(DATA)):
+        try:
+            verify.read_zip(flipped(DATA, at))
+        except (verify.Wrong, *verify.MALFORMED):
+            continue
+        unnoticed.append(at)
+    assert unnoticed == []
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"manifest.json", "manifest.sig"}))
+def test_flips_inside_a_file_are_noticed_when_the_archive_is_made_to_fit(name):
+    content = FILES[name]
+    step = STRIDE if len(content) > 500 else 1
+    if name == "verify.py":
+        step *= STRIDE
+    for at in range(0, len(content), step):
+        _, report = examined(rezip({**FILES, name: flipped(content, at, 1 << at % 8)}))
+        assert report.exit == 1, (name, at)
+
+
+def test_flips_inside_the_manifest_and_its_signature_are_noticed(check):
+    for name, step in (("manifest.json", 4 * STRIDE), ("manifest.sig", 6)):
+        for at in range(0, len(FILES[name]), step):
+            status, _ = check(rezip({**FILES, name: flipped(FILES[name], at)}))
+            assert status == 1, (name, at)
+
+
+def test_the_separate_program_notices_a_sample_of_all_flips(tmp_path):
+    path = tmp_path / "evidence.zip"
+    for at in range(0, len(DATA), len(DATA) // 25):
+        path.write_bytes(flipped(DATA, at))
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", verify.__file__, str(path)],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"]},
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (1, ""), at
+        assert "THE EVIDENCE IS WRONG" in done.stdout
