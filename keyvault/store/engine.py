@@ -13,7 +13,12 @@ from zlib import crc32
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from keyvault.domain.errors import BusyError, InvalidInputError, LogUnavailableError
@@ -24,8 +29,12 @@ _SQLITE = "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_
 # What is deleted is overwritten: wrapped keys and erased payloads leave no copy in free pages.
 _SQLITE_MORE = "PRAGMA secure_delete=ON", f"PRAGMA busy_timeout={int(WAIT * 1000)}"
 # A process that stops in the middle of a transaction must not hold the log's head for ever.
-# SQLAlchemy's own, and the drivers' where the log speaks to them directly.
-_UNAVAILABLE = OperationalError, InterfaceError, sqlite3.OperationalError, psycopg.OperationalError
+# Not there, without the tables, or without a right. SQLAlchemy's errors, and the drivers' own
+# where the log speaks to them directly.
+_UNAVAILABLE = (
+    *(OperationalError, InterfaceError, ProgrammingError),
+    *(sqlite3.OperationalError, psycopg.OperationalError, psycopg.ProgrammingError),
+)
 _POSTGRESQL = "-c lock_timeout=15s -c idle_in_transaction_session_timeout=60s"
 
 

@@ -42,4 +42,5 @@ def insert_or_skip(connection: Connection, table: Table) -> Any:
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    return connection.execute(insert_or_skip(connection, table).values(**values)).rowcount == 1
+    insert = insert_or_skip(connection, table).values(**values)
+    return connection.execute(insert.returning(*table.primary_key)).first() is not None
