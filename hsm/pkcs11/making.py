@@ -1,7 +1,9 @@
 """How a key comes to be: generated or unwrapped, then read back, then tested pairwise."""
 
+from dataclasses import replace
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
@@ -36,7 +38,7 @@ class Maker:
             return self._finished(spec, self._generate_secret(spec, token), None, token, born=True)
         public, private = self._generate_pair(spec, token)
         try:
-            wanted = templates.public_key(spec, self.vendor, token=token) | templates.kind(spec)
+            wanted = templates.public_key(spec, self.vendor, token=token)
             objects.read_back(public, wanted, self.vendor)
             key = spki.from_attributes(spec.algorithm, public.get_attributes(list(objects.KINDS)))
             made = self._finished(spec, private, key, token, born=True)
@@ -78,10 +80,27 @@ class Maker:
         self, kek: Held, blob: bytes, spec: KeySpec, public_key: bytes, *, token: bool
     ) -> tuple[Held, MadeKey]:
         public = spki.load(public_key, spec.algorithm) if spec.algorithm.is_pair else None
-        pair = public is not None
-        template = self._wanted(spec, token, born=False)
+        template = self._template(spec, token, born=False)
+        point = self.vendor.point_on_unwrap
+        if point and isinstance(public, EllipticCurvePublicKey):
+            template[point] = spki.point(public)
+        secret = self._unwrap(kek, blob, spec, template)
+        if self.vendor.grants_on_unwrap and public is not None:
+            self._restrict(secret, template)
+        return self._finished(spec, secret, public, token, born=False)
+
+    def _restrict(self, secret: Any, template: Template) -> None:
         try:
-            secret = kek.secret.unwrap_key(
+            for flag in templates.PRIVATE_FLAGS:
+                secret[flag] = template[flag]
+        except BaseException:
+            discard(secret)
+            raise
+
+    def _unwrap(self, kek: Held, blob: bytes, spec: KeySpec, template: Template) -> Any:
+        pair = spec.algorithm.is_pair
+        try:
+            return kek.secret.unwrap_key(
                 ObjectClass.PRIVATE_KEY if pair else ObjectClass.SECRET_KEY,
                 KEY_TYPES[spec.algorithm],
                 blob,
@@ -95,7 +114,6 @@ class Maker:
                     "the wrapped key was refused", cause=of_exception(error).cause
                 ) from error
             raise
-        return self._finished(spec, secret, public, token, born=False)
 
     def _generate_pair(self, spec: KeySpec, token: bool) -> tuple[Any, Any]:
         public = templates.public_key(spec, self.vendor, token=token)
@@ -130,11 +148,15 @@ class Maker:
             discard(secret)
             raise
 
-    def inspect(self, held: Held) -> MadeKey:
+    def inspect(self, spec: KeySpec, held: Held) -> MadeKey:
         """Test a resident key that exists already, as after its making."""
-        if held.spec.algorithm.is_pair and held.public is None:
-            raise IntegrityError("the private key on the token has no public half beside it")
-        return self._examined(held, token=True, born=bool(held.secret[Attribute.LOCAL]))
+        if spec.algorithm.is_pair:
+            if held.spec.algorithm is not spec.algorithm:
+                raise IntegrityError(f"the key on the token is no key of {spec.algorithm}")
+            if held.public is None:
+                raise IntegrityError("the private key on the token has no public half beside it")
+        expected = replace(held, spec=spec)
+        return self._examined(expected, token=True, born=bool(held.secret[Attribute.LOCAL]))
 
     def _examined(self, held: Held, token: bool, *, born: bool) -> MadeKey:
         wanted = self._wanted(held.spec, token, born=born)

@@ -1,5 +1,6 @@
 """Objects on a token: make them, read them back, find, describe and destroy them."""
 
+from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -44,6 +45,7 @@ KEY_CLASSES = (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY)
 def mapper() -> AttributeMapper:
     """Foreign objects may hold labels that are no UTF-8 and kinds that nobody knows."""
     made = AttributeMapper()
+    made.attribute_types = defaultdict(lambda: (bytes, bytes), made.attribute_types)
     for name in (Attribute.KEY_TYPE, Attribute.CLASS):
         pack, unpack = made.attribute_types[name]
         made.register_handler(name, pack, partial(_lenient, unpack))
@@ -154,6 +156,8 @@ def _algorithm(have: dict[Attribute, Any]) -> Algorithm:
 
 
 def _size_is(algorithm: Algorithm, have: dict[Attribute, Any]) -> bool:
+    if algorithm is Algorithm.ED25519:
+        return have.get(Attribute.EC_PARAMS) in templates.EDWARDS_25519
     if algorithm in templates.CURVES:
         return bool(have.get(Attribute.EC_PARAMS) == templates.CURVES[algorithm])
     if algorithm in templates.RSA_BITS:

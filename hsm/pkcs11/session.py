@@ -248,7 +248,7 @@ class Pkcs11Device:
 
     @_guarded
     def inspect(self, spec: KeySpec) -> MadeKey:
-        return self._maker.inspect(replace(self._hold(spec.key_id), spec=spec))
+        return self._maker.inspect(spec, self._hold(spec.key_id))
 
     @_guarded
     def put_data(self, label: str, value: bytes) -> None:

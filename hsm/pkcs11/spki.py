@@ -56,18 +56,25 @@ def dump(key: PublicKey) -> bytes:
 
 
 def from_attributes(algorithm: Algorithm, attributes: dict[Attribute, Any]) -> PublicKey:
-    """The public key that a module states. Raises `IntegrityError` if it is none."""
+    """The public key that a module states. Raises `IntegrityError` if it is none of that kind."""
     try:
-        if algorithm in RSA_BITS:
-            modulus = int.from_bytes(attributes[Attribute.MODULUS])
-            exponent = int.from_bytes(attributes[Attribute.PUBLIC_EXPONENT])
-            return rsa.RSAPublicNumbers(exponent, modulus).public_key()
-        point = _octets(attributes[Attribute.EC_POINT])
-        if algorithm is Algorithm.ED25519:
-            return Ed25519PublicKey.from_public_bytes(point)
-        return ec.EllipticCurvePublicKey.from_encoded_point(NAMED_CURVES[algorithm], point)
+        key = _stated(algorithm, attributes)
     except (KeyError, ValueError, TypeError) as error:
         raise IntegrityError("the device states a public key that is none") from error
+    if algorithm_of(key) is not algorithm:
+        raise IntegrityError(f"the device states a public key that is not one of {algorithm}")
+    return key
+
+
+def _stated(algorithm: Algorithm, attributes: dict[Attribute, Any]) -> PublicKey:
+    if algorithm in RSA_BITS:
+        modulus = int.from_bytes(attributes[Attribute.MODULUS])
+        exponent = int.from_bytes(attributes[Attribute.PUBLIC_EXPONENT])
+        return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    point = _octets(attributes[Attribute.EC_POINT])
+    if algorithm is Algorithm.ED25519:
+        return Ed25519PublicKey.from_public_bytes(point)
+    return ec.EllipticCurvePublicKey.from_encoded_point(NAMED_CURVES[algorithm], point)
 
 
 def to_attributes(key: PublicKey) -> dict[Attribute, Any]:

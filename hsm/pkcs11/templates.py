@@ -9,12 +9,14 @@ from pkcs11.util.ec import encode_named_curve_parameters
 from hsm.pkcs11.vendors import Vendor
 from hsm.types import Algorithm, KeySpec, KeyUsage
 
-Template = dict[Attribute, Any]
+Template = dict[Any, Any]  # by Attribute, or by a number that only one vendor knows
 CURVES = {
     Algorithm.EC_P256: encode_named_curve_parameters("secp256r1"),
     Algorithm.EC_P384: encode_named_curve_parameters("secp384r1"),
     Algorithm.ED25519: bytes.fromhex("06032b6570"),  # RFC 8410: id-Ed25519
 }
+# How modules write id-Ed25519 back: SoftHSM by its name, as PKCS#11 3.0 allows.
+EDWARDS_25519 = {CURVES[Algorithm.ED25519], b"\x13\x0cedwards25519"}
 RSA_BITS = {Algorithm.RSA_2048: 2048, Algorithm.RSA_3072: 3072, Algorithm.RSA_4096: 4096}
 SECRET_BYTES = {Algorithm.AES_128: 16, Algorithm.AES_256: 32, Algorithm.HMAC_SHA256: 32}
 KEY_TYPES = {

@@ -1,4 +1,10 @@
-"""NSS softokn, the module inside Firefox. It is configured by a string: see `x-init-args`."""
+"""NSS softokn, the module inside Firefox. It is configured by a string: see `x-init-args`.
+
+Its database has no column for COPYABLE and DESTROYABLE, and LOCAL stays false. Asked for the size
+of a GCM ciphertext or a wrapped key, it tells the size of what went in. It stores no data
+objects, and its tokens are made by certutil, not by C_InitToken. A wrapped EC
+key comes back only if its public point is given, and every private key with all uses granted.
+"""
 
 from pkcs11 import Attribute
 
@@ -6,6 +12,9 @@ from hsm.pkcs11.vendors.vendor import Vendor
 
 NSS = Vendor(
     name="nss",
-    unknown=frozenset({Attribute.LOCAL}),
+    unknown=frozenset({Attribute.COPYABLE, Attribute.DESTROYABLE, Attribute.LOCAL}),
+    point_on_unwrap=0xD5A0DB00,  # CKA_NSS_DB
+    unknown_on_unwrap=frozenset({Attribute.MODIFIABLE}),  # or its uses could not be taken away
+    grants_on_unwrap=True,
     misstates_sizes=True,
 )

@@ -12,6 +12,8 @@ class Vendor:
     `refusals` names the CKR codes by which it reports a bad tag or a bad wrapped blob,
     where it does not use the standard's. `unknown` are attributes that it does not store, and
     `unknown_on_unwrap` those that C_UnwrapKey refuses besides.
+    `point_on_unwrap` is the attribute in which C_UnwrapKey wants the public point of an EC key.
+    `grants_on_unwrap`: an unwrapped private key may do everything, whatever its template said.
     `misstates_sizes`: asked for the size of an output, it tells too little.
     `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
     """
@@ -21,5 +23,7 @@ class Vendor:
     refusals: frozenset[str] = frozenset()
     unknown: frozenset[Attribute] = frozenset()
     unknown_on_unwrap: frozenset[Attribute] = frozenset()
+    point_on_unwrap: int | None = None
+    grants_on_unwrap: bool = False
     misstates_sizes: bool = False
     trusts: bool = False
