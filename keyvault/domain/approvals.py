@@ -345,12 +345,7 @@ def clear(
         )
     if now is not None and now > request.expires_at:
         raise RequestStateError("the request has expired", next_step="ask again")
-    yes: set[str] = set()
-    for approval in approvals:
-        check_approval(people, request, approval, verify)
-        if approval.decision is Decision.REFUSE:
-            raise QuorumError(f"{approval.approver} refused this request")
-        yes.add(approval.approver)
+    yes = {_agreed(people, request, approval, verify) for approval in approvals}
     needed = max(rule.approvals, MIN_APPROVALS)
     if len(yes) < needed:
         raise QuorumError(
@@ -358,6 +353,13 @@ def clear(
             next_step=f"wait for {needed - len(yes)} more from people who hold {rule.role}",
         )
     return Clearance(request, tuple(sorted(yes)))
+
+
+def _agreed(people: dict[str, Person], request: Request, approval: Approval, verify: Verify) -> str:
+    check_approval(people, request, approval, verify)
+    if approval.decision is Decision.REFUSE:
+        raise QuorumError(f"{approval.approver} refused this request")
+    return approval.approver
 
 
 def check_words(digest: bytes) -> str:

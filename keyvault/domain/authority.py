@@ -240,15 +240,7 @@ def genesis_document(  # noqa: PLR0913  (every field is signed, so every field i
         "site": site,
         "created_at": created_at,
         "nonce": nonce.hex(),
-        "officers": [
-            {
-                "id": person.id,
-                "name": person.name,
-                "roles": [str(role) for role in sorted(person.roles)],
-                "spki": base64.b64encode(person.spki).decode(),
-            }
-            for person in officers
-        ],
+        "officers": [_officer_document(person) for person in officers],
         "rules": [rule.document() for rule in rules],
         "key_classes": [key_class.document() for key_class in key_classes],
         "services": services.document(),
@@ -347,6 +339,15 @@ def _services(item: Document) -> Services:
         base64.b64decode(item["session_ca"], validate=True),
         base64.b64decode(item["evidence"], validate=True),
     )
+
+
+def _officer_document(person: Person) -> Document:
+    return {
+        "id": person.id,
+        "name": person.name,
+        "roles": [str(role) for role in sorted(person.roles)],
+        "spki": base64.b64encode(person.spki).decode(),
+    }
 
 
 def _officer(item: Document) -> Person:
