@@ -3,54 +3,74 @@
 import json
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import typer
 
-from cli.command import group
-from cli.desk import credentials
 from cli.errors import UsageError, exit_status
-from cli.local import database, doctor, init, serve, tokens
 from cli.output import STYLE, printable, say
-from cli.remote import approvals, audit, keys, login, people, service, systems, uses
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
 
-app = typer.Typer(
-    name="keyvault",
-    help="Key material under dual control: order, approve, use, prove.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    epilog="\b\nEvery command takes --json. Exit statuses are those of sysexits.h.",
-)
-KEYS = group("Order keys, see them, change their state and use them.")
+# Every first word with the modules that serve it. Only those are imported that the call needs:
+# the whole house takes a second to load, and most calls want a small part of it.
+VERBS = {
+    "init": "cli.local.init",
+    "serve": "cli.local.serve",
+    "doctor": "cli.local.doctor",
+    "migrate": "cli.local.database",
+    "reconcile": "cli.local.database",
+    "login": "cli.remote.login",
+    "logout": "cli.remote.login",
+    "whoami": "cli.remote.login",
+    "health": "cli.remote.service",
+    "random": "cli.remote.service",
+}
+NOUNS = {
+    "keys": ("cli.remote.keys", "cli.remote.uses"),
+    "approvals": ("cli.remote.approvals",),
+    "people": ("cli.remote.people",),
+    "systems": ("cli.remote.systems",),
+    "audit": ("cli.remote.audit",),
+    "token": ("cli.local.tokens",),
+    "credential": ("cli.desk.credentials",),
+}
 
-for module in (init, serve, database, doctor, login, service):
-    module.register(app)
-for module in (keys, uses):
-    module.register(KEYS)
-app.add_typer(KEYS, name="keys")
-for name, module in {
-    "approvals": approvals,
-    "people": people,
-    "systems": systems,
-    "audit": audit,
-    "token": tokens,
-    "credential": credentials,
-}.items():
-    app.add_typer(module.app, name=name)
+
+def assembled(first: str) -> typer.Typer:
+    """Build the command for a first word, or all of it if that is no noun or verb of ours."""
+    app = typer.Typer(
+        name="keyvault",
+        help="Key material under dual control: order, approve, use, prove.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        epilog="\b\nEvery command takes --json. Exit statuses are those of sysexits.h.",
+    )
+    known = first in VERBS or first in NOUNS
+    for module in dict.fromkeys(VERBS[word] for word in VERBS if word == first or not known):
+        app.add_typer(import_module(module).app)
+    for noun in (word for word in NOUNS if word == first or not known):
+        parts = [import_module(module).app for module in NOUNS[noun]]
+        for more in parts[1:]:
+            parts[0].add_typer(more)
+        app.add_typer(parts[0], name=noun)
+    # Without this a lone verb would become the whole command and lose its name.
+    app.callback()(lambda: None)
+    return app
 
 
 def main() -> NoReturn:
     """Run one command line and exit with a status of sysexits.h."""
     try:
-        status = app(standalone_mode=False, prog_name="keyvault")
+        # A shell that completes needs every word, whatever stands first.
+        first = "" if "_KEYVAULT_COMPLETE" in os.environ else "".join(sys.argv[1:2])
+        status = assembled(first)(standalone_mode=False, prog_name="keyvault")
     except (VaultError, HsmError) as error:
         status = _failed(error)
     except typer.TyperException as error:
-        usage = UsageError(_plain(error.format_message()), next_step="keyvault --help")
-        status = _failed(usage)
+        status = _misused(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except BrokenPipeError:
@@ -60,6 +80,13 @@ def main() -> NoReturn:
         say(_plain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
         status = os.EX_OSERR
     sys.exit(status if isinstance(status, int) else os.EX_OK)
+
+
+def _misused(message: str) -> int:
+    if message.startswith("Usage:"):  # nothing was asked, so the help is the message
+        print(message, file=sys.stderr)
+        return os.EX_USAGE
+    return _failed(UsageError(message, next_step="keyvault --help"))
 
 
 def _failed(error: VaultError | HsmError) -> int:

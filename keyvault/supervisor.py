@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,7 +134,7 @@ class Supervisor:
     services: list[Service]
     say: Say
     _children: list[_Child] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
+    _asked: bool = False
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT. Raises `NotReadyError` if a service does not start."""
@@ -144,24 +143,28 @@ class Supervisor:
         try:
             for service in self.services:
                 self._bring_up(service)
-            if not self._stop.is_set():
+            if not self._stopping():
                 on_ready()
-            while not self._stop.wait(POLL):
+            while not self._stopping():
                 self._look_after()
+                time.sleep(POLL)
         finally:
             self._stop_all()
 
     def _asked_to_stop(self, number: int, frame: object) -> None:  # noqa: ARG002  (a handler's)
-        self._stop.set()
+        self._asked = True
+
+    def _stopping(self) -> bool:
+        return self._asked
 
     def _bring_up(self, service: Service) -> None:
-        if self._stop.is_set():
+        if self._stopping():
             return
         child = _Child(service)
         self._children.append(child)
         process = child.start()
         until = time.monotonic() + START_LIMIT
-        while not service.ready():
+        while not self._stopping() and not service.ready():
             ended = process.poll()
             if ended is not None or time.monotonic() > until:
                 raise NotReadyError(
@@ -169,8 +172,7 @@ class Supervisor:
                     + ("" if ended is None else f": it ended with status {ended}"),
                     next_step="read its last words above, and run: keyvault doctor",
                 )
-            if self._stop.wait(POLL):
-                return
+            time.sleep(POLL)
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
+from cli.command import command, group
 from cli.errors import FindingsError
 from cli.output import answer, say, table
 from keyvault import bootstrap
@@ -14,6 +14,9 @@ from keyvault.operations.reconcile import reconcile as settle
 from keyvault.settings import Settings
 from keyvault.store.unit_of_work import Database
 
+app = group("Look after the database.")
+
+
 ConfigFile = Annotated[
     Path,
     typer.Option("--config", metavar="FILE", envvar="KEYVAULT_CONFIG", help="keyvault.toml"),
@@ -21,11 +24,7 @@ ConfigFile = Annotated[
 DEFAULT_CONFIG = Path("keyvault.toml")
 
 
-def register(app: typer.Typer) -> None:
-    command(app, "migrate", "keyvault migrate --config keyvault.toml")(migrate)
-    command(app, "reconcile", "keyvault reconcile --config keyvault.toml")(reconcile)
-
-
+@command(app, "migrate", "keyvault migrate --config keyvault.toml")
 def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Bring the database to the version of this program."""
     settings = Settings.load(config)
@@ -38,6 +37,7 @@ def migrate(config: ConfigFile = DEFAULT_CONFIG) -> None:
     answer({"before": before, "after": after}, str(after))
 
 
+@command(app, "reconcile", "keyvault reconcile --config keyvault.toml")
 def reconcile(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Settle requests that a crash cut off, and compare the register with the HSM both ways."""
     vault = bootstrap.build(Settings.load(config))

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
-import typer
-
-from cli.command import command
+from cli.command import command, group
 from cli.errors import FindingsError
 from cli.local import host, modules
 from cli.local.database import DEFAULT_CONFIG, ConfigFile
@@ -14,6 +12,9 @@ from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
 from keyvault.operations.health import Check
 from keyvault.settings import Settings
+
+app = group("Examine the service.")
+
 
 Examination = Callable[[Settings], Iterable[Check]]
 EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
@@ -28,10 +29,7 @@ EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    command(app, "doctor", "keyvault doctor --config keyvault.toml")(doctor)
-
-
+@command(app, "doctor", "keyvault doctor --config keyvault.toml")
 def doctor(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Examine module, token, PIN, mechanisms, a signature, database, clock, disk and more."""
     settings = Settings.load(config)

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
+from cli.command import command, group
 from cli.errors import DeclinedError
 from cli.local.ceremony import Plan, hold
 from cli.local.officers import Officer, officer
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
 from keyvault.domain.errors import InvalidInputError
+
+app = group("Found a service.")
+
 
 MIN_OFFICERS = 3
 
@@ -49,16 +52,13 @@ PinFd = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 
 
-def register(app: typer.Typer) -> None:
-    command(
-        app,
-        "init",
-        "keyvault init",
-        "keyvault init --folder service --site keyvault.example"
-        " --officer 'id=alice,name=Alice Ash,credential=alice.key' --officer … --officer …",
-    )(init)
-
-
+@command(
+    app,
+    "init",
+    "keyvault init",
+    "keyvault init --folder service --site keyvault.example"
+    " --officer 'id=alice,name=Alice Ash,credential=alice.key' --officer … --officer …",
+)
 def init(
     folder: Folder = None,
     site: Site = None,

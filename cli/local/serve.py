@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
+from cli.command import command, group
 from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.output import answer, say
 from keyvault.settings import Settings
@@ -22,15 +22,15 @@ class Part(StrEnum):
     SEALER = "sealer"
 
 
-def register(app: typer.Typer) -> None:
-    command(
-        app,
-        "serve",
-        "keyvault serve --config keyvault.toml",
-        "keyvault serve sealer --config keyvault.toml",
-    )(serve)
+app = group("Run the service.")
 
 
+@command(
+    app,
+    "serve",
+    "keyvault serve --config keyvault.toml",
+    "keyvault serve sealer --config keyvault.toml",
+)
 def serve(
     part: Annotated[Part, typer.Argument(help="All of the service, or one process.")] = Part.ALL,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -27,7 +27,9 @@ from keyvault.domain.tree import ProofError, verify_inclusion
 app = group("Read the log, prove what is in it, export and verify evidence.")
 
 VERIFIER = Path(keyvault.evidence.__file__).with_name("verify.py")
-Type = Annotated[EventType | None, typer.Option("--type", help="Only of this type.")]
+Type = Annotated[
+    EventType | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
+]
 Stream = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as key:ID.")]
 Actor = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as person:alice.")]
 ScopeText = Annotated[str | None, typer.Option(metavar="P/R/U", help="Only of this scope.")]

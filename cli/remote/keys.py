@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from cli.command import command
+from cli.command import command, group
 from cli.confirm import confirm
 from cli.output import answer, answer_bytes, facts, say, table
 from cli.remote.asking import ask
@@ -28,6 +28,8 @@ from keyvault.domain.commands import (
 )
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
+
+app = group("Order keys, see them, change their state and use them.")
 
 YEAR = 365  # days
 
@@ -52,30 +54,12 @@ class PublicFormat(StrEnum):
     JWK = "jwk"
 
 
-def register(app: typer.Typer) -> None:
-    """Hang the verbs under `keys`."""
-    for name, function, example in (
-        ("order", order, f"{_ORDER} --algorithm EC-P256 --usage sign"),
-        ("import", import_, f"{_IMPORT} --kek KEY --file wrapped.bin"),
-        ("list", list_, "keyvault keys list --scope acme/SUPPLIER/00-01 --state active"),
-        ("show", show, "keyvault keys show KEY"),
-        ("history", history, "keyvault keys history KEY"),
-        ("public-key", public_key, "keyvault keys public-key KEY --out public-key.pem"),
-        ("activate", activate, "keyvault keys activate KEY --reason 'certificate accepted'"),
-        ("resume", resume, "keyvault keys resume KEY --reason 'false alarm, ticket 12'"),
-        ("deactivate", deactivate, "keyvault keys deactivate KEY --reason 'superseded'"),
-        ("destroy", destroy, "keyvault keys destroy KEY --reason 'retention is over'"),
-        ("export", export, "keyvault keys export KEY --kek KEY --reason 'hand-over'"),
-        ("suspend", suspend, "keyvault keys suspend KEY --reason 'owner is away'"),
-        ("compromise", compromise, "keyvault keys compromise KEY --reason 'seen elsewhere'"),
-    ):
-        command(app, name, example)(function)
-
-
-_ORDER = "keyvault keys order --scope acme/SUPPLIER/00-01 --label 'meter commands'"
-_IMPORT = "keyvault keys import --scope acme/SUPPLIER/00-01 --label 'from before'"
-
-
+@command(
+    app,
+    "order",
+    "keyvault keys order --scope acme/SUPPLIER/00-01 --label 'meter commands'"
+    " --algorithm EC-P256 --usage sign --class critical",
+)
 def order(
     scope: ScopeText,
     label: Label,
@@ -92,6 +76,12 @@ def order(
     ask(session, "/v1/keys", wanted, Scope.parse(scope))
 
 
+@command(
+    app,
+    "import",
+    "keyvault keys import --scope acme/SUPPLIER/00-01 --label 'from before'"
+    " --algorithm AES-256 --usage encrypt --kek KEY --file wrapped.bin",
+)
 def import_(
     scope: ScopeText,
     label: Label,
@@ -110,6 +100,7 @@ def import_(
     ask(session, "/v1/keys/imports", wanted, Scope.parse(scope))
 
 
+@command(app, "list", "keyvault keys list --scope acme/SUPPLIER/00-01 --state active")
 def list_(
     scope: Annotated[str | None, typer.Option(metavar="P/R/U", help="Only of this scope.")] = None,
     state: Annotated[KeyState | None, typer.Option(help="Only in this state.")] = None,
@@ -147,6 +138,7 @@ def _scope(key: Document) -> str:
     return str(Scope(**key["scope"]))
 
 
+@command(app, "show", "keyvault keys show KEY")
 def show(key: KeyId, session: SessionDir = None) -> None:
     """Show a key's metadata and fingerprint. No key material ever leaves the HSM."""
     item = connect(session).get(f"/v1/keys/{key}")
@@ -154,6 +146,7 @@ def show(key: KeyId, session: SessionDir = None) -> None:
     answer(item, facts({**shown, "scope": _scope(item), "fingerprint": fingerprint(item)}.items()))
 
 
+@command(app, "history", "keyvault keys history KEY")
 def history(key: KeyId, limit: Limit = 50, after: After = None, session: SessionDir = None) -> None:
     """Show everything that happened to a key, oldest first."""
     page = connect(session).get(f"/v1/keys/{key}/history", limit=limit, after=after)
@@ -162,6 +155,7 @@ def history(key: KeyId, limit: Limit = 50, after: After = None, session: Session
         say(f"there are more: --after {page['next']}")
 
 
+@command(app, "public-key", "keyvault keys public-key KEY --out public-key.pem")
 def public_key(
     key: KeyId,
     form: Annotated[PublicFormat, typer.Option("--format", help="How to write it.")] = (
@@ -179,26 +173,31 @@ def public_key(
         answer({"file": str(out)}, str(out))
 
 
+@command(app, "activate", "keyvault keys activate KEY --reason 'certificate accepted'")
 def activate(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     """Ask to let a new key be used."""
     ask(session, f"/v1/keys/{key}/activations", ActivateKey(key, reason))
 
 
+@command(app, "resume", "keyvault keys resume KEY --reason 'false alarm, ticket 12'")
 def resume(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     """Ask to let a suspended key be used again."""
     ask(session, f"/v1/keys/{key}/resumptions", ResumeKey(key, reason))
 
 
+@command(app, "deactivate", "keyvault keys deactivate KEY --reason 'superseded'")
 def deactivate(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
     """Ask to end a key's use for new data; it still processes old data."""
     ask(session, f"/v1/keys/{key}/deactivations", DeactivateKey(key, reason), yes=yes)
 
 
+@command(app, "destroy", "keyvault keys destroy KEY --reason 'retention is over'")
 def destroy(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
     """Ask to destroy a key for ever."""
     ask(session, f"/v1/keys/{key}/destructions", DestroyKey(key, reason), yes=yes)
 
 
+@command(app, "export", "keyvault keys export KEY --kek KEY --reason 'hand-over'")
 def export(
     key: KeyId, kek: Kek, reason: Reason, yes: Yes = False, session: SessionDir = None
 ) -> None:
@@ -206,6 +205,7 @@ def export(
     ask(session, f"/v1/keys/{key}/exports", ExportKey(key, kek, reason), yes=yes)
 
 
+@command(app, "suspend", "keyvault keys suspend KEY --reason 'owner is away'")
 def suspend(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     """Stop a key at once. One person may; only several together resume it."""
     changed = connect(session).post(f"/v1/keys/{key}/suspensions", {"reason": reason})
@@ -213,6 +213,7 @@ def suspend(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     answer(changed, facts(about_key(changed)))
 
 
+@command(app, "compromise", "keyvault keys compromise KEY --reason 'seen elsewhere'")
 def compromise(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
     """Declare a key compromised, at once and for ever. One person may."""
     server = connect(session)

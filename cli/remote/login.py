@@ -9,7 +9,7 @@ import typer
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cli.command import command
+from cli.command import command, group
 from cli.errors import ProblemError, ServerUnreachableError
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
@@ -29,6 +29,9 @@ from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
 from keyvault.signatures import SoftwareCredential, spki_der
 
+app = group("Log in and out.")
+
+
 LOGIN_CONTEXT = "keyvault-login-v1"
 
 CredentialFile = Annotated[
@@ -36,17 +39,12 @@ CredentialFile = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    command(
-        app,
-        "login",
-        "keyvault login --server https://localhost:8443 --ca server.pem"
-        " --person alice --credential alice.key",
-    )(login)
-    command(app, "logout", "keyvault logout")(logout)
-    command(app, "whoami", "keyvault whoami --json")(whoami)
-
-
+@command(
+    app,
+    "login",
+    "keyvault login --server https://localhost:8443 --ca server.pem"
+    " --person alice --credential alice.key",
+)
 def login(
     server: ServerUrl,
     ca: CaFile,
@@ -83,6 +81,7 @@ def login(
     _answer(here, view.genesis)
 
 
+@command(app, "logout", "keyvault logout")
 def logout(session: SessionDir = None) -> None:
     """End the session at the server and forget its key."""
     here = open_session(session)
@@ -94,6 +93,7 @@ def logout(session: SessionDir = None) -> None:
     say(f"logged out {here.person}")
 
 
+@command(app, "whoami", "keyvault whoami --json")
 def whoami(session: SessionDir = None) -> None:
     """Say who the server takes this session for, in which roles, until when."""
     me = connect(session).get("/v1/whoami")

@@ -7,25 +7,24 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command
+from cli.command import command, group
 from cli.output import answer, answer_bytes, table
 from cli.remote.client import CaFile, Server, ServerUrl, connect
 from cli.state import SessionDir
 from keyvault.domain.errors import NotReadyError
 
+app = group("Ask the service itself.")
+
+
 READY_PATH = "/v1/health/ready"
 
 
-def register(app: typer.Typer) -> None:
-    command(
-        app,
-        "random",
-        "keyvault random 32 --server https://localhost:8443 --ca server.pem"
-        " --certificate me.pem --key me.key",
-    )(random)
-    command(app, "health", "keyvault health", "keyvault health --json")(health)
-
-
+@command(
+    app,
+    "random",
+    "keyvault random 32 --server https://localhost:8443 --ca server.pem"
+    " --certificate me.pem --key me.key",
+)
 def random(
     size: Annotated[int, typer.Argument(metavar="BYTES", min=1, max=4096)],
     server: ServerUrl,
@@ -42,6 +41,7 @@ def random(
         answer(drawn, b64decode(drawn["bytes"]).hex())
 
 
+@command(app, "health", "keyvault health", "keyvault health --json")
 def health(session: SessionDir = None) -> None:
     """Say whether the service can sign, and if not, why and what to do."""
     status, report = connect(session).probe(READY_PATH)

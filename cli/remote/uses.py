@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from cli.command import command
+from cli.command import command, group
 from cli.errors import EvidenceError
 from cli.output import answer, say
 from cli.remote.client import CaFile, Server, ServerUrl
@@ -21,13 +21,19 @@ from hsm.types import Algorithm, Mechanism
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 
+app = group("Use keys.")
+_ACCESS = "--server https://localhost:8443 --ca server.pem --certificate me.pem --key me.key"
+
+
 KeyId = Annotated[UUID, typer.Argument(metavar="KEY", help="Id of the key.")]
 Payload = Annotated[Path, typer.Option("--file", metavar="FILE", help="What is or was signed.")]
 Certificate = Annotated[
     Path, typer.Option(metavar="FILE", help="The system's enrolled certificate (PEM).")
 ]
 PrivateKey = Annotated[Path, typer.Option("--key", metavar="FILE", help="Its private key (PEM).")]
-RsaScheme = Annotated[Mechanism | None, typer.Option(help="For RSA: PSS, if nothing is said.")]
+RsaScheme = Annotated[
+    Mechanism | None, typer.Option(metavar="NAME", help="For RSA. Default: RSA-PSS-SHA256.")
+]
 
 
 class SignatureForm(StrEnum):
@@ -40,21 +46,11 @@ class SignatureForm(StrEnum):
 Form = Annotated[SignatureForm, typer.Option("--format", help="ECDSA: r || s, or DER.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Hang the verbs under `keys`."""
-    access = "--server https://localhost:8443 --ca server.pem --certificate me.pem --key me.key"
-    command(
-        app,
-        "sign",
-        f"keyvault keys sign KEY --file payload.bin --format der --out signature.der {access}",
-    )(sign)
-    command(
-        app,
-        "verify",
-        f"keyvault keys verify KEY --file payload.bin --signature signature.bin {access}",
-    )(verify)
-
-
+@command(
+    app,
+    "sign",
+    f"keyvault keys sign KEY --file payload.bin --format der --out signature.der {_ACCESS}",
+)
 def sign(
     key: KeyId,
     file: Payload,
@@ -82,6 +78,11 @@ def sign(
     answer({**value, "file": str(out) if out else None}, str(out or value["signature"]))
 
 
+@command(
+    app,
+    "verify",
+    f"keyvault keys verify KEY --file payload.bin --signature signature.bin {_ACCESS}",
+)
 def verify(
     key: KeyId,
     file: Payload,
