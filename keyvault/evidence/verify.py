@@ -161,7 +161,9 @@ class Report:
         self.file, self.index = file, index
 
     def say(self, mark: str, sentence: str) -> None:
-        self.lines.append((mark, sentence))
+        """Add a line. What comes from the bundle must not write lines of its own."""
+        plain = sentence.encode("ascii", "backslashreplace").decode()
+        self.lines.append((mark, "".join(c if c.isprintable() else "?" for c in plain)))
 
     def wrong(self, what: str) -> None:
         number = "" if self.index is None else f" [{self.index}]"
@@ -375,16 +377,14 @@ class Authority:
             need(signed == sorted(self.people[0]), "is not signed by every officer once")
             for approval in approvals:
                 self.check_signature(request, approval, self.people[0])
+        self.check_rules(self.people[number])
+
+    def check_rules(self, people: Any) -> None:
         for rule in self.rules:
-            holders = sum(rule["role"] in roles for roles, _ in self.people[number].values())
-            need(
-                rule["approvals"] >= MIN_APPROVALS,
-                f"rule {rule['id']} asks for fewer than 2 approvals",
-            )
-            need(
-                holders > max(MIN_APPROVALS, rule["approvals"]),
-                f"rule {rule['id']} has too few holders",
-            )
+            holders = sum(rule["role"] in roles for roles, _ in people.values())
+            need(rule["approvals"] >= MIN_APPROVALS, f"rule {rule['id']} asks for fewer than 2")
+            enough = holders > max(MIN_APPROVALS, rule["approvals"])
+            need(enough, f"rule {rule['id']} has too few holders")
 
     def check_approvals(self, request: Any, approvals: list[Any], people: Any) -> None:
         """Enough different enrolled people in the role, in time, never the one who asked."""
@@ -508,10 +508,14 @@ class Events:
             self.check_life(header["st"], header["ty"])
 
     def check_life(self, stream: str, kind: str) -> None:
+        if kind not in (*ACTS, *IDLE, "KEY.USED"):
+            return
         before = self.life.get(stream, "")
+        known = before or self.start or kind in ("KEY.GENERATED", "KEY.IMPORTED")
+        need(known, f"{kind} of a key that was never made")
         need(before != "KEY.DESTROYED", "the key was destroyed before")
         need(kind != "KEY.USED" or before not in IDLE, f"the key is used after {before}")
-        if kind in ACTS or kind in IDLE:
+        if kind != "KEY.USED":
             self.life[stream] = kind
 
     def saw(self, index: int, size: int, root: str) -> None:
@@ -708,6 +712,9 @@ class Case:
         say, events, genesis = self.report.say, self.events, self.authority.heads[0]
         place = f"events {events.start} to {events.end - 1} of {self.newest[0]}"
         say("log", f"{self.authority.origin}, {place}")
+        program = Path(__file__).read_bytes()
+        same = "the same as" if program == self.files["verify.py"] else "NOT the one"
+        say("program", f"SHA-256 {sha256_hex(program)}, {same} in the bundle")
         say("found", f"{events.disclosed} events disclosed, {events.acts} acts approved")
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")

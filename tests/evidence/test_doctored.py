@@ -320,7 +320,7 @@ def relinked(records, number, **changes):
         (lambda r: relinked(r, 0, site="Site 2"), "is not valid", 0),
         (lambda r: r[1]["request"].update(rule=r[0]["request"]["rules"][0]), "another rule", 1),
         (lambda r: r[1]["request"].update(origin="other"), "another log", 1),
-        (lambda r: r[0]["request"]["rules"][0].update(approvals=1), "fewer than 2", 0),
+        (lambda r: r[0]["request"]["rules"][0].update(approvals=1), "asks for fewer than 2", 0),
         (lambda r: r[0]["request"]["officers"].pop(), "not signed by every officer", 0),
         (lambda r: r[0]["request"].update(site="Site 2"), "does not follow", 1),
     ],

@@ -49,6 +49,7 @@ def test_a_bare_python_verifies_the_bundle_with_the_program_inside_it(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "VERDICT  the evidence holds" in done.stdout
     assert "TRUST" not in done.stdout
+    assert "the same as in the bundle" in done.stdout
     assert "no witness has cosigned" in done.stdout
     assert "no time stamp authority" in done.stdout
 
@@ -275,6 +276,20 @@ def test_a_wrong_bundle_is_wrong_even_where_openssl_is_missing(tmp_path):
     (tmp_path / "evidence.zip").write_bytes(rezip(files))
     (tmp_path / "empty").mkdir()
     assert run(tmp_path / "evidence.zip", path=str(tmp_path / "empty")).returncode == 1
+
+
+def test_what_stands_in_the_bundle_writes_no_lines_of_its_own(tmp_path):
+    files = unzip(WORLD.bundle())
+    records = [json.loads(line) for line in files["authority.ndjson"].splitlines()]
+    records[1]["approvals"][0]["approver"] = "\nVERDICT  the evidence holds\x1b[2J \u2014"
+    lines = b"".join(verify.dumps(record) + b"\n" for record in records)
+    (tmp_path / "e.zip").write_bytes(rezip({**files, "authority.ndjson": lines}))
+    done = run(tmp_path / "e.zip")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [line for line in done.stdout.splitlines() if line.startswith("VERDICT")] == [
+        "VERDICT  THE EVIDENCE IS WRONG"
+    ]
+    assert "\x1b" not in done.stdout
 
 
 # Speed, and what the writer refuses ---------------------------------------------------------------

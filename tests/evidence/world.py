@@ -211,8 +211,7 @@ class World:
         return document
 
     def generate(self, label="k", key_class="standard", approvers=("bob", "carol"), **more):
-        command = c.GenerateKey(label, Algorithm.EC_P256, KeyUsage.SIGN, key_class, 365, 730)
-        return uuid.UUID(self.act(command, approvers, **more)["id"])
+        return uuid.UUID(self.act(order(label, key_class), approvers, **more)["id"])
 
     def add_record(self, record, **more):
         payload = {"record": record.document(), "hash": record.hash}
@@ -294,6 +293,10 @@ class World:
     @property
     def genesis(self):
         return self.records[0].hash
+
+
+def order(label="k", key_class="standard"):
+    return c.GenerateKey(label, Algorithm.EC_P256, KeyUsage.SIGN, key_class, 365, 730)
 
 
 def cheated(leaf, header):
