@@ -1,0 +1,172 @@
+"""kill -9 at any moment, over and over: nothing acknowledged is lost, nothing unknown is left."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from io import BytesIO
+from uuid import UUID
+
+import pytest
+
+from keyvault.bootstrap import build
+from keyvault.domain.keys import KeyState
+from keyvault.domain.tree import leaf_hash, root_of
+from keyvault.operations.reconcile import ALARMS, reconcile
+from tests.stack import ROOT, SYSTEM_ACTIONS, Stack
+
+ORDER = [KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DESTROYED]
+VICTIMS = ("actor", "actor", "actor", "gate", "recorder")
+LONGEST = 0.6  # seconds that a life may go on
+
+
+@dataclass
+class Acknowledged:
+    """What callers were told: it has to be true for ever."""
+
+    events: dict[int, str] = field(default_factory=dict)
+    states: dict[str, KeyState] = field(default_factory=dict)
+    ends: Counter[str] = field(default_factory=Counter)
+
+    def note(self, line: dict[str, object]) -> None:
+        if "index" in line:
+            self.events[int(str(line["index"]))] = str(line["leaf_hash"])
+        elif "state" in line:
+            self.states[str(line["key"])] = KeyState(str(line["state"]))
+        elif "ended" in line:
+            self.ends[str(line["ended"]).partition(":")[0]] += 1
+
+
+class Campaign:
+    """Lives and deaths on one stack."""
+
+    def __init__(self, stack: Stack, seed: int) -> None:
+        self.stack, self.chance = stack, random.Random(seed)
+        self.told = Acknowledged()
+        self.killed: Counter[str] = Counter()
+        self.vault = build(stack.settings)
+        line = [sys.executable, "-m", "tests.campaigns.actor", stack.config, stack.folder]
+        pipe = subprocess.PIPE
+        self.actor = subprocess.Popen(line, stdin=pipe, stdout=pipe, cwd=ROOT, text=True)
+
+    def round(self, number: int) -> None:
+        """Let a life begin, kill somebody in the middle of it, and reconcile."""
+        self._tell(f"{number * 100}\n")
+        pid = int(self._hear()["pid"])
+        victim = self.chance.choice(VICTIMS)
+        timer = threading.Timer(self.chance.uniform(0, LONGEST), self._kill, (victim, pid))
+        timer.start()
+        while "over" not in (line := self._hear()):
+            self.told.note(line)
+        timer.join()
+        if victim == "recorder":
+            self.stack.start("recorder")
+        verdicts = self._reconciled()
+        assert not [verdict for verdict in verdicts if verdict.finding in ALARMS], verdicts
+
+    def _kill(self, victim: str, pid: int) -> None:
+        if victim == "recorder":
+            self.stack.kill("recorder")
+        elif victim == "gate":
+            os.kill(self.vault.gate.status()["pid"], signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        self.killed[victim] += 1
+        if victim != "actor":  # whoever lived on through it is ended, so that the round ends
+            time.sleep(0.2)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+
+    def _reconciled(self) -> list:
+        """Reconcile as soon as the gate is back."""
+        until = time.monotonic() + 20
+        while True:
+            try:
+                return reconcile(self.vault)
+            except Exception:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+    def _tell(self, line: str) -> None:
+        self.actor.stdin.write(line)
+        self.actor.stdin.flush()
+
+    def _hear(self) -> dict:
+        line = self.actor.stdout.readline()
+        assert line, "the actor's parent has ended"
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.actor.stdin.close()
+        self.actor.wait(10)
+        self.actor.stdout.close()
+        self.vault.close()
+
+
+def check(campaign: Campaign) -> None:
+    """Hold all that was acknowledged against the log, the register and the token."""
+    vault, told = campaign.vault, campaign.told
+    with vault.database.reading() as work:
+        head = work.audit.head()
+        events = list(work.audit.events(0, head.size))
+        keys = {key: work.keys.get(UUID(key)) for key in told.states}
+    assert [event.index for event in events] == list(range(head.size))
+    assert root_of([leaf_hash(event.leaf) for event in events]) == head.root
+    lost = {i: h for i, h in told.events.items() if events[i].leaf_hash.hex() != h}
+    assert lost == {}
+    for key, state in told.states.items():
+        assert ORDER.index(keys[key].state) >= ORDER.index(state)
+    assert reconcile(vault) == []
+    assert_evidence_holds(campaign)
+
+
+def assert_evidence_holds(campaign: Campaign) -> None:
+    """An assessor's own check of the whole log: counters, approvals, order, root."""
+    erin = campaign.stack.register("erin", "auditor")
+    exported = erin.client().post("/v1/audit/exports", json={}, timeout=120)
+    assert exported.status_code == 200, exported.text
+    bundle = campaign.stack.folder / "evidence.zip"
+    bundle.write_bytes(BytesIO(exported.content).getvalue())
+    verifier = ROOT / "keyvault" / "evidence" / "verify.py"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", verifier, bundle], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run(database: str, kills: int) -> Campaign:
+    with Stack.make(database) as stack:
+        stack.start()
+        stack.system("dcc-1", *SYSTEM_ACTIONS)
+        campaign = Campaign(stack, seed=int(hashlib.sha256(database[:6].encode()).hexdigest(), 16))
+        try:
+            for number in range(kills):
+                campaign.round(number)
+            check(campaign)
+        finally:
+            campaign.close()
+        print(
+            f"{database.partition(':')[0]}: {dict(campaign.killed)} killed, "
+            f"{len(campaign.told.events)} signatures and {len(campaign.told.states)} keys "
+            f"acknowledged, none lost; lives that saw the fault: {dict(campaign.told.ends)}"
+        )
+        return campaign
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(empty_database_url):
+    assert run(empty_database_url, kills=8).killed.total() == 8
+
+
+@pytest.mark.soak
+def test_the_same_holds_for_two_hundred_kills(empty_database_url):
+    assert run(empty_database_url, kills=200).killed.total() == 200
