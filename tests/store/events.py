@@ -80,3 +80,8 @@ def new_key(**changes: Any) -> Key:
         check_value="",
     )
     return replace(key, **changes)
+
+
+def bumped(key: Key) -> Key:
+    """The next version of a key, for writers that only want to change something."""
+    return replace(key, version=key.version + 1)
