@@ -9,17 +9,20 @@ import fcntl
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import BusyError, NotReadyError, VaultError
-from keyvault.settings import ModuleSettings, Settings
+from keyvault.settings import ApiSettings, ModuleSettings, Settings
 from keyvault.wire import Client
 
 START_LIMIT = 60.0  # seconds until a process has to be ready
@@ -58,7 +61,7 @@ def services(settings: Settings, config: Path) -> list[Service]:
         Service(
             "recorder",
             ("-m", "keyvault.recorder", "--settings", path),
-            lambda: _listens(socket.AF_UNIX, str(settings.recorder)),
+            lambda: _listens(settings.recorder),
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
@@ -66,12 +69,22 @@ def services(settings: Settings, config: Path) -> list[Service]:
 
 
 def _api(settings: Settings, path: str, number: int) -> Service:
-    host, port = settings.api.host, settings.api.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     name = f"api-{number + 1}" if number else "api"
-    return Service(
-        name, ("-m", "api.server", "--settings", path), lambda: _listens(family, (host, port))
-    )
+    return Service(name, ("-m", "api.server", "--settings", path), lambda: _alive(settings.api))
+
+
+def _alive(api: ApiSettings) -> bool:
+    # Without a look at the certificate: this asks whether the process serves, and tells nothing.
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    line = HTTPSConnection(api.host, api.port, timeout=5, context=context)
+    try:
+        line.request("GET", "/v1/health/alive")
+        return line.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        line.close()
 
 
 def _answers(module: ModuleSettings) -> bool:
@@ -86,10 +99,10 @@ def _answers(module: ModuleSettings) -> bool:
     return True
 
 
-def _listens(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:
-    with socket.socket(family) as probe:
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(address) == 0
+        return probe.connect_ex(str(path)) == 0
 
 
 @dataclass
