@@ -11,13 +11,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hsm import errors
 from hsm.pcsc.apdu import Channel
 from hsm.pcsc.credential import PivCredential
-from hsm.pcsc.piv import PivCard, PivSlot
+from hsm.pcsc.piv import PivAlgorithm, PivCard, PivObject, PivSlot
+from hsm.pcsc.piv_issue import (
+    authenticate_management,
+    certificate_container,
+    change_pin,
+    generate_key,
+    put_data,
+)
 from hsm.pcsc.reader import PcscCard
 from tests.cards.bench import NAMES, Bench
 from tests.cards.conftest import inserted
 from tests.cards.simulator.card import Card
-from tests.cards.simulator.holder import personalised
-from tests.cards.simulator.piv import PIN
+from tests.cards.simulator.holder import certificate, personalised
+from tests.cards.simulator.piv import MANAGEMENT_KEY, PIN
 from tests.cards.simulator.vpcd import VirtualCard
 
 READER = NAMES[0]
@@ -95,6 +102,37 @@ def test_openssl_agrees_with_an_rsa_signature(bench: Bench, tmp_path: Path) -> N
         piv.verify_pin(PIN)
         (tmp_path / "sig").write_bytes(piv.sign(PivSlot.SIGNATURE, key, b"an approval"))
     assert "Verified OK" in judged_by_openssl(tmp_path, card, 0x9C)
+
+
+def test_opensc_proves_the_management_key_to_the_simulator(
+    virtual: VirtualCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert virtual.card.atr
+    (tmp_path / "9b").write_text(MANAGEMENT_KEY.hex(":"))
+    monkeypatch.setenv("PIV_EXT_AUTH_KEY", str(tmp_path / "9b"))
+    ran(tmp_path, "piv-tool", "--reader", READER, "--admin", "M:9B:03")
+    (tmp_path / "9b").write_text(MANAGEMENT_KEY[::-1].hex(":"))
+    with pytest.raises(AssertionError, match="-1211"):
+        ran(tmp_path, "piv-tool", "--reader", READER, "--admin", "M:9B:03")
+
+
+def test_opensc_signs_with_a_key_that_we_issued(virtual: VirtualCard, tmp_path: Path) -> None:
+    card = virtual.card
+    before = card.application.keys[0x9A]
+    with PcscCard(READER) as transport:
+        piv = PivCard(Channel(transport))
+        authenticate_management(piv, PivAlgorithm.TRIPLE_DES, MANAGEMENT_KEY)
+        made = generate_key(piv, PivSlot.AUTHENTICATION, PivAlgorithm.ECC_P256)
+        content = certificate_container(certificate(card.application.keys[0x9A], "Issued"))
+        put_data(piv, PivObject.CERTIFICATE_AUTHENTICATION, content)
+        change_pin(piv, PIN, b"12345678")
+    assert made != before.public_key()
+    (tmp_path / "message").write_bytes(b"an approval")
+    (tmp_path / "digest").write_bytes(hashlib.sha256(b"an approval").digest())
+    login = ["--login", "--pin", "12345678", "--id", IDS[0x9A]]
+    how = ["--sign", "--mechanism", "ECDSA", "--signature-format", "openssl"]
+    pkcs11_tool(tmp_path, *login, *how, "-i", "digest", "-o", "sig")
+    assert "Verified OK" in judged_by_openssl(tmp_path, card, 0x9A)
 
 
 def test_while_we_hold_a_card_nobody_else_reaches_it(virtual: VirtualCard, tmp_path: Path) -> None:
