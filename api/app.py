@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
@@ -22,6 +23,8 @@ from api.rest.problems import STATUS, ProblemOut, problem_of
 from api.rest.routes import audit, health, keys, login, people, requests
 from api.rest.schemas.keys import JwkOut
 from api.telemetry import Gauges, Telemetry
+from hsm.errors import HsmError
+from keyvault.domain.errors import VaultError
 from keyvault.operations import connections
 from keyvault.operations.vault import Vault
 
@@ -81,7 +84,12 @@ def create_app(vault: Vault) -> VaultApi:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await app.state.vault.start()
+    try:
+        await app.state.vault.start()
+    except (VaultError, HsmError) as error:
+        text = f"{error}; {error.next_step}"
+        structlog.get_logger().error("cannot start", code=error.code, text=text)
+        raise
     try:
         yield
     finally:

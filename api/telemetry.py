@@ -48,9 +48,9 @@ class _Forward(logging.Handler):
     """A library's warning: where it comes from and its fixed text, never what was put into it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().warning(
-            "library", logger=record.name, text=str(record.msg), **_trace_of(record.exc_info)
-        )
+        text = str(record.msg).partition("\n")[0]
+        trace_of = _trace_of(record.exc_info)
+        structlog.get_logger().warning("library", logger=record.name, text=text, **trace_of)
 
 
 def _trace_of(info: Any) -> dict[str, Any]:

@@ -2,3 +2,5 @@
 
 Imports run one way: bootstrap → operations → (gate.client | store) → domain.
 """
+
+VERSION = "0.1.0"

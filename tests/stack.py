@@ -18,9 +18,10 @@ import subprocess
 import tempfile
 import time
 from base64 import b64encode
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,7 +91,9 @@ class Stack:
             uris=(None, None),
             environment={},
         )
-        made = hold(plan, Secrets(None), Secrets(_lines(PASSPHRASE, len(people))), yes=True)
+        passphrases = Secrets(_lines(PASSPHRASE, len(people)))
+        with redirect_stderr(StringIO()):  # what officers read at the ceremony
+            made = hold(plan, Secrets(None), passphrases, yes=True)
         return cls(folder, Path(made["config"]), people)
 
     def __enter__(self) -> Self:

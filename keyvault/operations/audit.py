@@ -4,10 +4,10 @@ import time
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
 from typing import IO
 from uuid import uuid4
 
+from keyvault import VERSION
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.approvals import CLOCK_LEEWAY
 from keyvault.domain.audit import AuditEvent, EventType, Leaf, Outcome
@@ -196,7 +196,7 @@ def _contents(
         authority=work.authority.records(),
         requester=who.actor,
         created_at=text_of(vault.clock()),
-        software=f"keyvault {version('keyvault')}",
+        software=f"keyvault {VERSION}",
         filter=query.filter(),
         dates=dates,
         previous=None if previous is None else _continuation(work, previous, size),

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import version
 from threading import Lock
 from uuid import UUID, uuid4
 
-from keyvault import signatures, wire
+from keyvault import VERSION, signatures, wire
 from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority, found
@@ -61,7 +60,7 @@ class Vault:
     def _announce(self) -> None:
         with self.database.work() as work:
             authority = self.authority(work)
-            payload: Document = {"version": version("keyvault"), "authority": authority.size}
+            payload: Document = {"version": VERSION, "authority": authority.size}
             work.commit(
                 AuditEvent(
                     type=EventType.SERVICE_STARTED,

@@ -44,7 +44,8 @@ def test_a_thousand_attempts_of_one_source_are_two_events_that_count_them_all(wr
     assert [count for _, _, count in events] == [1, 999]
 
 
-def test_a_source_that_goes_on_is_written_once_a_window(written, short_window):
+@pytest.mark.usefixtures("short_window")
+def test_a_source_that_goes_on_is_written_once_a_window(written):
     events = noted(written, ("192.0.2.1", 5), wait=0.35)
     assert [count for _, _, count in events] == [1, 4]
 

@@ -1,6 +1,7 @@
 """The log: events, checkpoints, proofs, and the evidence that auditors take away."""
 
 from collections.abc import Iterator
+from os import SEEK_END
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated
 
@@ -101,21 +102,23 @@ def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
     """Take away a part of the log that proves itself: one ZIP."""
     file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
     try:
-        audit.export(vault, who, _query(body), file)
+        receipt = audit.export(vault, who, _query(body), file, body.previous_size)
     except BaseException:
         file.close()
         raise
     headers = {
-        "content-length": str(file.tell()),
+        "manifest-sha256": receipt.manifest_sha256,
+        "content-length": str(file.seek(0, SEEK_END)),
         "content-disposition": 'attachment; filename="evidence.zip"',
     }
     return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
 
-def _query(body: EvidenceIn) -> audit.ExportQuery:
-    values = body.model_dump()
-    values["scope"] = Scope.parse(body.scope) if body.scope else None
-    return audit.ExportQuery(**values)
+def _query(body: EvidenceIn) -> EventQuery:
+    scope = Scope.parse(body.scope) if body.scope else None
+    return EventQuery(
+        body.type, body.outcome, body.stream, body.actor, scope, body.since, body.until
+    )
 
 
 def _parts(file: IO[bytes]) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field
 
 from api.rest.schemas.common import ABSENT, Bytes, Hex64, Page, ScopeText, Wire
 from api.rest.schemas.requests import OpenDocument
-from keyvault.domain.audit import EventType
+from keyvault.domain.audit import EventType, Outcome
 
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**53 - 1)]
@@ -71,9 +71,8 @@ class ProofOut(Wire):
 class EvidenceIn(Wire):
     """Which part of the log to take away. Everything is optional; the default is all of it."""
 
-    start: Index = ABSENT
-    end: Size = ABSENT
     type: EventType = ABSENT
+    outcome: Outcome = ABSENT
     stream: Stream = ABSENT
     actor: Actor = ABSENT
     scope: ScopeText = ABSENT

@@ -23,6 +23,10 @@ _ONE_OF: dict[str, Any] = {
 }
 
 
+def _mechanism(name: str | None) -> Mechanism | None:
+    return None if name is None else Mechanism(name)
+
+
 class SignIn(Wire):
     """Exactly one of the four. EdDSA takes whole messages, all other mechanisms digests."""
 
@@ -54,9 +58,8 @@ class SignIn(Wire):
 
     @property
     def chosen(self) -> Mechanism | None:
-        if self.message is not None or self.messages is not None:
-            return Mechanism.EDDSA
-        return Mechanism(self.mechanism) if self.mechanism else None
+        whole = self.message is not None or self.messages is not None
+        return _mechanism("EdDSA" if whole else self.mechanism)
 
 
 class SignOut(Wire):
@@ -90,9 +93,7 @@ class VerifyIn(Wire):
 
     @property
     def chosen(self) -> Mechanism | None:
-        if self.message is not None:
-            return Mechanism.EDDSA
-        return Mechanism(self.mechanism) if self.mechanism else None
+        return _mechanism("EdDSA" if self.message is not None else self.mechanism)
 
 
 class VerifyOut(Wire):
