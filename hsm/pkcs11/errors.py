@@ -111,7 +111,8 @@ TABLE = (
     _unsupported(0x70, "CKR_MECHANISM_INVALID", p11.MechanismInvalid),
     _unsupported(0x71, "CKR_MECHANISM_PARAM_INVALID", p11.MechanismParamInvalid),
     _gone(0x82, "CKR_OBJECT_HANDLE_INVALID", p11.ObjectHandleInvalid),
-    _busy(0x90, "CKR_OPERATION_ACTIVE", p11.OperationActive),
+    # One thread makes one call at a time: an operation that is active now will never be finished.
+    _lost(0x90, "CKR_OPERATION_ACTIVE", p11.OperationActive),
     _busy(0x91, "CKR_OPERATION_NOT_INITIALIZED", p11.OperationNotInitialized),
     _pin(0xA0, "CKR_PIN_INCORRECT", p11.PinIncorrect, "the token refused the PIN"),
     _pin(0xA1, "CKR_PIN_INVALID", p11.PinInvalid, "the PIN has characters the token refuses"),

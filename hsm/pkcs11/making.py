@@ -11,12 +11,13 @@ from hsm.errors import DataInvalidError, IntegrityError
 from hsm.pkcs11 import objects, pairwise, spki, templates
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.held import Held
-from hsm.pkcs11.library import Functions
+from hsm.pkcs11.library import MAX_BLOB, Functions
 from hsm.pkcs11.objects import discard
 from hsm.pkcs11.templates import KEY_TYPES, RSA_BITS, Template
 from hsm.pkcs11.vendors import Vendor
 from hsm.types import KeySpec, MadeKey
 
+SMALLEST_PAIR = 40  # PKCS#8 around the 32 bytes of an EC key is longer than this
 # True of what was born in the device and may never leave it; an unwrapped key has been outside.
 BORN_HERE = {Attribute.LOCAL: True, Attribute.ALWAYS_SENSITIVE: True}
 
@@ -99,6 +100,8 @@ class Maker:
 
     def _unwrap(self, kek: Held, blob: bytes, spec: KeySpec, template: Template) -> Any:
         pair = spec.algorithm.is_pair
+        if not _fits(spec, len(blob)):
+            raise DataInvalidError(f"the wrapped key has not the size of one of {spec.algorithm}")
         try:
             return kek.secret.unwrap_key(
                 ObjectClass.PRIVATE_KEY if pair else ObjectClass.SECRET_KEY,
@@ -180,3 +183,13 @@ class Maker:
         skipped = frozenset() if born else self.vendor.unknown_on_unwrap
         template = make(spec, self.vendor, token=token)
         return {name: value for name, value in template.items() if name not in skipped}
+
+
+def _fits(spec: KeySpec, size: int) -> bool:
+    """KWP makes 8 bytes more, in blocks of 8 (SP 800-38F); modules mishandle other sizes.
+
+    Some do not tell the size of an unwrapped secret key, so that it is judged here too.
+    """
+    if spec.algorithm.is_pair:
+        return size % 8 == 0 and SMALLEST_PAIR < size <= MAX_BLOB
+    return size == templates.SECRET_BYTES[spec.algorithm] + 8

@@ -28,7 +28,9 @@ def nss_token(tmp_path_factory: pytest.TempPathFactory) -> devices.Token:
 
 
 @pytest.fixture(scope="session")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[devices.Token, devices.Wire]]:
+def remote(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[devices.Token, devices.Wire]]:
     with devices.p11kit(tmp_path_factory.mktemp("p11kit")) as both:
         yield both
 

@@ -47,13 +47,9 @@ ABILITIES = {
     ),
     # p11-kit 0.24.1 has no words for the parameters of the rest on its wire.
     "p11kit": Abilities(
-        frozenset(
-            {M.ECDSA, M.RSA_PKCS1_SHA256, M.RSA_PSS_SHA256, M.HMAC_SHA256, M.RANDOM}
-        ),
+        frozenset({M.ECDSA, M.RSA_PKCS1_SHA256, M.RSA_PSS_SHA256, M.HMAC_SHA256, M.RANDOM}),
         ALL_ALGORITHMS - {A.ED25519, A.AES_128, A.AES_256},
     ),
     # NSS 3.87 has no Edwards curves in PKCS#11 and stores no data objects.
-    "nss": Abilities(
-        ALL_MECHANISMS - {M.EDDSA}, ALL_ALGORITHMS - {A.ED25519}, data_objects=False
-    ),
+    "nss": Abilities(ALL_MECHANISMS - {M.EDDSA}, ALL_ALGORITHMS - {A.ED25519}, data_objects=False),
 }
