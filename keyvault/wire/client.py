@@ -5,7 +5,9 @@ there or goes away with the call in flight, and `TimeoutError` when no answer ca
 """
 
 import asyncio
+import contextlib
 import itertools
+import select
 import socket
 import threading
 import time
@@ -175,24 +177,43 @@ class Client:
             self._hang_up()
 
     def _exchange(self, frame: bytes, until: float) -> list[Any]:
-        if self._socket is None:
-            self._socket, self._reader = socket.socket(socket.AF_UNIX), FrameReader()
-            self._socket.settimeout(_left(until))
-            self._socket.connect(str(self._path))
-        self._socket.settimeout(_left(until))
-        self._socket.sendall(frame)
+        if self._socket is not None and _has_ended(self._socket):
+            self._hang_up()  # the server went away between two calls: nothing was asked of it
+        link = self._sent(frame, until)
         while True:
-            self._socket.settimeout(_left(until))
-            data = self._socket.recv(READ_SIZE)
+            link.settimeout(_left(until))
+            data = link.recv(READ_SIZE)
             if not data:
                 raise ConnectionResetError("it went away during the call")
             for answers in self._reader.feed(data):
                 return answers  # there is one: one call is in flight
 
+    def _sent(self, frame: bytes, until: float) -> socket.socket:
+        """Send over the connection there is, or a new one if the server has left that meanwhile.
+
+        A frame that could not be sent whole was not begun.
+        """
+        if self._socket is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._socket.settimeout(_left(until))
+                self._socket.sendall(frame)
+                return self._socket
+            self._hang_up()
+        self._socket, self._reader = socket.socket(socket.AF_UNIX), FrameReader()
+        self._socket.settimeout(_left(until))
+        self._socket.connect(str(self._path))
+        self._socket.sendall(frame)
+        return self._socket
+
     def _hang_up(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _has_ended(link: socket.socket) -> bool:
+    """Whether the other side has closed an idle connection (or said what nobody asked for)."""
+    return bool(select.select([link], [], [], 0)[0])
 
 
 def _packed(number: int, method: str, args: tuple[Any, ...]) -> bytes:
