@@ -53,31 +53,50 @@ class Recorder:
         try:
             return self._commit(records)
         except (InvalidInputError, ValueError) as error:  # one of them is not fit for the log
-            if len(records) == 1:
+            half = len(records) // 2
+            if not half:
                 return [InvalidInputError(str(error))]
-            return [answer for record in records for answer in self._written([record])]
+            return self._written(records[:half]) + self._written(records[half:])
+        except ConflictError as error:
+            return self._without_repeated(records, error)
         except VaultError as error:
             return [error] * len(records)
 
+    def _without_repeated(self, records: list[Record], error: ConflictError) -> list[Answer]:
+        """Leave out the calls that were made before, and write the others."""
+        repeated: set[int] = set()
+        seen: set[tuple[str, str]] = set()
+        with self._database.reading() as reading:
+            for at, record in enumerate(records):
+                if record.once is not None:
+                    call = record.once[:2]
+                    if call in seen or reading.idempotency.find(*call) is not None:
+                        repeated.add(at)
+                    seen.add(call)
+        if not repeated:
+            return [error] * len(records)
+        others = iter(self._written([r for at, r in enumerate(records) if at not in repeated]))
+        return [error if at in repeated else next(others) for at in range(len(records))]
+
     def _commit(self, records: list[Record]) -> list[Answer]:
+        """Write what is still true in one transaction; Idempotency-Keys first, the head last."""
+        if not records:
+            return []
         with self._database.work(self._memory) as work:
-            refused = _claim(work, records)
-            refused |= self._stale(work, records, refused)
-            good = [at for at in range(len(records)) if at not in refused]
-            answers: list[Answer] = [refused.get(at, []) for at in range(len(records))]
+            work.idempotency.claim([record.once[:3] for record in records if record.once])
+            answers: dict[int, Answer] = self._stale(work, records)
+            good = [at for at in range(len(records)) if at not in answers]
             if good:
                 kept = [records[at] for at in good]
                 receipts = work.commit(
                     *[record.event for record in kept],
-                    note=lambda receipts: _finish(work, kept, receipts),
+                    note=lambda receipts: _settle(work, kept, receipts),
                 )
-                for at, receipt in zip(good, receipts, strict=True):
-                    answers[at] = [receipt.index, receipt.leaf_hash]
-            return answers
+                written = [[receipt.index, receipt.leaf_hash] for receipt in receipts]
+                answers.update(zip(good, written, strict=True))
+        return [answers[at] for at in range(len(records))]
 
-    def _stale(
-        self, work: Work, records: list[Record], claimed: dict[int, Answer]
-    ) -> dict[int, Answer]:
+    def _stale(self, work: Work, records: list[Record]) -> dict[int, Answer]:
         """Find the records whose keys have changed. From here on no key can change."""
         work.log.lock()
         known = self._memory.versions
@@ -86,7 +105,7 @@ class Recorder:
             known.update(work.keys.versions(sorted(unknown)))
         stale: dict[int, Answer] = {}
         for at, record in enumerate(records):
-            if at not in claimed and any(known.get(k) != v for k, v in record.expect.items()):
+            if any(known.get(key) != version for key, version in record.expect.items()):
                 stale[at] = KeyStateError("the key changed meanwhile", next_step="try again")
                 if record.once is not None:
                     work.idempotency.forget(*record.once[:2])
@@ -100,23 +119,8 @@ def _unpacked(call: list[Any]) -> Record | VaultError:
         return error
 
 
-def _claim(work: Work, records: list[Record]) -> dict[int, Answer]:
-    """Take the Idempotency-Keys, before the head as everybody does; say whose were taken."""
-    asked: dict[tuple[str, str], bytes] = {}
-    owners: dict[tuple[str, str], int] = {}
-    for at, record in enumerate(records):
-        if record.once is not None:
-            asked.setdefault(record.once[:2], record.once[2])
-            owners.setdefault(record.once[:2], at)
-    won = work.idempotency.claim(asked) if asked else set()
-    return {
-        at: ConflictError("a call with this Idempotency-Key was made before")
-        for at, record in enumerate(records)
-        if record.once is not None and (record.once[:2] not in won or owners[record.once[:2]] != at)
-    }
-
-
-def _finish(work: Work, records: list[Record], receipts: list[Receipt]) -> None:
+def _settle(work: Work, records: list[Record], receipts: list[Receipt]) -> None:
+    outcomes = []
     for record, receipt in zip(records, receipts, strict=True):
         if record.once is not None:
             principal, key, _, results = record.once
@@ -125,7 +129,8 @@ def _finish(work: Work, records: list[Record], receipts: list[Receipt]) -> None:
                 "index": receipt.index,
                 "leaf_hash": receipt.leaf_hash.hex(),
             }
-            work.idempotency.finish(principal, key, outcome)
+            outcomes.append((principal, key, outcome))
+    work.idempotency.settle(outcomes)
 
 
 def main(arguments: list[str] | None = None) -> None:

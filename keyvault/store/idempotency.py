@@ -1,14 +1,17 @@
 """Calls that may be repeated: what the first one was asked, and what it answered."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
+from sqlalchemy.engine import Dialect
 
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import ConflictError, NotFoundError
 from keyvault.store import tables
+from keyvault.store.prepared import Prepared
 from keyvault.store.rows import document_of, insert_new, insert_or_skip, text_of
 
 _CALL = tables.idempotency
@@ -21,6 +24,10 @@ class Recorded:
     request_hash: bytes
     status: Literal["begun", "done"]
     outcome: Document | None
+
+
+Call = tuple[str, str, bytes]
+"""(principal, Idempotency-Key, SHA-256 of the request)."""
 
 
 class Idempotency:
@@ -49,18 +56,28 @@ class Idempotency:
         if self._connection.execute(done).rowcount != 1:
             raise NotFoundError("the call was never begun")
 
-    def claim(self, calls: Mapping[tuple[str, str], bytes]) -> set[tuple[str, str]]:
-        """Begin many calls, (principal, key) → request hash; return those nobody began before.
+    def claim(self, calls: Sequence[Call]) -> None:
+        """Begin many calls. Raises `ConflictError` if one was begun before: give it all up then.
 
         In the order of their keys, so that two recorders never wait for each other.
         """
         rows = [
-            {"principal": principal, "key": key, "request_hash": calls[principal, key]}
-            for principal, key in sorted(calls)
+            {"principal": call[0], "key": call[1], "request_hash": call[2]}
+            for call in sorted(calls)
         ]
-        begun = insert_or_skip(self._connection, _CALL).values(rows)
-        claimed = self._connection.execute(begun.returning(_CALL.c.principal, _CALL.c.key))
-        return {(row.principal, row.key) for row in claimed}
+        if rows and _statements(self._connection.dialect).claim.execute(
+            self._connection, rows
+        ) < len(rows):
+            raise ConflictError("a call with one of these Idempotency-Keys was made before")
+
+    def settle(self, outcomes: Sequence[tuple[str, str, Document]]) -> None:
+        """Finish many calls that were claimed: (principal, key, outcome) of each."""
+        rows = [
+            {"of": principal, "with": key, "outcome": text_of(outcome)}
+            for principal, key, outcome in outcomes
+        ]
+        if rows:
+            _statements(self._connection.dialect).settle.execute(self._connection, rows)
 
     def forget(self, principal: str, key: str) -> None:
         """Take back a claim, for a call that was refused before it did anything."""
@@ -69,3 +86,14 @@ class Idempotency:
 
 def _same(principal: str, key: str) -> tuple[ColumnElement[bool], ...]:
     return _CALL.c.principal == principal, _CALL.c.key == key
+
+
+class _Statements:
+    def __init__(self, dialect: Dialect) -> None:
+        columns = "principal", "key", "request_hash"
+        self.claim = Prepared(insert_or_skip(dialect, _CALL), dialect, columns)
+        same = (_CALL.c.principal == bindparam("of")) & (_CALL.c.key == bindparam("with"))
+        self.settle = Prepared(update(_CALL).where(same), dialect, ("outcome",))
+
+
+_statements = lru_cache(maxsize=8)(_Statements)

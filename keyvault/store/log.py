@@ -15,12 +15,12 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 from sqlalchemy.engine import Dialect
-from sqlalchemy.sql.expression import Executable
 
 from keyvault.domain.audit import SALT_SIZE, AuditEvent, Leaf, Stamp, leaf_of
 from keyvault.domain.errors import LogUnavailableError
 from keyvault.domain.tree import Tree
 from keyvault.store import tables
+from keyvault.store.prepared import Prepared
 
 _HEAD = tables.log_head
 _COUNTER = tables.stream_head
@@ -187,35 +187,15 @@ class Log:
         self._head = head
 
 
-class _Statement:
-    """A statement compiled once; the driver gets its text and bare rows, and no layer between.
-
-    Only for columns of numbers, texts and bytes, which both drivers take as they are.
-    """
-
-    def __init__(self, statement: Executable, dialect: Dialect, columns: Sequence[str]) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=list(columns) or None)  # type: ignore[attr-defined]
-        self.text = str(compiled)
-        self._order: list[str] | None = compiled.positiontup
-
-    def execute(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        order = self._order
-        if order is not None:
-            arranged = [tuple([row[name] for name in order]) for row in rows]
-        cursor = connection.connection.cursor()
-        cursor.executemany(self.text, list(rows) if order is None else arranged)
-        cursor.close()
-
-
 class _Statements:
     def __init__(self, dialect: Dialect) -> None:
         head = select(*(_HEAD.c[name] for name in ("size", "peaks", *_QUOTED)))
-        self.head = _Statement(head.with_for_update(), dialect, ())
+        self.head = Prepared(head.with_for_update(), dialect, ())
         event = ("idx", "leaf", "leaf_hash", *_FOUND_BY)
-        self.event = _Statement(insert(tables.event), dialect, event)
+        self.event = Prepared(insert(tables.event), dialect, event)
         payload = ("idx", "salt", "payload")
-        self.payload = _Statement(insert(tables.event_payload), dialect, payload)
-        self.counter = _Statement(
+        self.payload = Prepared(insert(tables.event_payload), dialect, payload)
+        self.counter = Prepared(
             text(
                 "INSERT INTO stream_head (name, next) VALUES (:name, :next) "
                 "ON CONFLICT (name) DO UPDATE SET next = excluded.next"
@@ -224,7 +204,7 @@ class _Statements:
             (),
         )
         moved: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _MOVED}
-        self.move = _Statement(update(_HEAD).values(**moved), dialect, ())
+        self.move = Prepared(update(_HEAD).values(**moved), dialect, ())
 
 
 _QUOTED = ("checkpoint", "authority", "latest_ms")

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 
 from keyvault.domain.canonical import Document, Json, canonical, parse
 
@@ -35,12 +36,12 @@ def document_of(text: str) -> Document:
     return parse(text.encode(), max_size=_DOCUMENT_LIMIT)
 
 
-def insert_or_skip(connection: Connection, table: Table) -> Any:
+def insert_or_skip(dialect: Dialect, table: Table) -> Any:
     """An insert that leaves rows alone that are there. An error would end the transaction."""
-    return _INSERT[connection.dialect.name](table).on_conflict_do_nothing()
+    return _INSERT[dialect.name](table).on_conflict_do_nothing()
 
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    insert = insert_or_skip(connection, table).values(**values)
+    insert = insert_or_skip(connection.dialect, table).values(**values)
     return connection.execute(insert.returning(*table.primary_key)).first() is not None
