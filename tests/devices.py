@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,10 +81,14 @@ def p11kit(folder: Path) -> Iterator[tuple[Token, "Wire"]]:
             yield Token(uri, PIN, environment), Wire(process)
 
 
-def wait_for(path: Path, seconds: float = 10) -> None:
+def wait_for(path: Path) -> None:
+    wait_until(path.exists)
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} did not appear"
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from tests import devices
-from tests.contract.known import ABILITIES, Abilities
 
 from hsm.device import Device
 from hsm.registry import open_device
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, WrappedKey
+from tests import devices
+from tests.contract.known import ABILITIES, Abilities
 
 AnyKey = bytes | WrappedKey
 

@@ -11,8 +11,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
-from tests.contract.conftest import Home, name_of, spec_of
-from tests.contract.known import ABILITIES, DEVICES, MECHANISM, USES
 
 from hsm.device import Device
 from hsm.errors import (
@@ -26,6 +24,8 @@ from hsm.errors import (
 )
 from hsm.registry import open_device
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, Mechanism
+from tests.contract.conftest import Home, name_of, spec_of
+from tests.contract.known import ABILITIES, DEVICES, MECHANISM, USES
 
 pytestmark = pytest.mark.parametrize("name", DEVICES)
 A, M, U = Algorithm, Mechanism, KeyUsage
@@ -214,9 +214,7 @@ def test_what_the_device_says_of_a_key_is_what_was_ordered(device: Device) -> No
     assert made.attributes.items() >= wanted.items()
 
 
-def test_a_resident_key_is_found_again_by_the_next_session(
-    name: str, device: Device, token, opened
-) -> None:
+def test_a_resident_key_is_found_again_by_the_next_session(device: Device, token, opened) -> None:
     made = device.generate(spec_of(A.EC_P384, U.SIGN))
     mac_key = device.generate(spec_of(A.HMAC_SHA256, U.MAC))
     device.close()

@@ -4,7 +4,6 @@ import os
 from dataclasses import fields, replace
 
 import pytest
-from tests.contract.conftest import spec_of
 
 from hsm.errors import (
     DataInvalidError,
@@ -14,6 +13,7 @@ from hsm.errors import (
     KeyUnusableError,
 )
 from hsm.types import Algorithm, KeyUsage, Mechanism
+from tests.contract.conftest import spec_of
 
 A, M, U = Algorithm, Mechanism, KeyUsage
 DIGEST = os.urandom(32)
@@ -54,7 +54,7 @@ def test_a_record_cannot_name_another_kek_or_mac_key(device, kek, mac_key) -> No
             device.encrypt(replace(made, **change), M.AES_GCM, b"text")
 
 
-def test_a_blob_of_another_size_or_spoilt_is_refused(device, kek, mac_key) -> None:
+def test_a_blob_of_another_size_or_spoilt_is_refused(device, kek) -> None:
     made = device.generate(spec_of(A.AES_128, U.MAC, extractable=True))
     blob = device.wrap(kek, made.spec.key_id)
     spoilt = blob[:-1] + bytes([blob[-1] ^ 1])
@@ -113,8 +113,7 @@ def test_few_wrapped_keys_are_held_and_the_oldest_goes_first(token, opened) -> N
     assert device.unwraps == 7
 
 
-def test_an_evicted_key_leaves_the_memory_of_the_module(name, token, opened) -> None:
-    """Session objects are counted by the module itself; NSS counts 4 of its own the same way."""
+def test_an_evicted_key_leaves_the_memory_of_the_module(token, opened) -> None:
     device = opened(token, cache_size=3)
     kek = device.generate(spec_of(A.AES_256, U.WRAP)).spec.key_id
     mac_key = device.generate(spec_of(A.HMAC_SHA256, U.MAC)).spec.key_id
