@@ -281,7 +281,7 @@ def read_proof(data: bytes) -> tuple[list[int], Frontier, list[bytes]]:
     magic, numbers, *lines = lines_of(data)
     start, end, size = parts = [int(part) for part in numbers.split(b" ")]
     need(magic == b"keyvault-range-proof-v1", "is no range proof")
-    need(numbers == b"%d %d %d" % (start, end, size) and start <= end <= size, "has no range")
+    need(numbers == b"%d %d %d" % (start, end, size) and 0 <= start <= end <= size, "has no range")
     hashes = [unbase64(line.decode()) for line in lines]
     peaks = bin(start).count("1")  # noqa: FURB161 - bit_count came with Python 3.10
     sound = all(len(item) == HASH_SIZE for item in hashes)
@@ -470,6 +470,7 @@ class Events:
         header, shown = row["h"], "p" in row
         head = dumps(header)
         if shown:
+            need(isinstance(row["p"], dict), "payload is not an object")
             body, salt = dumps(row["p"]), row["s"]
             digest = hashlib.sha256(unbase64(salt) + body).digest()
             commitment = base64.b64encode(digest)
@@ -531,7 +532,8 @@ class Events:
         self.logged = state
         if kind == "AUTHORITY.CHANGED" and done:
             self.logged = state + 1
-            same = payload is None or payload["record"] == self.authority.records[state + 1]
+            following = self.authority.records[self.logged :][:1]
+            same = following and (payload is None or payload["record"] == following[0])
             need(same, f"is not the next record of {AUTHORITY}")
         elif kind in ACTS and done and payload is not None:
             self.check_act(index, header, payload, self.authority.people[state])

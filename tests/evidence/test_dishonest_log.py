@@ -10,7 +10,7 @@ from keyvault.domain.approvals import Decision
 from keyvault.domain.audit import EventType
 from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.scopes import Scope
-from tests.evidence.world import PEOPLE, RULES, SCOPE, STRANGER, World, order
+from tests.evidence.world import PEOPLE, RULES, SCOPE, STRANGER, World, order, with_payload
 
 EVENTS = "events.ndjson"
 OTHER = Scope("another-party", "supplier", "u-2")
@@ -261,6 +261,13 @@ def test_a_request_with_a_field_that_nobody_knows_is_refused(caught, world):
 def test_an_act_that_shows_no_approvals_at_all_is_refused(caught, world, key):
     world.event(EventType.KEY_ACTIVATED, {"key": str(key)}, stream=f"key:{key}", scope=SCOPE)
     expect(caught, world, "cannot be read")
+
+
+def test_an_act_with_an_empty_payload_does_not_pass_for_a_withheld_one(caught, world, key):
+    stream = f"key:{key}"
+    world.event(EventType.KEY_ACTIVATED, {}, stream=stream, scope=SCOPE)
+    world.leaves[-1] = with_payload(world.leaves[-1], None)
+    expect(caught, world, "payload is not an object")
 
 
 def test_a_suspended_key_signs_nothing(caught, world, key):

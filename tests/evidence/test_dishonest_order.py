@@ -93,7 +93,7 @@ def test_nobody_saw_a_log_that_was_not_yet(caught, world):
 def test_a_change_of_authority_that_is_not_in_the_chain_is_refused(caught, world):
     world.change(c.RemovePerson("dan", "left"), approvers=("bob", "carol"))
     world.records.pop()
-    expect(caught, world, "cannot be read")
+    expect(caught, world, "is not the next record of authority.ndjson")
 
 
 def test_an_event_that_shows_another_record_than_the_chain_is_refused(caught, world):

@@ -308,6 +308,14 @@ def cheated(leaf, header):
     return type(leaf)(data, leaf_hash(data), leaf.salt, leaf.payload)
 
 
+def with_payload(leaf, payload):
+    """The leaf committed to another payload, which may be no object at all."""
+    body = canonical(payload)
+    commitment = b64(hashlib.sha256(leaf.salt + body).digest())
+    data = canonical({**json.loads(leaf.data), "p": commitment})
+    return type(leaf)(data, leaf_hash(data), leaf.salt, body)
+
+
 def full_world():
     """A key's whole life, two people joining and leaving, and a batch."""
     world = World()
