@@ -123,7 +123,7 @@ class Gate:
         self,
         path: Path,
         *,
-        records_from: RecordsFrom = lambda _: (),
+        records_from: RecordsFrom,
         on_change: OnChange | None = None,
         deadline: float = DEADLINE,
     ) -> None:
@@ -176,14 +176,6 @@ class Gate:
 
     def discard_public_half(self, key_id: bytes) -> int:
         return int(self._call("discard_public_half", key_id))
-
-    def seal(self, size: int, root: bytes) -> str:
-        """Ask the log gate for a checkpoint: the signed note as text."""
-        return str(self._call("seal", size, root))
-
-    def log_keys(self) -> list[str]:
-        """Ask the log gate for the verifier keys of its checkpoints."""
-        return list(self._call("log_keys"))
 
     def push_authority(self) -> Document:
         """Bring the gate up to the newest authority record."""

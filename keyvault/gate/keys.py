@@ -23,6 +23,12 @@ from keyvault.settings import Settings
 MAX_ITEMS = 1_000  # of one call to sign
 MAX_RANDOM = 4_096  # bytes
 
+METHODS = (
+    *("authority", "execute", "load", "issue_session", "session_ca", "sign_manifest"),
+    *("sign", "verify", "encrypt", "decrypt", "mac", "derive", "public_key", "random"),
+    *("inventory", "inspect", "discard_public_half"),
+)
+
 log = logging.getLogger("keyvault.gate")
 
 
@@ -44,11 +50,7 @@ class KeysGate:
         self._cache = settings.keys.cache
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        names = (
-            "authority execute load sign verify encrypt decrypt mac derive public_key random "
-            "issue_session session_ca sign_manifest inventory inspect discard_public_half"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+        return {name: getattr(self, name) for name in METHODS}
 
     def status(self) -> Document:
         return {"info": asdict(self._device.info), "authority": self._trust.position()}
