@@ -42,12 +42,6 @@ class FindingsError(VaultError):
     code = "findings"
 
 
-class ServiceDiedError(VaultError):
-    """A process of the service ended in a way that starting it again cannot mend."""
-
-    code = "service-died"
-
-
 class ProblemError(VaultError):
     """The server refused: its own code, words and next step (RFC 9457)."""
 
@@ -66,8 +60,10 @@ EXIT: dict[str, int] = {
     "evidence-wrong": os.EX_DATAERR,
     "hsm-data-invalid": os.EX_DATAERR,
     "hsm-key-unusable": os.EX_DATAERR,
+    "card-foreign": os.EX_DATAERR,
     "not-found": os.EX_NOINPUT,
     "hsm-key-not-found": os.EX_NOINPUT,
+    "card-object-missing": os.EX_NOINPUT,
     "key-state": os.EX_UNAVAILABLE,
     "request-state": os.EX_UNAVAILABLE,
     "conflict": os.EX_UNAVAILABLE,
@@ -75,7 +71,8 @@ EXIT: dict[str, int] = {
     "hsm-mechanism-unsupported": os.EX_UNAVAILABLE,
     "hsm-full": os.EX_UNAVAILABLE,
     "findings": os.EX_UNAVAILABLE,
-    "service-died": os.EX_UNAVAILABLE,
+    "card-service-unavailable": os.EX_UNAVAILABLE,
+    "card-reader-not-found": os.EX_UNAVAILABLE,
     "hsm-key-exists": os.EX_CANTCREAT,
     "server-unreachable": os.EX_TEMPFAIL,
     "outcome-unknown": os.EX_TEMPFAIL,
@@ -84,8 +81,14 @@ EXIT: dict[str, int] = {
     "log-unavailable": os.EX_TEMPFAIL,
     "hsm-unavailable": os.EX_TEMPFAIL,
     "hsm-timeout": os.EX_TEMPFAIL,
+    "card-reader-busy": os.EX_TEMPFAIL,
     "hsm-error": os.EX_IOERR,
+    "card-error": os.EX_IOERR,
+    "card-absent": os.EX_IOERR,
+    "card-removed": os.EX_IOERR,
+    "card-mute": os.EX_IOERR,
     "log-fork": os.EX_PROTOCOL,
+    "card-data-invalid": os.EX_PROTOCOL,
     "hsm-integrity": os.EX_PROTOCOL,
     "declined": os.EX_NOPERM,
     "not-authenticated": os.EX_NOPERM,
@@ -93,6 +96,8 @@ EXIT: dict[str, int] = {
     "quorum": os.EX_NOPERM,
     "approval-invalid": os.EX_NOPERM,
     "authority": os.EX_NOPERM,
+    "authority-missing": os.EX_TEMPFAIL,
+    "card-refused": os.EX_NOPERM,
     "rule": os.EX_NOPERM,
     "hsm-pin-incorrect": os.EX_NOPERM,
     "hsm-pin-locked": os.EX_NOPERM,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keyvault.domain.canonical import Json
+from keyvault.domain.canonical import Document, Json
 
 PIPE_WIDTH = 200  # columns where nobody's terminal says how wide it is
 
@@ -52,6 +52,12 @@ def answer_bytes(data: bytes) -> None:
 def say(message: str) -> None:
     """Tell a person something, in lower case and without a full stop."""
     print(f"keyvault: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def say_more(page: Document) -> None:
+    """Tell how to see the rest of a list that came in parts."""
+    if page["next"] is not None:
+        say(f"there are more: --after {page['next']}")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

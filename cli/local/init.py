@@ -18,6 +18,7 @@ app = group("Found a service.")
 
 
 MIN_OFFICERS = 3
+HOSTS = ("localhost", "127.0.0.1")
 
 Folder = Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder for the service.")]
 Site = Annotated[str | None, typer.Option(metavar="NAME", help="Such as keyvault.example.")]
@@ -81,19 +82,15 @@ def init(
     What is not given is asked for. Without token URIs two SoftHSM tokens are made, with random
     PINs in the credentials folder: right for development, never for production.
     """
-    plan = Plan(
-        folder=folder or Path(asked("folder of the service", "service")),
-        site=site or asked("name of the site", "keyvault.example"),
-        origin=origin,
-        officers=officers(officer_),
-        hosts=tuple(host or ["localhost", "127.0.0.1"]),
-        listen=(listen, port),
-        database=database,
-        module=module,
-        uris=(keys_uri, log_uri),
-        environment=environment_of(environment or []),
-    )
-    made = hold(plan, Secrets(pin_fd), Secrets(passphrase_fd), yes=yes)
+    where = folder or Path(asked("folder of the service", "service"))
+    named = site or asked("name of the site", "keyvault.example")
+    people, at, uris = officers(officer_), (listen, port), (keys_uri, log_uri)
+    hosts, variables = tuple(host or HOSTS), environment_of(environment or [])
+    plan = Plan(where, named, origin, people, hosts, at, database, module, uris, variables)
+    _tell(hold(plan, Secrets(pin_fd), Secrets(passphrase_fd), yes=yes))
+
+
+def _tell(made: dict[str, str]) -> None:
     say(f"give the genesis hash to everybody; start with: keyvault serve --config {made['config']}")
     answer(made, facts({**made, "genesis": grouped(made["genesis"])}.items()))
 

@@ -106,6 +106,10 @@ def _child(settings: Settings, module: ModuleSettings, name: str) -> dict[str, A
             next_step="see whether this library fits this machine",
         )
     answer: dict[str, Any] = json.loads(done.stdout)
+    return _told(answer)
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise NotReadyError(answer["error"], next_step=answer["next_step"])
     return answer

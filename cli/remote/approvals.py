@@ -10,7 +10,7 @@ import typer
 
 from cli.command import command, group
 from cli.confirm import confirm
-from cli.output import answer, facts, say, table
+from cli.output import answer, facts, say, say_more, table
 from cli.passphrases import PassphraseFd
 from cli.remote import log
 from cli.remote.client import After, Limit, Server, connect
@@ -47,8 +47,7 @@ def list_(
         for i in page["items"]
     ]
     answer(page, table(columns, rows))
-    if page.get("next"):
-        say(f"there are more: --after {page['next']}")
+    say_more(page)
 
 
 def _signed(item: Document) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 import keyvault.evidence
 from cli.command import command, group
 from cli.errors import EvidenceError, LogForkError
-from cli.output import STYLE, answer, say, table
+from cli.output import STYLE, answer, say, say_more, table
 from cli.remote import log
 from cli.remote.client import After, Limit, Server, connect
 from cli.state import SessionDir, open_session
@@ -55,8 +55,7 @@ def events(
     times = {"since": since, "until": until, "limit": limit, "after": after}
     page = connect(session).get("/v1/audit/events", **asked, **times)
     answer(page, events_table(page["items"]))
-    if page.get("next"):
-        say(f"there are more: --after {page['next']}")
+    say_more(page)
 
 
 def events_table(items: Iterable[Document]) -> Table:

@@ -9,7 +9,7 @@ import typer
 
 from cli.command import command, group
 from cli.confirm import confirm
-from cli.output import answer, answer_bytes, facts, say, table
+from cli.output import answer, answer_bytes, facts, say, say_more, table
 from cli.remote.asking import ask
 from cli.remote.audit import events_table
 from cli.remote.client import After, Limit, connect
@@ -126,8 +126,7 @@ def list_(
         for k in page["items"]
     ]
     answer(page, table(columns, rows))
-    if page.get("next"):
-        say(f"there are more: --after {page['next']}")
+    say_more(page)
 
 
 def _kind(key: Document) -> str:
@@ -151,8 +150,7 @@ def history(key: KeyId, limit: Limit = 50, after: After = None, session: Session
     """Show everything that happened to a key, oldest first."""
     page = connect(session).get(f"/v1/keys/{key}/history", limit=limit, after=after)
     answer(page, events_table(page["items"]))
-    if page.get("next"):
-        say(f"there are more: --after {page['next']}")
+    say_more(page)
 
 
 @command(app, "public-key", "keyvault keys public-key KEY --out public-key.pem")

@@ -22,9 +22,11 @@ from cli.state import (
     folder_of,
     keep_session,
     open_session,
+    remembered,
     write_private,
 )
 from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.errors import VaultError
 from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
 from keyvault.signatures import SoftwareCredential, spki_der
@@ -58,27 +60,28 @@ def login(
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Log in for some hours: a short-lived key is made here and your credential signs for it."""
-    door = Server(server, ca)
+    door, secret = Server(server, ca), Secrets(passphrase_fd)
     challenge = door.post("/v1/login/challenges")
-    signer = SoftwareCredential.open(
-        credential, Secrets(passphrase_fd).next(f"passphrase of {credential}")
-    )
+    signer = SoftwareCredential.open(credential, secret.next(f"passphrase of {credential}"))
     folder, key = folder_of(session), ec.generate_private_key(ec.SECP256R1())
-    delegation = _delegation(person, signer, key, challenge, hours)
-    opened = _present(door, delegation, signer)
-    here = Session(
-        folder,
-        server,
-        person,
-        str(credential.resolve()),
-        str(challenge["origin"]),
-        str(opened["not_after"]),
-    )
+    opened = _present(door, _delegation(person, signer, key, challenge, hours), signer)
+    until, origin = str(opened["not_after"]), str(challenge["origin"])
+    here = Session(folder, server, person, str(credential.resolve()), origin, until)
     _keep(here, ca, key, str(opened["certificate"]))
-    view = look(Server.of(here), here, genesis)
+    _answer(here, _checked(here, genesis))
+
+
+def _checked(here: Session, genesis: str) -> str:
+    """Hold the log against what is trusted. A session with a log that is not is no session."""
+    if not genesis and remembered(here.folder, here.origin) is None:
+        say("this log is seen for the first time: compare the genesis hash with your officers")
+    try:
+        view = look(Server.of(here), here, genesis)
+    except VaultError:
+        end_session(here)
+        raise
     keep(here, view)
-    say(f"logged in as {person} until {here.until}")
-    _answer(here, view.genesis)
+    return view.genesis
 
 
 @command(app, "logout", "keyvault logout")
@@ -141,6 +144,7 @@ def _keep(here: Session, ca: Path, key: ec.EllipticCurvePrivateKey, certificate:
 
 
 def _answer(here: Session, genesis: str) -> None:
+    say(f"logged in as {here.person} until {here.until}")
     value = {
         "person": here.person,
         "server": here.server,
