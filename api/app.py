@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -19,7 +20,7 @@ from api.names import REQUEST_ID
 from api.refusals import Refusals
 from api.rest import hot
 from api.rest.auth import Callers
-from api.rest.problems import STATUS, ProblemOut, problem_of
+from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
 from api.rest.routes import audit, health, keys, login, people, requests
 from api.rest.schemas.keys import JwkOut
 from api.telemetry import Gauges, Telemetry
@@ -77,8 +78,8 @@ def create_app(vault: Vault) -> VaultApi:
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for router in (r.router for r in (login, keys, requests, people, audit, health)):
-        app.include_router(router)
-    app.include_router(hot.routes())
+        app.router.routes.extend(router.routes)
+    app.router.routes.extend(hot.routes().routes)
     return app
 
 
@@ -98,7 +99,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    return problem_of(error).response(request.scope[REQUEST_ID])
+    problem = problem_of(error)
+    if problem.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        problem = framework_problem(problem.status, allow=_allowed(request))
+    return problem.response(request.scope[REQUEST_ID])
+
+
+def _allowed(request: Request) -> str:
+    """Every method of this path: Starlette names those of the first route alone."""
+    path = request.scope["path"]
+    fitting = (route for route in request.app.routes if route.path_regex.match(path))
+    return ", ".join(sorted({method for route in fitting for method in route.methods}))
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

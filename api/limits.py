@@ -15,7 +15,7 @@ def check_shape(body: bytes) -> None:
 
     Depth cannot exceed the number of opening brackets, so nearly every body ends at the count.
     """
-    if b"\0" in body:  # no JSON text in UTF-8 holds one, those in UTF-16 do
+    if b"\0" in body or not _is_utf_8(body):  # JSON in UTF-16 is full of NULs
         raise InvalidInputError("a body is JSON in UTF-8")
     openers = body.count(b"[") + body.count(b"{")
     if openers <= DEPTH:
@@ -28,3 +28,11 @@ def check_shape(body: bytes) -> None:
         depth += (byte in b"[{") - (byte in b"]}")
         if depth > DEPTH:
             raise InvalidInputError(f"a body is nested at most {DEPTH} deep")
+
+
+def _is_utf_8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -15,8 +15,10 @@ from fastapi import Depends, Header, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Query
+from starlette.convertors import Convertor, register_url_convertor
 
 from api.names import BODY, PRINCIPAL
+from api.rest.schemas.common import UUID_TEXT
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
 from keyvault.operations import people
@@ -83,6 +85,21 @@ def certificate_of(scope: Any) -> str | None:
     """Read the caller's own certificate (PEM) from the ASGI TLS extension."""
     chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
     return next(iter(chain), None) if chain else None
+
+
+class _IdConvertor(Convertor[str]):
+    """A UUID in its one spelling: a path with another spelling does not exist."""
+
+    regex = UUID_TEXT
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("id", _IdConvertor())
 
 
 async def who(request: Request) -> Principal:

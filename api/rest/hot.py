@@ -20,7 +20,7 @@ from api.names import PRINCIPAL, TEMPLATE
 from api.rest.auth import Repeat, V, Who, known_parameters, once_of
 from api.rest.problems import documented
 from api.rest.schemas import use as wire
-from api.rest.schemas.common import UUID_PATTERN, Id, Wire
+from api.rest.schemas.common import UUID_TEXT, Id, Wire
 from keyvault.domain.access import Principal
 from keyvault.operations import use
 from keyvault.operations.use import Used
@@ -104,7 +104,7 @@ USES = (
 )  # fmt: skip
 
 
-_PATH = re.compile(f"{PREFIX}({UUID_PATTERN.strip('^$')})/({'|'.join(h.verb for h in USES)})")
+_PATH = re.compile(f"{PREFIX}({UUID_TEXT})/({'|'.join(h.verb for h in USES)})")
 
 
 class HotRoutes:
@@ -152,7 +152,7 @@ def _declare(router: APIRouter, hot: HotUse) -> None:
     endpoint = repeatable if hot.repeatable else plain
     endpoint.__annotations__["body"] = hot.takes
     router.add_api_route(
-        hot.template,
+        hot.template.replace("{key_id}", "{key_id:id}"),
         endpoint,
         methods=["POST"],
         operation_id=hot.operation_id,

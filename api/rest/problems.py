@@ -36,6 +36,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.AuthorityError: _S.CONFLICT,
     vault.RuleError: _S.CONFLICT,
     vault.ConflictError: _S.CONFLICT,
+    vault.ReplayedError: _S.CONFLICT,
+    vault.AuthorityMissingError: _S.SERVICE_UNAVAILABLE,
     vault.OutcomeUnknownError: _S.CONFLICT,
     vault.LogUnavailableError: _S.SERVICE_UNAVAILABLE,
     vault.NotReadyError: _S.SERVICE_UNAVAILABLE,
@@ -188,7 +190,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _response(status) for status in sorted({*_ALWAYS, *statuses})}
 
 
-_ALWAYS = (401, 422, 429, 500, 503)  # any route may answer so
+_ALWAYS = (400, 401, 422, 429, 431, 500, 503)  # any route may answer so
 
 
 def _response(status: int) -> dict[str, Any]:

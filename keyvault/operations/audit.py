@@ -118,8 +118,10 @@ def consistency(vault: Vault, who: Principal, old: int, new: int) -> list[bytes]
 
 def _check_size(work: Reading, smaller: int, larger: int) -> None:
     size = work.audit.head().size
-    if not 0 < smaller <= larger <= size:
-        raise InvalidInputError(f"give sizes in order, from 1 to {size}")
+    if not 0 < smaller <= larger:
+        raise InvalidInputError("give sizes in order, from 1 on")
+    if larger > size:
+        raise NotFoundError(f"the log has {size} events", next_step=f"ask for at most {size}")
 
 
 def _event(kind: EventType, who: Principal, role: str, payload: Document) -> AuditEvent:

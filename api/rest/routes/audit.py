@@ -6,7 +6,6 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from api.rest.auth import V, Who, known_parameters
@@ -21,7 +20,7 @@ from api.rest.schemas.audit import (
     Size,
     Stream,
 )
-from api.rest.schemas.common import Cursor, Limit, ScopeText
+from api.rest.schemas.common import EventCursor, Instant, Limit, ScopeText
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.scopes import Scope
 from keyvault.operations import audit
@@ -43,9 +42,9 @@ def list_events(  # noqa: PLR0913  (each filter has its name)
     actor: Annotated[Actor | None, Query()] = None,
     scope: Annotated[ScopeText | None, Query()] = None,
     outcome: Outcome | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
-    after: Annotated[Cursor | None, Query()] = None,
+    since: Annotated[Instant | None, Query()] = None,
+    until: Annotated[Instant | None, Query()] = None,
+    after: Annotated[EventCursor | None, Query()] = None,
     limit: Limit = 50,
 ) -> EventsOut:
     """List events, oldest first. `since` is included, `until` is not."""

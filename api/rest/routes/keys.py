@@ -9,7 +9,7 @@ from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.public_keys import MEDIA_TYPES, encoded
 from api.rest.schemas.audit import EventOut, EventsOut
-from api.rest.schemas.common import Cursor, Id, Limit, ReasonIn, ScopeText, Text, Wire
+from api.rest.schemas.common import Cursor, EventCursor, Id, Limit, ReasonIn, ScopeText, Text, Wire
 from api.rest.schemas.keys import ImportIn, KeyExportIn, KeyOut, KeysOut, OrderIn
 from api.rest.schemas.requests import RequestOut
 from hsm.types import Algorithm
@@ -63,17 +63,17 @@ def list_keys(  # noqa: PLR0913  (each filter has its name)
     return KeysOut(items=[KeyOut.of(key) for key in items], next=following)
 
 
-@router.get("/v1/keys/{key_id}", operation_id="show_key", responses=_READ)
+@router.get("/v1/keys/{key_id:id}", operation_id="show_key", responses=_READ)
 def show_key(key_id: Id, vault: V, who: Who) -> KeyOut:
     return KeyOut.of(keys.get(vault, who, key_id))
 
 
-@router.get("/v1/keys/{key_id}/history", operation_id="show_key_history", responses=_READ)
+@router.get("/v1/keys/{key_id:id}/history", operation_id="show_key_history", responses=_READ)
 def show_key_history(
     key_id: Id,
     vault: V,
     who: Who,
-    after: Annotated[Cursor | None, Query()] = None,
+    after: Annotated[EventCursor | None, Query()] = None,
     limit: Limit = 50,
 ) -> EventsOut:
     """List what the log holds of a key, oldest first."""
@@ -82,7 +82,7 @@ def show_key_history(
 
 
 @router.get(
-    "/v1/keys/{key_id}/public-key",
+    "/v1/keys/{key_id:id}/public-key",
     operation_id="show_public_key",
     response_class=Response,
     responses={
@@ -118,7 +118,7 @@ def _change(
 
 
 @router.post(
-    "/v1/keys/{key_id}/activations",
+    "/v1/keys/{key_id:id}/activations",
     status_code=202,
     operation_id="activate_key",
     responses=_ASK,
@@ -129,7 +129,7 @@ def activate_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat)
 
 
 @router.post(
-    "/v1/keys/{key_id}/resumptions", status_code=202, operation_id="resume_key", responses=_ASK
+    "/v1/keys/{key_id:id}/resumptions", status_code=202, operation_id="resume_key", responses=_ASK
 )
 def resume_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
     """Ask for a suspended key to be used again."""
@@ -137,7 +137,7 @@ def resume_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -
 
 
 @router.post(
-    "/v1/keys/{key_id}/deactivations",
+    "/v1/keys/{key_id:id}/deactivations",
     status_code=202,
     operation_id="deactivate_key",
     responses=_ASK,
@@ -148,7 +148,7 @@ def deactivate_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repea
 
 
 @router.post(
-    "/v1/keys/{key_id}/destructions", status_code=202, operation_id="destroy_key", responses=_ASK
+    "/v1/keys/{key_id:id}/destructions", status_code=202, operation_id="destroy_key", responses=_ASK
 )
 def destroy_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
     """Ask for a key to be destroyed for ever."""
@@ -156,20 +156,20 @@ def destroy_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) 
 
 
 @router.post(
-    "/v1/keys/{key_id}/exports", status_code=202, operation_id="export_key", responses=_ASK
+    "/v1/keys/{key_id:id}/exports", status_code=202, operation_id="export_key", responses=_ASK
 )
 def export_key(key_id: Id, body: KeyExportIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
     """Ask for a key to be wrapped for another party, where its class allows it."""
     return _change(vault, who, "export-key", key_id, body, repeat)
 
 
-@router.post("/v1/keys/{key_id}/suspensions", operation_id="suspend_key", responses=_ASK)
+@router.post("/v1/keys/{key_id:id}/suspensions", operation_id="suspend_key", responses=_ASK)
 def suspend_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> KeyOut:
     """Stop a key at once: one custodian is enough."""
     return KeyOut.of(keys.suspend(vault, who, key_id, body.reason, repeat))
 
 
-@router.post("/v1/keys/{key_id}/compromises", operation_id="declare_compromise", responses=_ASK)
+@router.post("/v1/keys/{key_id:id}/compromises", operation_id="declare_compromise", responses=_ASK)
 def declare_compromise(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> KeyOut:
     """Declare a key compromised, or suspected to be: one custodian is enough, and no way back."""
     return KeyOut.of(keys.compromise(vault, who, key_id, body.reason, repeat))

@@ -29,14 +29,14 @@ def list_requests(
     return RequestsOut(items=[RequestOut.of(asked) for asked in items], next=following)
 
 
-@router.get("/v1/requests/{request_id}", operation_id="show_request", responses=_READ)
+@router.get("/v1/requests/{request_id:id}", operation_id="show_request", responses=_READ)
 def show_request(request_id: Id, vault: V, who: Who) -> RequestOut:
     """Show a request with its whole document: what approvers sign."""
     return RequestOut.of(approvals.get(vault, who, request_id))
 
 
 @router.post(
-    "/v1/requests/{request_id}/approvals",
+    "/v1/requests/{request_id:id}/approvals",
     status_code=201,
     operation_id="decide_request",
     responses=_CHANGE,
@@ -50,7 +50,7 @@ def decide_request(
 
 
 @router.post(
-    "/v1/requests/{request_id}/executions",
+    "/v1/requests/{request_id:id}/executions",
     operation_id="execute_request",
     responses=documented(403, 404, 409, 413, 502),
 )
@@ -64,7 +64,7 @@ def execute_request(
 
 
 @router.post(
-    "/v1/requests/{request_id}/cancellations",
+    "/v1/requests/{request_id:id}/cancellations",
     operation_id="cancel_request",
     responses=_CHANGE,
 )

@@ -3,9 +3,9 @@
 import json
 from typing import Annotated, Any, Protocol
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from api.rest.schemas.common import ABSENT, Bytes, Hex64, Page, ScopeText, Wire
+from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Wire
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType, Outcome
 
@@ -76,8 +76,8 @@ class EvidenceIn(Wire):
     stream: Stream = ABSENT
     actor: Actor = ABSENT
     scope: ScopeText = ABSENT
-    since: AwareDatetime = ABSENT
-    until: AwareDatetime = ABSENT
+    since: Instant = ABSENT
+    until: Instant = ABSENT
     previous_size: Size = Field(
         ABSENT, description="Size of the tree in your last export: proves the growth"
     )

@@ -1,7 +1,8 @@
 """What several rooms write on the wire: ids, base64, times, scopes, pages."""
 
+import re
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -18,10 +19,14 @@ from pydantic import (
 
 from keyvault.domain.commands import BYTES_LIMIT, TEXT_LIMIT
 from keyvault.domain.scopes import Scope
+from keyvault.domain.times import text_of, time_of
 
 T = TypeVar("T")
 
-UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+UUID_TEXT = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+UUID_PATTERN = f"^{UUID_TEXT}$"
+_DATE = r"[12][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+INSTANT_PATTERN = rf"^{_DATE}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SCOPE_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 HEX_64 = r"^[0-9a-f]{64}$"
@@ -77,6 +82,7 @@ def base64_schema(low: int, high: int) -> WithJsonSchema:
 
 
 def _bytes(low: int, high: int) -> Any:
+    high -= high % 3  # so that the schema's length of the text is exactly ours of the bytes
     encode = PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)
     return Annotated[
         bytes, BeforeValidator(_unbase64), _sized(low, high), encode, base64_schema(low, high)
@@ -98,9 +104,12 @@ def _printable(value: str) -> str:
     return value
 
 
-def time_text(moment: datetime) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _instant(value: object) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(INSTANT_PATTERN, value):
+        raise ValueError("a time like 2026-01-31T12:00:00Z was expected")
+    return time_of(value)
 
 
 Blob = _bytes(1, BYTES_LIMIT)
@@ -125,7 +134,18 @@ ScopeText = Annotated[
     str, StringConstraints(pattern=f"^{SCOPE_PART}/{SCOPE_PART}/{SCOPE_PART}$", max_length=194)
 ]
 ScopePart = Annotated[str, StringConstraints(pattern=f"^{SCOPE_PART}$")]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Cursor = Annotated[str, StringConstraints(pattern=rf"^[0-9]{{1,18}}\.{UUID_TEXT}$")]
+EventCursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}\.[0-9]{1,15}$")]
+Instant = Annotated[
+    datetime,
+    BeforeValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}),
+]
+InstantText = Annotated[
+    str,
+    StringConstraints(pattern=INSTANT_PATTERN),
+    Field(json_schema_extra={"format": "date-time"}),
+]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE)]
 
 
@@ -150,7 +170,7 @@ class ScopeOut(ScopeIn):
 
 Moment = Annotated[
     datetime,
-    PlainSerializer(time_text, return_type=str),
+    PlainSerializer(text_of, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 

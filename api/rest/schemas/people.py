@@ -9,6 +9,7 @@ from api.rest.schemas.common import (
     Blob,
     Bytes,
     Hex64,
+    InstantText,
     Moment,
     Name,
     ScopeIn,
@@ -156,10 +157,10 @@ class DelegationIn(Wire):
     origin: Annotated[str, Field(min_length=1, max_length=200)]
     person: Name
     credential: Hex64
-    session_spki: Annotated[str, base64_schema(80, 200)]
+    session_spki: Annotated[str, base64_schema(1, 198)]
     challenge: Annotated[str, Field(min_length=1, max_length=200)]
-    issued_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-    not_after: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    issued_at: InstantText
+    not_after: InstantText
 
 
 class SessionIn(Wire):

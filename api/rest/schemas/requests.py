@@ -8,6 +8,7 @@ from pydantic import Field
 from api.rest.schemas.common import (
     HEX_64,
     Hex64,
+    InstantText,
     Moment,
     Name,
     Page,
@@ -37,9 +38,9 @@ class ApprovalWire(Wire):
     credential: Annotated[str, Field(pattern=HEX_64, description="SHA-256 of the SPKI")]
     decision: Literal["approve", "refuse"]
     reason: Annotated[str, Field(max_length=200)]
-    at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    at: InstantText
     seen: SeenWire
-    signature: Annotated[str, base64_schema(8, 80)]
+    signature: Annotated[str, base64_schema(1, 78)]
 
     @classmethod
     def of(cls, approval: Approval) -> "ApprovalWire":
