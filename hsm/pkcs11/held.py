@@ -13,6 +13,7 @@ from hsm.errors import DataInvalidError, KeyUnusableError, MechanismUnsupportedE
 from hsm.pkcs11 import spki
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.library import TAG_SIZE, Functions
+from hsm.pkcs11.templates import RSA_BITS
 from hsm.pkcs11.vendors import Vendor
 from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, WrappedKey
 
@@ -122,8 +123,9 @@ class Held:
                 raise DataInvalidError("the ciphertext is shorter than its IV and tag")
             param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, 8 * TAG_SIZE)
             return self._decrypt(ciphertext[IV_SIZE:], Ckm.AES_GCM, param)
-        if aad:
-            raise DataInvalidError("RSA-OAEP takes no additional data")
+        size = RSA_BITS[self.spec.algorithm] // 8
+        if aad or len(ciphertext) != size:
+            raise DataInvalidError(f"RSA-OAEP takes {size} bytes here and no additional data")
         return self._decrypt(ciphertext, Ckm.RSA_PKCS_OAEP, (Ckm.SHA256, MGF.SHA256, None))
 
     def derive(self, peer_public_key: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -31,7 +31,7 @@ def load(spki: bytes, algorithm: Algorithm) -> PublicKey:
     """
     try:
         key = serialization.load_der_public_key(spki)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise DataInvalidError("not a SubjectPublicKeyInfo in DER") from error
     if algorithm_of(key) is not algorithm:
         raise DataInvalidError(f"the public key is not one of {algorithm}")

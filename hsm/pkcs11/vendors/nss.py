@@ -12,6 +12,7 @@ from hsm.pkcs11.vendors.vendor import Vendor
 
 NSS = Vendor(
     name="nss",
+    refusals=frozenset({"CKR_ARGUMENTS_BAD"}),  # some ill-made OAEP ciphertexts
     unknown=frozenset({Attribute.COPYABLE, Attribute.DESTROYABLE, Attribute.LOCAL}),
     point_on_unwrap=0xD5A0DB00,  # CKA_NSS_DB
     unknown_on_unwrap=frozenset({Attribute.MODIFIABLE}),  # or its uses could not be taken away

@@ -1,6 +1,8 @@
 """SoftHSM 2.6.1: for development and tests; it is no validated module.
 
-Its 0x210A is KWP, which the standard calls 0x210B. A bad GCM tag is CKR_GENERAL_ERROR.
+Its 0x210A is KWP, which the standard calls 0x210B; it first fills a key up to 8-byte blocks with
+zeros and wraps those too, so that a foreign module unwraps a private key with zeros at its end.
+A bad GCM tag is CKR_GENERAL_ERROR.
 TRUSTED may only be set by the security officer, who sees no private object, so that a trusted
 KEK would have to lie on the disk in clear: no key is marked TRUSTED here, and none
 WRAP_WITH_TRUSTED. C_UnwrapKey refuses MODIFIABLE, since it makes the object before it
