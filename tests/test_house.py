@@ -28,7 +28,7 @@ MAX_FILE = 400  # lines
 MAX_FUNCTION = 25  # lines, without the docstring
 MAX_TEST = 40  # lines: a test may tell its story to the end
 # The verifier is handed to strangers as one file, so it cannot be taken apart.
-LONGER_FILES = {"keyvault/evidence/verify.py": 600}
+LONGER_FILES = {"keyvault/evidence/verify.py": 800}
 
 
 def tracked():

@@ -14,11 +14,12 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
+from hsm.errors import DeviceUnavailableError, HsmError
 from hsm.types import Algorithm, KeyUsage, Mechanism
 from keyvault.domain.access import Action, Deny, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document, canonical
-from keyvault.domain.errors import InvalidInputError, KeyStateError, VaultError
+from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.keys import DIGEST_SIZES, Key, Purpose, mechanism_for
 from keyvault.domain.tree import leaf_hash, root_of
 from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal
@@ -89,14 +90,19 @@ async def sign(
 
 
 async def encrypt(
-    vault: Vault, who: Principal, key_id: UUID, data: bytes, aad: bytes = b""
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    data: bytes,
+    aad: bytes = b"",
+    once: Once | None = None,
 ) -> Used:
     """AES-GCM: the result is IV (12 bytes) || ciphertext || tag (16 bytes)."""
 
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.encrypt(key.id.bytes, chosen, data, aad)]
 
-    return await _use(vault, who, key_id, _Call(_ENCRYPT, device, [data]))
+    return await _use(vault, who, key_id, _Call(_ENCRYPT, device, [data], once=once))
 
 
 async def decrypt(
@@ -149,23 +155,30 @@ async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
         return _used(earlier)
     if max(map(len, call.data)) > DATA_LIMIT:
         raise InvalidInputError(f"at most {DATA_LIMIT} bytes at once")
-    key = await _key(vault, key_id)
+    try:
+        return await _try(vault, who, await _key(vault, key_id), call)
+    except KeyStateError:  # the key may have changed since it was cached: look once more
+        vault.keys.forget(key_id)
+        return await _try(vault, who, await _key(vault, key_id), call, last=True)
+
+
+async def _try(vault: Vault, who: Principal, key: Key, call: _Call, *, last: bool = False) -> Used:
     role = await _decided(vault, who, call.use, key)
     usage = key.usage if key.usage in call.use.usages else call.use.usages[0]
     mechanism = mechanism_for(key, usage, call.mechanism)
     event = _Event(who, role, call.use, key, mechanism)
     try:
         key.check_use(call.use.purpose, vault.clock())
+        results = await call.device(key, mechanism)
     except KeyStateError as error:
-        vault.keys.forget(key_id)
-        await vault.recorder.append(event.refused(str(error)))
+        if last:
+            await vault.recorder.append(event.refused(str(error)))
         raise
-    results = await call.device(key, mechanism)
-    try:
-        return await _record(vault, event, call, results)
-    except VaultError:
-        vault.keys.forget(key_id)
+    except HsmError as error:
+        if not isinstance(error, DeviceUnavailableError):  # an outage is one event, not one a call
+            await vault.recorder.append(event.failed(error))
         raise
+    return await _record(vault, event, call, results)
 
 
 async def _record(vault: Vault, event: "_Event", call: _Call, results: list[bytes]) -> Used:
@@ -230,6 +243,11 @@ class _Event:
 
     def refused(self, reason: str) -> AuditEvent:
         return self._event(EventType.KEY_USE_DENIED, Outcome.REFUSED, {"reason": reason})
+
+    def failed(self, error: HsmError) -> AuditEvent:
+        return self._event(
+            EventType.KEY_USED, Outcome.FAIL, {"code": error.code, "reason": str(error)}
+        )
 
     def _event(self, kind: EventType, outcome: Outcome, more: Document) -> AuditEvent:
         about: Document = {
