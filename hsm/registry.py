@@ -107,17 +107,8 @@ def _child(request: dict[str, Any]) -> dict[str, Any]:
 
     Besides, a library that is loaded does not see what another process made. PINs go by pipe.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "hsm.pkcs11.child"]
     try:
-        done = subprocess.run(  # noqa: S603 - this interpreter, this package, no input in argv
-            command,
-            input=json.dumps(request).encode(),
-            env=environment,
-            capture_output=True,
-            timeout=CHILD_SECONDS,
-            check=False,
-        )
+        done = _run(json.dumps(request).encode())
     except subprocess.TimeoutExpired:
         raise DeviceTimeoutError(
             f"the module did not answer within {CHILD_SECONDS} s",
@@ -133,6 +124,17 @@ def _child(request: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise _error(answer)
     return answer
+
+
+def _run(question: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "hsm.pkcs11.child"],
+        input=question,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        timeout=CHILD_SECONDS,
+        check=False,
+    )
 
 
 def _error(answer: dict[str, str]) -> HsmError:

@@ -91,17 +91,20 @@ class Pkcs11Device:
         self._session: Any = None
         self._library = Library.acquire(path, uri.init_args)
         try:
-            token = self._library.token(uri)
-            self._session = self._library.login(token, pin)
-            self._maker = Maker(self._session, vendor_of(token), self._library.functions)
-            claimed = probe.described(uri, path, self._library, token)
-            self._info = probe.proven(claimed, self._maker)
+            self._log_in(uri, path, pin)
         except PKCS11Error as error:
             self.close()
             raise of_exception(error) from error
         except BaseException:
             self.close()
             raise
+
+    def _log_in(self, uri: Pkcs11Uri, path: str, pin: bytes | bytearray) -> None:
+        token = self._library.token(uri)
+        self._session = self._library.login(token, pin)
+        self._maker = Maker(self._session, vendor_of(token), self._library.functions)
+        claimed = probe.described(uri, path, self._library, token)
+        self._info = probe.proven(claimed, self._maker)
 
     @property
     def info(self) -> DeviceInfo:
