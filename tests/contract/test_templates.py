@@ -2,12 +2,12 @@
 
 import pytest
 from pkcs11 import Attribute
-from tests.contract.conftest import spec_of
-from tests.contract.known import USES
 
 from hsm.pkcs11 import templates
 from hsm.pkcs11.vendors import Vendor
 from hsm.types import Algorithm, KeyUsage
+from tests.contract.conftest import spec_of
+from tests.contract.known import USES
 
 PLAIN, TRUSTING = Vendor("plain"), Vendor("trusting", trusts=True)
 ALWAYS = {
