@@ -21,6 +21,7 @@ from keyvault.sealer import BrokenLogError, Sealer, Shadow
 from keyvault.store import Database
 from keyvault.store.engine import open_engine, writing
 from tests.store.events import check_log, used
+from tests.store.tampering import tamper
 
 ORIGIN = "example.com/log/2026-1"
 
@@ -186,7 +187,7 @@ def test_nothing_is_sealed_on_top_of_a_changed_log(
     _append(database, 5)
     Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
     _append(database, 5)
-    _tamper(database_url, change)
+    tamper(database_url, change)
     with pytest.raises(BrokenLogError, match=complaint or "checkpoint of 5"):
         Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
     with database.reading() as reading:
@@ -197,7 +198,7 @@ def test_an_erased_payload_does_not_stop_the_sealer(
     database: Database, database_url: str, sealer: Sealer
 ) -> None:
     _append(database, 3)
-    _tamper(database_url, "UPDATE event_payload SET salt = NULL, payload = NULL, erased_at = 1")
+    tamper(database_url, "UPDATE event_payload SET salt = NULL, payload = NULL, erased_at = 1")
     assert sealer.seal() is not None
 
 
@@ -223,7 +224,7 @@ def test_a_checkpoint_that_was_exchanged_is_noticed_at_the_start(
     _append(database, 5)
     Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
     forged = LogKeys().seal(5, bytes(32))
-    _tamper(database_url, f"UPDATE checkpoint SET note = '{forged}'")  # noqa: S608  (our own)
+    tamper(database_url, f"UPDATE checkpoint SET note = '{forged}'")  # noqa: S608  (our own)
     with pytest.raises(BrokenLogError, match="does not hold"):
         Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
 
@@ -231,17 +232,3 @@ def test_a_checkpoint_that_was_exchanged_is_noticed_at_the_start(
 def _append(database: Database, count: int) -> None:
     with database.work() as work:
         work.commit(*[used() for _ in range(count)])
-
-
-def _tamper(url: str, change: str) -> None:
-    engine = open_engine(url)
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL session_replication_role = replica"))
-        else:
-            query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-            for name in connection.scalars(text(query)).all():
-                connection.execute(text(f"DROP TRIGGER {name}"))
-        connection.execute(text(change))
-        connection.commit()
-    engine.dispose()
