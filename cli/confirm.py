@@ -8,6 +8,7 @@ from rich.panel import Panel
 
 from cli.errors import DeclinedError
 from cli.output import PIPE_WIDTH, facts
+from cli.passphrases import line_of
 
 
 def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> None:
@@ -22,5 +23,5 @@ def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> No
     if yes:
         return
     print("keyvault: type yes to go on: ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip() != "yes":
+    if line_of(sys.stdin.fileno()).strip() != b"yes":
         raise DeclinedError("nothing was done", next_step="read the screen and type yes, in full")

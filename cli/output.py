@@ -35,11 +35,12 @@ def answer(value: Json, human: object) -> None:
     if STYLE.json:
         print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
         return
-    console = Console(
-        width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False, markup=False
-    )
-    console.print(human, soft_wrap=isinstance(human, str))
-    sys.stdout.flush()
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as written:
+        console.print(human, soft_wrap=isinstance(human, str))
+    # Tables are padded to the width of the terminal; nobody wants that in a file.
+    print(*map(str.rstrip, written.get().splitlines()), sep="\n", flush=True)
 
 
 def answer_bytes(data: bytes) -> None:

@@ -27,7 +27,7 @@ class Secrets:
     def next(self, prompt: str) -> bytes:
         """Return the next secret without its newline. Raises `DeclinedError` if none comes."""
         given = self._descriptor
-        secret = _typed(prompt) if given is None else _line(given)
+        secret = _typed(prompt) if given is None else line_of(given)
         if not secret:
             raise DeclinedError(
                 f"no answer to: {prompt}", next_step="type it, or give one line on a descriptor"
@@ -49,8 +49,9 @@ def _typed(prompt: str) -> bytes:
         return b""
 
 
-def _line(descriptor: int) -> bytes:
-    # Byte by byte, so that what belongs to the next secret stays in the pipe.
+def line_of(descriptor: int) -> bytes:
+    """Read one line, and nothing beyond it. Raises `DeclinedError`."""
+    # Byte by byte, so that what belongs to the next question stays in the pipe.
     line = bytearray()
     try:
         while len(line) < LIMIT and (byte := os.read(descriptor, 1)) not in (b"", b"\n"):

@@ -1,6 +1,6 @@
 """`keyvault doctor`: what would keep the service from working, each finding with advice."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
 from cli.command import command, group
@@ -45,11 +45,12 @@ def doctor(config: ConfigFile = DEFAULT_CONFIG) -> None:
     say(f"all {len(checks)} checks are well")
 
 
-def _safely(name: str, examine: Examination, settings: Settings) -> list[Check]:
+def _safely(name: str, examine: Examination, settings: Settings) -> Iterator[Check]:
+    """Every check up to the one that failed, and why that one did."""
     try:
-        return list(examine(settings))
+        yield from examine(settings)
     except (VaultError, HsmError) as error:
-        return [Check(name, ok=False, reason=str(error), next_step=error.next_step)]
+        yield Check(name, ok=False, reason=str(error), next_step=error.next_step)
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}"
-        return [Check(name, ok=False, reason=reason, next_step="see that it exists and is yours")]
+        yield Check(name, ok=False, reason=reason, next_step="see that it exists and is yours")

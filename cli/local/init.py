@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from cli.command import command, group
-from cli.errors import DeclinedError
 from cli.local.ceremony import Plan, hold
 from cli.local.officers import Officer, officer
 from cli.output import answer, facts, grouped, say
-from cli.passphrases import PassphraseFd, Secrets
+from cli.passphrases import PassphraseFd, Secrets, line_of
 from keyvault.domain.errors import InvalidInputError
 
 app = group("Found a service.")
@@ -96,12 +95,9 @@ def _tell(made: dict[str, str]) -> None:
 
 
 def asked(question: str, default: str) -> str:
-    """Ask a person at the terminal; Enter takes the default. Raises `DeclinedError`."""
+    """Ask a person at the terminal; Enter or the end of input takes the default."""
     print(f"keyvault: {question} [{default}]: ", end="", file=sys.stderr, flush=True)
-    line = sys.stdin.readline()
-    if not line:
-        raise DeclinedError(f"no answer to: {question}", next_step="give it as an option")
-    return line.strip() or default
+    return line_of(sys.stdin.fileno()).decode().strip() or default
 
 
 def officers(given: list[str] | None) -> list[Officer]:

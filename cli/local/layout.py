@@ -94,5 +94,5 @@ def _value(value: object) -> str:
     if isinstance(value, dict):
         pairs = ", ".join(f"{name} = {_value(item)}" for name, item in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
-    # A TOML basic string and a JSON string differ only where we never are: in \/ and surrogates.
-    return json.dumps(value, ensure_ascii=False)
+    # A JSON string is a TOML basic string, but that TOML wants DEL escaped as well.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
