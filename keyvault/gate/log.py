@@ -43,7 +43,7 @@ class LogGate:
     def seal(self, size: int, root: bytes) -> str:
         """Return a signed note. Raises `ConflictError` if the log would shrink or fork."""
         try:
-            checkpoint = Checkpoint(self._origin, size, root)
+            checkpoint = Checkpoint(self._origin, size, bytes(root))
         except (NoteError, TypeError) as error:
             raise InvalidInputError("not the size and root of a log") from error
         newest = self._newest

@@ -56,7 +56,7 @@ def issue(
     """
     person, until = check(authority, delegation, signature, now)
     ca_key = _p256(device.public_key(service_key_id(SESSION_CA)))
-    session_key = _p256(base64.b64decode(delegation["session_spki"]))
+    session_key = _session_key(delegation["session_spki"])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, person.id)])
     builder = (
         _builder(subject, session_key, ca_key, now - CLOCK_LEEWAY, until)
@@ -137,11 +137,15 @@ def _issued(device: Device, builder: x509.CertificateBuilder) -> bytes:
     return bytes(certificate.dump())
 
 
-def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
+def _session_key(text: str) -> ec.EllipticCurvePublicKey:
     try:
-        key = load_der_public_key(spki)
-    except ValueError as error:
+        return _p256(base64.b64decode(text, validate=True))
+    except (TypeError, ValueError) as error:
         raise InvalidInputError("the session's key cannot be read") from error
+
+
+def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
+    key = load_der_public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInputError("a session's key is a P-256 key")
     return key

@@ -219,7 +219,7 @@ def _has_ended(link: socket.socket) -> bool:
 def _packed(number: int, method: str, args: tuple[Any, ...]) -> bytes:
     try:
         return pack_item([number, method, args])
-    except FrameError as error:
+    except (FrameError, OverflowError) as error:
         raise InvalidInputError(str(error), next_step="send it in smaller parts") from error
 
 

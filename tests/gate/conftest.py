@@ -36,6 +36,14 @@ def call(house: House) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def untouched(gate: Gate) -> Iterator[None]:
+    """Nothing is made or destroyed by the test."""
+    before = gate.inventory()
+    yield
+    assert gate.inventory() == before
+
+
+@pytest.fixture
 def own(house: House, tmp_path: Path) -> Iterator[House]:
     """A house of the test's own, whose gates are not started."""
     own = copy(house, tmp_path)

@@ -24,7 +24,6 @@ from keyvault.domain.commands import (
 from keyvault.domain.errors import (
     AuthorityError,
     InvalidInputError,
-    NotPermittedError,
     QuorumError,
     ReplayedError,
     RequestStateError,
@@ -34,7 +33,6 @@ from keyvault.domain.keys import service_key_id
 from keyvault.domain.people import Role
 from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
-from keyvault.gate.keys import METHODS
 from tests.gate.house import DIGEST, GRAVE, ORDINARY, House, ask, do, order, signed
 from tests.unit.officers import ALICE, BOB, CAROL, DAVE, changed, officer, places
 
@@ -55,14 +53,6 @@ def _other(value: Any) -> Any:
     if value.endswith("Z"):
         return text_of(datetime.now(UTC) + timedelta(seconds=7))
     return ("1" if value[:1] != "1" else "2") + value[1:]
-
-
-@pytest.fixture
-def untouched(gate: Gate) -> Any:
-    """Nothing is made or destroyed by the test."""
-    before = gate.inventory()
-    yield
-    assert gate.inventory() == before
 
 
 @pytest.mark.parametrize("place", list(places(REQUEST)), ids=str)
@@ -331,67 +321,6 @@ def test_what_cannot_be_imported_is_refused(gate: Gate, algorithm, usage, key_cl
     command = ImportKey("shared", algorithm, usage, key_class, 30, 30, _kek(gate), bytes(40))
     with pytest.raises(error):
         do(gate, command)
-
-
-def _uuid(name: str) -> UUID:
-    return UUID(bytes=service_key_id(name))
-
-
-SERVICES = ["session-ca", "evidence", "kek", "mac", "log", "log-ed25519"]
-
-
-@pytest.mark.parametrize("name", SERVICES)
-@pytest.mark.usefixtures("untouched")
-def test_a_service_key_serves_no_generic_method(name: str, call: Call):
-    key = service_key_id(name)
-    spec = {"label": "x", "algorithm": "EC-P256", "usage": "sign"}
-    wrapped = {"spec": {**spec, "key_id": key}, "blob": b"b", "kek_id": b"k", "mac_key_id": b"m"}
-    calls: list[tuple[Any, ...]] = [
-        ("sign", key, "ECDSA", [DIGEST], "always"),
-        ("verify", key, "HMAC-SHA256", b"data", bytes(32)),
-        ("encrypt", key, "AES-GCM", b"data", b""),
-        ("decrypt", key, "AES-GCM", bytes(40), b""),
-        ("mac", key, "HMAC-SHA256", b"data", b""),
-        ("derive", key, b"peer"),
-        ("public_key", key),
-        ("inspect", key, spec),
-        ("discard_public_half", key),
-        ("load", {**wrapped, "mac": b"m", "public_key": b""}),
-    ]
-    for arguments in calls:
-        with pytest.raises(NotPermittedError):
-            call(*arguments)
-
-
-@pytest.mark.parametrize("name", SERVICES)
-@pytest.mark.usefixtures("untouched")
-def test_no_approval_moves_a_service_key(gate: Gate, name: str):
-    service, other = _uuid(name), uuid4()
-    terms = ("x", Algorithm.AES_256, KeyUsage.ENCRYPT, "exchange", 30, 30)
-    for command, rule in (
-        (DestroyKey(service, "x"), GRAVE),
-        (ExportKey(service, other, "x"), ORDINARY),
-        (ExportKey(other, service, "x"), ORDINARY),
-        (ImportKey(*terms, service, bytes(40)), ORDINARY),
-    ):
-        with pytest.raises(NotPermittedError):
-            do(gate, command, BOB, CAROL, DAVE, rule=rule)
-
-
-def test_every_method_that_takes_a_key_id_was_tried_with_service_keys():
-    """A method that is added has to be added to the test above, or named here."""
-    tried = {"sign", "verify", "encrypt", "decrypt", "mac", "derive", "public_key"}
-    tried |= {"inspect", "discard_public_half", "load", "execute"}
-    without_key = {"authority", "random", "inventory", "issue_session", "session_ca"}
-    assert set(METHODS) == tried | without_key | {"sign_manifest"}
-
-
-def test_a_manifest_is_signed_in_its_own_context_only(house: House, gate: Gate):
-    signature = gate.sign_manifest(b"{}")
-    key = serialization.load_der_public_key(house.services.evidence)
-    key.verify(signature, b"keyvault-manifest-v1\n{}", ec.ECDSA(hashes.SHA256()))
-    with pytest.raises(InvalidInputError):
-        gate.sign_manifest(bytes(2 * 1024 * 1024))
 
 
 def test_a_key_is_inspected_as_after_its_making(gate: Gate):

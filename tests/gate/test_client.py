@@ -1,0 +1,211 @@
+"""The gate's clients: wrapped keys are loaded, outages are noticed once and end by themselves."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hsm.errors import (
+    DeviceTimeoutError,
+    DeviceUnavailableError,
+    IntegrityError,
+    KeyNotFoundError,
+    KeyUnusableError,
+)
+from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy, WrappedKey
+from keyvault.domain.errors import InvalidInputError, NotPermittedError
+from keyvault.domain.keys import service_key_id
+from keyvault.gate.breaker import FAILURES, LONGEST_PAUSE, Breaker
+from keyvault.gate.client import Gate, GateClient
+from keyvault.gate.documents import wrapped_document, wrapped_of
+from tests import devices
+from tests.gate.house import DEADLINE, DIGEST, House, do, order, worker_of
+
+
+def _run(house: House, use: Callable[[GateClient], Awaitable[Any]], **options: Any) -> Any:
+    async def run() -> Any:
+        client = GateClient(house.settings.keys.socket, **{"deadline": DEADLINE, **options})
+        try:
+            return await use(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def _bulk(gate: Gate, **terms: Any) -> WrappedKey:
+    return wrapped_of(do(gate, order(key_class="bulk", **terms))["wrapped"])
+
+
+def test_a_batch_is_signed_in_order(house: House, gate: Gate):
+    key = do(gate, order())["key_id"]
+    digests = [bytes([n]) * 32 for n in range(200)]
+
+    async def use(client: GateClient) -> bool:
+        signatures = await client.sign(key, Mechanism.ECDSA, digests, VerifyPolicy.NEVER)
+        pairs = zip(digests, signatures, strict=True)
+        checks = [client.verify(key, Mechanism.ECDSA, *pair) for pair in pairs]
+        return all(await asyncio.gather(*checks))
+
+    assert _run(house, use)
+
+
+def test_a_batch_above_the_limit_is_refused(house: House, gate: Gate):
+    key = do(gate, order())["key_id"]
+    with pytest.raises(InvalidInputError):
+        _run(house, lambda client: client.sign(key, Mechanism.ECDSA, [DIGEST] * 1001))
+
+
+def test_every_use_of_a_key_comes_through(house: House, gate: Gate):
+    aes = do(gate, order(Algorithm.AES_256, KeyUsage.ENCRYPT))["key_id"]
+    mac = do(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
+    agree = do(gate, order(usage=KeyUsage.AGREE))
+    peer = ec.generate_private_key(ec.SECP256R1())
+    peer_spki = peer.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+    async def use(client: GateClient) -> None:
+        sealed = await client.encrypt(aes, Mechanism.AES_GCM, b"text", b"aad")
+        assert await client.decrypt(aes, Mechanism.AES_GCM, sealed, b"aad") == b"text"
+        tag = await client.mac(mac, Mechanism.AES_CMAC, b"message")
+        assert await client.verify(mac, Mechanism.AES_CMAC, b"message", tag)
+        ours = serialization.load_der_public_key(agree["public_key"])
+        assert isinstance(ours, ec.EllipticCurvePublicKey)
+        shared = await client.derive(agree["key_id"], peer_spki)
+        assert shared == peer.exchange(ec.ECDH(), ours)
+        assert len(await client.random(16)) == 16
+        assert (await client.status())["pid"] > 0
+        with pytest.raises(KeyUnusableError):
+            await client.sign(aes, Mechanism.ECDSA, [DIGEST])
+
+    _run(house, use)
+
+
+def test_a_wrapped_key_is_loaded_when_the_gate_does_not_hold_it(own: House):
+    own.start()
+    wrapped = _bulk(own.gate())
+    asked: list[bytes] = []
+
+    def find(key_id: bytes) -> WrappedKey | None:
+        asked.append(key_id)
+        return wrapped if key_id == wrapped.spec.key_id else None
+
+    async def use(client: GateClient) -> None:
+        for _ in range(2):
+            await client.sign(wrapped.spec.key_id, Mechanism.ECDSA, [DIGEST])
+        assert asked == []  # it was made here, so the gate holds it
+        os.kill(worker_of(own.running["keys"]), signal.SIGKILL)
+        await asyncio.to_thread(own.wait)
+        for _ in range(2):
+            await client.sign(wrapped.spec.key_id, Mechanism.ECDSA, [DIGEST])
+        assert asked == [wrapped.spec.key_id]
+        with pytest.raises(KeyNotFoundError):
+            await client.sign(bytes(16), Mechanism.ECDSA, [DIGEST])
+
+    _run(own, use, wrapped=find)
+
+
+@pytest.mark.parametrize("field", ["blob", "mac", "public_key", "label", "kek_id"])
+def test_a_wrapped_record_that_was_altered_is_refused(own: House, field: str):
+    own.start()
+    document = wrapped_document(_bulk(own.gate()))
+    own.stop()
+    own.start()
+    if field == "label":
+        document["spec"] = {**document["spec"], "label": "another"}
+    elif field == "kek_id":
+        document["kek_id"] = service_key_id("mac")
+    else:
+        document[field] = document[field][:-1] + bytes([document[field][-1] ^ 1])
+    altered = wrapped_of(document)
+    with pytest.raises((IntegrityError, KeyUnusableError)):
+        _run(
+            own,
+            lambda client: client.sign(altered.spec.key_id, Mechanism.ECDSA, [DIGEST]),
+            wrapped=lambda _: altered,
+        )
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices.Faults):
+    faulty.start()
+    key = do(faulty.gate(), order())["key_id"]
+    changes: list[tuple[bool, str]] = []
+
+    async def use(client: GateClient) -> None:
+        faults.order("C_Sign", "hang")
+        calls = [client.sign(key, Mechanism.ECDSA, [DIGEST]) for _ in range(8)]
+        failures = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(failure) for failure in failures} == {DeviceTimeoutError}
+        assert not client.state.up
+        with pytest.raises(DeviceUnavailableError, match="down") as caught:
+            await client.sign(key, Mechanism.ECDSA, [DIGEST])
+        assert 0 < caught.value.retry_after <= 1
+        faults.heal()
+        await asyncio.to_thread(faulty.wait)
+        await asyncio.sleep(caught.value.retry_after)
+        await client.sign(key, Mechanism.ECDSA, [DIGEST])
+        assert client.state.up
+
+    _run(faulty, use, on_change=lambda up, reason: changes.append((up, reason)))
+    assert changes == [(False, "the device did not answer in time"), (True, "")]
+
+
+def test_without_a_gate_every_client_says_so_at_once(own: House):
+    with pytest.raises(DeviceUnavailableError, match="away"):
+        own.gate().session_ca()
+    with pytest.raises(DeviceUnavailableError, match="away"):
+        _run(own, lambda client: client.random(8))
+
+
+def test_a_refusal_of_the_gate_is_no_outage(house: House):
+    async def use(client: GateClient) -> None:
+        for _ in range(2 * FAILURES):
+            with pytest.raises(NotPermittedError):
+                await client.sign(service_key_id("evidence"), Mechanism.ECDSA, [DIGEST])
+        assert client.state.up
+
+    _run(house, use)
+
+
+def test_a_breaker_lets_one_call_try_at_longer_and_longer_intervals():
+    now = [0.0]
+    breaker = Breaker(clock=lambda: now[0])
+    for _ in range(FAILURES):
+        breaker.check()
+        breaker.failed("silence")
+    pauses = []
+    for _ in range(8):
+        with pytest.raises(DeviceUnavailableError) as caught:
+            breaker.check()
+        pauses.append(caught.value.retry_after)
+        now[0] += pauses[-1]
+        breaker.check()
+        breaker.failed("silence")
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert max(pauses) == LONGEST_PAUSE
+    breaker.succeeded()
+    breaker.check()
+    breaker.failed("silence")
+    breaker.check()
+
+
+def test_failures_of_calls_that_were_under_way_do_not_lengthen_the_pause():
+    breaker = Breaker(clock=lambda: 0.0)
+    for _ in range(100):
+        breaker.failed("silence")
+    with pytest.raises(DeviceUnavailableError) as caught:
+        breaker.check()
+    assert caught.value.retry_after == 1
+
+
+def test_what_is_no_wrapped_key_is_refused(house: House):
+    call = house.wire().call
+    for document in ({}, {"spec": {}}, {"spec": {"key_id": b"x"}, "blob": b""}):
+        with pytest.raises(InvalidInputError):
+            call("load", document)
