@@ -221,9 +221,9 @@ def _leaf(event: LoggedEvent) -> Leaf:
 
 
 def _continuation(work: Reading, previous: int, size: int) -> Continuation:
-    _check_size(work, previous, size)
     found = work.audit.checkpoint(previous)
     if found is None or found.size != previous:
         raise NotFoundError(f"there is no checkpoint of size {previous}")
+    _check_size(work, previous, size)
     hashes = work.audit.hashes()
     return Continuation(found.note.encode(), range_proof(hashes, previous, previous, size))

@@ -37,6 +37,7 @@ from keyvault.domain.errors import (
     ConflictError,
     InvalidInputError,
     KeyStateError,
+    NotFoundError,
     OutcomeUnknownError,
     VaultError,
 )
@@ -165,7 +166,7 @@ def _check_system(authority: Authority, command: EnrolSystem) -> None:
 
 def _known(name: str, known: Container[str], kind: str) -> None:
     if name not in known:
-        raise InvalidInputError(f"no {kind} is called {name}")
+        raise NotFoundError(f"no {kind} is called {name}")
 
 
 def intent(acting: Acting) -> AuditEvent:

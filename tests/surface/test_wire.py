@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.limits import DEPTH, OPENERS, check_shape
 from api.rest.schemas.common import Data, Id, Text
-from api.rest.schemas.use import BATCH_LIMIT, SignIn, VerifyIn
+from api.rest.schemas.use import BATCH_LIMIT, RandomIn, SignIn, VerifyIn
 from hsm.types import Mechanism
 from keyvault.domain.errors import InvalidInputError
 
@@ -141,6 +141,13 @@ def test_a_signing_body_gives_its_data_in_order():
     assert SignIn(digest=DIGEST).chosen is None
     assert SignIn(message="").data == [b""]
     assert SignIn(messages=[DIGEST]).chosen is Mechanism.EDDSA
+
+
+@pytest.mark.parametrize("size", [True, "64", 64.5, float("inf"), float("nan"), 1e300, 0, 4097])
+def test_a_size_is_a_whole_number_in_its_range(size):
+    assert RandomIn(size=64.0).size == 64
+    with pytest.raises(ValidationError):
+        RandomIn(size=size)
 
 
 def test_a_verification_takes_a_digest_or_a_message():

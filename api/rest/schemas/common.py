@@ -30,6 +30,8 @@ INSTANT_PATTERN = rf"^{_DATE}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 SCOPE_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 HEX_64 = r"^[0-9a-f]{64}$"
+# No control characters, no space at the ends; `_printable` is stricter beyond ASCII.
+TEXT_PATTERN = r"^[^\x00-\x20\x7f-\xa0]([^\x00-\x1f\x7f-\xa0]*[^\x00-\x20\x7f-\xa0])?$"
 MAX_PAGE = 500
 DATA_LIMIT = 262_144  # bytes to sign, encrypt or MAC in one item
 
@@ -104,6 +106,15 @@ def _printable(value: str) -> str:
     return value
 
 
+def _whole(value: object) -> int:
+    """JSON knows no integers: 76.0 is one, "76" and true are not."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("a whole number was expected")  # noqa: TRY004  (as above)
+    return value
+
+
 def _instant(value: object) -> datetime:
     if isinstance(value, datetime):
         return value
@@ -118,6 +129,7 @@ Item = _bytes(1, DATA_LIMIT)
 Signature = _bytes(1, 512)
 Bytes = Annotated[bytes, PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)]
 
+Whole = Annotated[int, BeforeValidator(_whole)]
 Id = Annotated[
     UUID,
     BeforeValidator(canonical_uuid),
@@ -127,7 +139,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Hex64 = Annotated[str, StringConstraints(pattern=HEX_64)]
 Text = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=TEXT_LIMIT),
+    StringConstraints(min_length=1, max_length=TEXT_LIMIT, pattern=TEXT_PATTERN),
     AfterValidator(_printable),
 ]
 ScopeText = Annotated[

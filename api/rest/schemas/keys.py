@@ -3,15 +3,25 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from api.rest.schemas.common import Blob, Bytes, Id, Moment, Page, ScopeIn, ScopeOut, Text, Wire
+from api.rest.schemas.common import (
+    Blob,
+    Bytes,
+    Id,
+    Moment,
+    Page,
+    ScopeIn,
+    ScopeOut,
+    Text,
+    Whole,
+    Wire,
+)
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain.commands import MAX_DAYS
 from keyvault.domain.keys import Key, KeyState, Residence
 
-Days = Annotated[int, Field(ge=1, le=MAX_DAYS, strict=True)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Days = Annotated[Whole, Field(ge=1, le=MAX_DAYS)]
 
 
 class KeyTerms(Wire):

@@ -13,6 +13,7 @@ from api.rest.schemas.common import (
     Name,
     Page,
     ScopeOut,
+    Whole,
     Wire,
     base64_schema,
 )
@@ -27,7 +28,7 @@ OpenDocument = Annotated[
 class SeenWire(Wire):
     """The log as the approver saw it."""
 
-    size: Annotated[int, Field(ge=0, strict=True)]
+    size: Annotated[Whole, Field(ge=0, le=2**53 - 1)]
     root: Hex64
 
 

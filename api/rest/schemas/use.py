@@ -11,26 +11,45 @@ from api.rest.schemas.common import (
     EventRef,
     Item,
     Signature,
+    Whole,
     Wire,
     base64_schema,
 )
 from hsm.types import Mechanism
 
 BATCH_LIMIT = 1_000
+OF_DIGESTS = ["ECDSA", "RSA-PKCS1-SHA256", "RSA-PSS-SHA256"]
 SIGNING = Literal["ECDSA", "RSA-PKCS1-SHA256", "RSA-PSS-SHA256", "EdDSA"]
-_ONE_OF: dict[str, Any] = {
-    "oneOf": [{"required": [name]} for name in ("digest", "digests", "message", "messages")]
-}
+
+
+def _one_of(**mechanisms: list[str]) -> ConfigDict:
+    """Exactly one of these fields, each with the mechanisms that go with it."""
+    choices: list[Any] = [
+        {
+            "required": [name],
+            "not": {"anyOf": [{"required": [other]} for other in mechanisms if other != name]},
+            "properties": {"mechanism": {"enum": names}},
+        }
+        for name, names in mechanisms.items()
+    ]
+    return ConfigDict(json_schema_extra={"oneOf": choices})
 
 
 def _mechanism(name: str | None) -> Mechanism | None:
     return None if name is None else Mechanism(name)
 
 
+def _check_mechanism(name: str | None, *, whole: bool) -> None:
+    if name is not None and whole != (name == "EdDSA"):
+        raise ValueError("EdDSA takes messages, every other mechanism takes digests")
+
+
 class SignIn(Wire):
     """Exactly one of the four. EdDSA takes whole messages, all other mechanisms digests."""
 
-    model_config = ConfigDict(json_schema_extra=_ONE_OF)
+    model_config = _one_of(
+        digest=OF_DIGESTS, digests=OF_DIGESTS, message=["EdDSA"], messages=["EdDSA"]
+    )
     digest: Item = ABSENT
     digests: list[Item] = Field(ABSENT, min_length=1, max_length=BATCH_LIMIT)
     message: Data = ABSENT
@@ -43,10 +62,7 @@ class SignIn(Wire):
         if sum(value is not None for value in given) != 1:
             raise ValueError("give exactly one of digest, digests, message, messages")
         whole = self.message is not None or self.messages is not None
-        if whole and self.mechanism not in (None, "EdDSA"):
-            raise ValueError("only EdDSA takes messages; give digests")
-        if not whole and self.mechanism == "EdDSA":
-            raise ValueError("EdDSA takes messages, not digests")
+        _check_mechanism(self.mechanism, whole=whole)
         return self
 
     @property
@@ -72,9 +88,7 @@ class SignOut(Wire):
 class VerifyIn(Wire):
     """Exactly one of `digest` and (for EdDSA) `message`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["digest"]}, {"required": ["message"]}]}
-    )
+    model_config = _one_of(digest=OF_DIGESTS, message=["EdDSA"])
     digest: Item = ABSENT
     message: Data = ABSENT
     signature: Signature
@@ -84,6 +98,7 @@ class VerifyIn(Wire):
     def _exactly_one(self) -> "VerifyIn":
         if (self.digest is None) == (self.message is None):
             raise ValueError("give exactly one of digest and message")
+        _check_mechanism(self.mechanism, whole=self.message is not None)
         return self
 
     @property
@@ -135,7 +150,7 @@ class MacOut(Wire):
 
 
 class RandomIn(Wire):
-    size: Annotated[int, Field(ge=1, le=4096, strict=True)]
+    size: Annotated[Whole, Field(ge=1, le=4096)]
 
 
 class RandomOut(Wire):
