@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
-from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.errors import DeviceUnavailableError, HsmError, KeyNotFoundError
 from hsm.types import Algorithm, KeyUsage, Mechanism
 from keyvault.domain.access import Action, Deny, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -157,7 +157,7 @@ async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
         raise InvalidInputError(f"at most {DATA_LIMIT} bytes at once")
     try:
         return await _try(vault, who, await _key(vault, key_id), call)
-    except KeyStateError:  # the key may have changed since it was cached: look once more
+    except (KeyStateError, KeyNotFoundError):  # it may have changed since it was cached: look again
         vault.keys.forget(key_id)
         return await _try(vault, who, await _key(vault, key_id), call, last=True)
 
@@ -175,7 +175,8 @@ async def _try(vault: Vault, who: Principal, key: Key, call: _Call, *, last: boo
             await vault.recorder.append(event.refused(str(error)))
         raise
     except HsmError as error:
-        if not isinstance(error, DeviceUnavailableError):  # an outage is one event, not one a call
+        outage = isinstance(error, DeviceUnavailableError)  # one event, not one a call
+        if not outage and (last or not isinstance(error, KeyNotFoundError)):
             await vault.recorder.append(event.failed(error))
         raise
     return await _record(vault, event, call, results)
