@@ -55,7 +55,8 @@ def _chain() -> list[Record]:
 
 def _fork() -> Record:
     """Another record 1 that enough people signed."""
-    return next_record(found(CHAIN[0], verify), RemovePerson("dave", "left"), rule=ORDINARY)
+    command = RegisterPerson("erin", "Erin", (Role.AUDITOR,), ERIN.person.spki)
+    return next_record(found(CHAIN[0], verify), command, rule=ORDINARY)
 
 
 CHAIN = _chain()
@@ -174,7 +175,10 @@ def test_who_was_removed_counts_no_more_and_who_came_does(memory: Path):
 def test_for_an_unknown_class_the_strictest_rule_holds(memory: Path):
     trust = _trust(memory)
     trust.extend(DOCUMENTS)
-    lax, strict = (request_for(DestroyKey(uuid4(), "old"), rule=rule) for rule in (ORDINARY, GRAVE))
+    lax, strict = (
+        request_for(DestroyKey(uuid4(), "old"), rule=rule, request_id=uuid4())
+        for rule in (ORDINARY, GRAVE)
+    )
     approvals = {
         r.id: [each.decides(r.document).document() for each in (BOB, CAROL, ERIN)]
         for r in (lax, strict)
