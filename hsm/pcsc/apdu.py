@@ -21,7 +21,6 @@ SHORT_LE = 256
 EXTENDED_DATA = 65_535
 EXTENDED_LE = 65_536
 RESPONSE_LIMIT = 32_768  # bytes of one whole response; PIV's largest object has 12,710
-ROUND_LIMIT = 256  # GET RESPONSE commands for one response
 COMMAND_SECONDS = 10.0
 
 CHAINED = 0x10  # in CLA: more of this command follows
@@ -183,16 +182,14 @@ class Channel:
         return [*chained, replace(command, data=last)]
 
     def _whole(self, command: Command, response: Response, deadline: float) -> Response:
-        """Fetch what waits behind 61xx."""
+        """Fetch what waits behind 61xx. Each round brings a byte at least, so it ends."""
         data = bytearray(response.data)
-        rounds = 0
         while response.sw1 == SW1_MORE_DATA:
-            rounds += 1
-            if rounds > ROUND_LIMIT or (rounds > 1 and not response.data):
-                raise CardDataError("the card promises more data without end")
             more = Command(GET_RESPONSE, 0, 0, le=response.sw2 or SHORT_LE, cla=command.cla)
             response = self._once(more, deadline)
             data += response.data
+            if response.sw1 == SW1_MORE_DATA and not response.data:
+                raise CardDataError("the card promises more data and gives none")
             if len(data) > RESPONSE_LIMIT:
                 raise CardDataError(f"a response of more than {RESPONSE_LIMIT} bytes")
         return Response(bytes(data), response.sw)

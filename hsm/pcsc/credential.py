@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Self
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from hsm.errors import CardDataError, CardForeignError
+from hsm.errors import CardDataError, CardForeignError, DataInvalidError
 from hsm.pcsc.apdu import COMMAND_SECONDS, Channel
 from hsm.pcsc.piv import PivCard, PivSlot, PublicKey, public_key_of
 from hsm.pcsc.reader import PcscCard
@@ -39,7 +40,7 @@ class PivCredential:
         """`spki` is the enrolled key in DER; `seconds` the deadline of each command."""
         self._reader = reader
         self._slot = slot
-        self._key = _p256(load_der_public_key(spki))
+        self._key = _p256(spki)
         self._ask_pin = ask_pin
         self._seconds = seconds
 
@@ -84,11 +85,15 @@ class PivCredential:
             )
 
 
-def _p256(key: object) -> ec.EllipticCurvePublicKey:
+def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise DataInvalidError("not a public key in DER") from error
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     raise CardForeignError(
-        "this slot holds no P-256 key", next_step="Use a card whose key is of P-256."
+        "the key is not of P-256", next_step="Use a slot, or a card, with a key of P-256."
     )
 
 

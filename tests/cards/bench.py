@@ -1,7 +1,6 @@
 """A PC/SC bench of its own: pcscd on a private socket, with one virtual reader of two slots."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -59,7 +58,6 @@ class Bench:
         for card in self._cards:
             card.remove()
         self._process.communicate(timeout=PATIENCE)
-        shutil.rmtree(self.folder)
         if self._before is None:
             del os.environ[SOCKET_VARIABLE]
         else:
@@ -71,6 +69,7 @@ class Bench:
         with self._asked("start") as control:
             self.pid = int(control.recv(16))
         _until(lambda: log.exists() and READY in log.read_bytes(), "pcscd")
+        self._descriptors = self._open_descriptors()
 
     def kill_pcscd(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -81,6 +80,13 @@ class Bench:
 
     def thaw_pcscd(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    def until_a_client_has_come(self) -> None:
+        """To a pcscd that had none when it was ready."""
+        _until(lambda: self._open_descriptors() > self._descriptors, "a client of pcscd")
+
+    def _open_descriptors(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def insert(self, card: CardSide, slot: int = 0) -> VirtualCard:
         """Put a card in; whoever needs it there waits for the reader to say so."""

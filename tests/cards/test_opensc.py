@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,11 @@ def test_a_card_in_another_programs_hands_is_called_busy(virtual: VirtualCard) -
     assert virtual.card.atr
     with PcscCard(READER), pytest.raises(errors.ReaderBusyError):
         PcscCard(READER)
+
+
+def test_a_card_that_somebody_holds_for_a_moment_is_waited_for(virtual: VirtualCard) -> None:
+    assert virtual.card.atr
+    holder = PcscCard(READER)
+    threading.Timer(0.5, holder.close).start()
+    with PcscCard(READER) as transport:
+        assert PivCard(Channel(transport)).tries_left() == 3

@@ -142,6 +142,7 @@ def test_a_card_is_awaited_across_a_restart_of_the_service(own_bench: Bench) -> 
     seen: list[bool] = []
     waiting = threading.Thread(target=lambda: seen.append(wait_for_card(READER, seconds=20)))
     waiting.start()
+    own_bench.until_a_client_has_come()
     own_bench.kill_pcscd()
     own_bench.start_pcscd()
     own_bench.insert(Card(personalised()))

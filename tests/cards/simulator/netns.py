@@ -2,7 +2,7 @@
 
 vpcd, the reader's driver, listens on every address; in here that is no one's but ours, so its
 port never collides and nothing shows outside. Started by `bench` as `unshare -rn python netns.py
-FOLDER`; it ends, and pcscd with it, once its standard input does. Each connection to
+FOLDER`; it ends, and pcscd and the folder with it, once its standard input does. Each connection to
 FOLDER/control says one word: `start` starts pcscd and is told its pid, a port number is given a
 TCP connection to that port as a file descriptor.
 """
@@ -10,6 +10,7 @@ TCP connection to that port as a file descriptor.
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -56,13 +57,14 @@ def become_pcscd(folder: Path, path: Path) -> NoReturn:
 def main() -> None:
     folder = Path(sys.argv[1])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends by its input alone
+        signal.signal(number, signal.SIG_IGN)
     loopback_up()
     started: list[int] = []
     control = socket.socket(socket.AF_UNIX)
     control.bind(str(folder / "control"))
     control.listen()
-    threading.Thread(target=until_input_ends, args=(started,), daemon=True).start()
+    threading.Thread(target=until_input_ends, args=(folder, started), daemon=True).start()
     while True:
         client, _ = control.accept()
         with client:
@@ -76,11 +78,12 @@ def main() -> None:
             connection.close()
 
 
-def until_input_ends(started: list[int]) -> None:
+def until_input_ends(folder: Path, started: list[int]) -> None:
     sys.stdin.read()
     for pid in started[-1:]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
