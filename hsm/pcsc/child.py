@@ -36,11 +36,6 @@ SERVICE = "See whether the PC/SC service (pcscd) runs and this user may use it."
 
 # What a PC/SC code means. What is not here is the service's trouble.
 MEANING: dict[int, tuple[type[HsmError], str, str]] = {
-    scard.SCARD_E_UNKNOWN_READER: (
-        errors.ReaderNotFoundError,
-        "no reader has this name",
-        "Plug the reader in; listing the readers shows their names.",
-    ),
     scard.SCARD_E_NO_READERS_AVAILABLE: (
         errors.ReaderNotFoundError,
         "there is no reader",
@@ -114,6 +109,8 @@ class Pcsc:
         """Exclusive, and reset: nobody's PIN may be left verified, and nobody may join in."""
         name = request["reader"]
         code, self._card, self._protocol = self._connect(name)
+        if code == scard.SCARD_E_UNKNOWN_READER:
+            raise self._unknown(name)
         checked(code)
         code, self._protocol = scard.SCardReconnect(
             self._card, scard.SCARD_SHARE_EXCLUSIVE, PROTOCOLS, scard.SCARD_RESET_CARD
@@ -149,6 +146,14 @@ class Pcsc:
             if not busy or time.monotonic() > deadline:
                 return answer
             time.sleep(POLL_SECONDS)
+
+    def _unknown(self, name: str) -> HsmError:
+        there = ", ".join(map(repr, self._names()))
+        return errors.ReaderNotFoundError(
+            f"no reader is called {name!r}",
+            cause=f"{scard.SCARD_E_UNKNOWN_READER & 0xFFFFFFFF:08X}",
+            next_step=f"Plug it in, or use one of these: {there}." if there else "Plug it in.",
+        )
 
     def _established(self) -> Any:
         if self._context is None:

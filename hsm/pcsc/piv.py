@@ -29,6 +29,7 @@ AID = bytes.fromhex("A00000030800001000")  # without the version, so that every 
 CERTIFICATE_LIMIT = 16_384  # bytes of one certificate, unpacked
 PIN_SIZE = 8  # bytes on the wire, filled up with FF
 PIN_MINIMUM = 6
+GUID_SIZE, DATE_SIZE, POLICY_SIZE = 16, 8, 2
 RSA_SIZE = 256  # bytes
 SHA256_DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 
@@ -163,7 +164,7 @@ class PivCard:
     def chuid(self) -> Chuid:
         content = tlv.template(self.get_data(PivObject.CHUID))
         guid, expires = content.get(Tag.GUID, b""), content.get(Tag.EXPIRATION_DATE, b"")
-        if len(guid) != 16 or len(expires) != 8 or not expires.isdigit():  # noqa: PLR2004
+        if len(guid) != GUID_SIZE or len(expires) != DATE_SIZE or not expires.isdigit():
             raise CardDataError("the CHUID lacks a GUID of 16 bytes or a date of 8 digits")
         return Chuid(guid, expires.decode())
 
@@ -174,7 +175,7 @@ class PivCard:
         except CardObjectMissingError:
             return None
         policy = content.get(Tag.PIN_USAGE_POLICY, b"")
-        if len(policy) != 2:  # noqa: PLR2004
+        if len(policy) != POLICY_SIZE:
             raise CardDataError("the discovery object lacks a PIN usage policy of 2 bytes")
         return int.from_bytes(policy, "big")
 

@@ -43,8 +43,9 @@ def test_an_empty_reader_and_an_unknown_one_are_told_apart(bench: Bench) -> None
     assert bench.pid
     with pytest.raises(errors.CardAbsentError):
         PcscCard(OTHER_READER)
-    with pytest.raises(errors.ReaderNotFoundError):
-        PcscCard("Reader that nobody has")
+    with pytest.raises(errors.ReaderNotFoundError, match="Nobody's") as caught:
+        PcscCard("Nobody's")
+    assert READER in caught.value.next_step
 
 
 def test_a_card_is_awaited_and_its_leaving_too(bench: Bench) -> None:
