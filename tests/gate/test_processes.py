@@ -268,6 +268,28 @@ def test_a_worker_killed_under_load_costs_only_the_calls_in_flight(own: House):
     assert 0 < failures <= 16  # once each, and perhaps once more while the breaker was open
 
 
+def test_a_worker_that_leaves_in_order_costs_no_call_at_all(own: House):
+    """So it does when it is worn out: what it has not begun, its successor does."""
+    own.start()
+    key = do(own.gate(), order())["key_id"]
+
+    async def run() -> None:
+        client = GateClient(own.settings.keys.socket, deadline=DEADLINE)
+
+        async def caller() -> None:
+            for _ in range(50):
+                await client.sign(key, Mechanism.ECDSA, [DIGEST])
+
+        callers = asyncio.gather(*(caller() for _ in range(8)))
+        await asyncio.sleep(0.02)
+        os.kill(worker_of(own.running["keys"]), signal.SIGTERM)
+        await callers
+        assert (await client.status())["restarts"] == 1
+        await client.close()
+
+    asyncio.run(run())
+
+
 def test_what_was_redeemed_stays_so_after_a_restart(own: House):
     own.start()
     gate = own.gate()
