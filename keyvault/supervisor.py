@@ -25,7 +25,7 @@ from keyvault.domain.errors import BusyError, NotReadyError, VaultError
 from keyvault.settings import ApiSettings, ModuleSettings, Settings
 from keyvault.wire import Client
 
-START_LIMIT = 60.0  # seconds until a process has to be ready
+START_LIMIT = 120.0  # seconds until a process has to be ready; somebody may have to type a PIN
 STOP_LIMIT = 15.0  # seconds until a process that was asked to end is killed
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before a dead process is started again
 STEADY = 30.0  # seconds after which an earlier death is forgotten

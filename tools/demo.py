@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The main job from order to evidence, with real parts, told in plain words: `make demo`.
 
-Everything lies under ./demo and is made afresh. People use the `keyvault` command as they would
-at a terminal, but that their passphrases come through a pipe; the DCC system calls the REST API
-over mutual TLS; OpenSSL checks the signature, and a stand-alone program the evidence.
+Everything lies under ./demo, or the folder that is given, and is made afresh. People use the
+`keyvault` command as they would at a terminal, but that their passphrases come through a pipe;
+the DCC system calls the REST API over mutual TLS; OpenSSL checks the signature, and a
+stand-alone program the evidence.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ sys.path.insert(0, str(ROOT))
 from cli.remote.uses import der_of  # noqa: E402  (the path comes first)
 from hsm.types import Algorithm  # noqa: E402  (the path comes first)
 
-FOLDER = ROOT / "demo"
+FOLDER = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT / "demo"
 MARK = FOLDER / ".made-by-make-demo"
 SCOPE = "acme-energy/IMPORT-SUPPLIER/00-07-81-00-00-00-00-01"
 OFFICERS = {"alice": "Alice Ash", "bob": "Bob Birch", "carol": "Carol Cole"}
@@ -104,9 +105,7 @@ def note(line: str) -> None:
 def made_anew() -> None:
     """Empty ./demo, but only if an earlier run of this very demo made it."""
     if FOLDER.is_symlink() or (FOLDER.exists() and not MARK.is_file()):
-        raise DemoError(
-            "./demo is there, but not from this demo: move it away; nothing was touched"
-        )
+        raise DemoError(f"{FOLDER} is not from this demo: move it away; nothing was touched")
     if FOLDER.exists():
         shutil.rmtree(FOLDER)
     for name in (".", "people", "sessions", "system"):

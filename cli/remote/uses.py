@@ -62,7 +62,10 @@ def sign(
     form: Form = SignatureForm.RAW,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here.")] = None,
 ) -> None:
-    """Sign a file. Its hash is made here; only Ed25519 sends the file itself."""
+    """Sign a file, as a system that may also read the key.
+
+    The hash is made here; only Ed25519 sends the file itself.
+    """
     door = Server(server, ca, (certificate, private_key))
     algorithm = Algorithm(door.get(f"/v1/keys/{key}")["algorithm"])
     body = _signable(algorithm, file.read_bytes(), mechanism)

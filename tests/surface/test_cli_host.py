@@ -281,3 +281,29 @@ def test_a_credential_shows_the_fingerprint_of_its_public_key(people):
     )
     digest = subprocess.check_output(["openssl", "dgst", "-sha256", "-r"], input=der, text=False)
     assert shown["fingerprint"] == digest.split()[0].decode()
+
+
+def test_a_passphrase_that_is_typed_is_never_shown(tmp_path):
+    command = f"{sys.executable} -m cli credential create --out {tmp_path}/dora.key"
+    with subprocess.Popen(
+        ["script", "--quiet", "--return", "--flush", "--command", command, tmp_path / "log"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as terminal:
+        shown = b""
+        for prompt in (f"new passphrase for {tmp_path}/dora.key: ", "once more: "):
+            while not shown.endswith(prompt.encode()):
+                shown += terminal.stdout.read(1)
+            terminal.stdin.write(f"{PASSPHRASE}\n".encode())
+            terminal.stdin.flush()
+        shown += terminal.stdout.read()
+    assert terminal.returncode == 0
+    assert b"fingerprint" in shown
+    assert PASSPHRASE.encode() not in shown
+    shown = spoken(
+        *("credential", "show", "dora.key", "--passphrase-fd", "0"),
+        typed=f"{PASSPHRASE}\n",
+        cwd=tmp_path,
+    )
+    assert shown["public_key"] == "dora.pub.pem"
