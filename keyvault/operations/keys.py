@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from hsm.types import Algorithm
 from keyvault.domain.access import Action, Principal, readable_scope
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
@@ -38,7 +38,7 @@ def page(
     permit(vault, who, Action.KEY_READ)
     own = readable_scope(who)
     if own is not None and query.scope not in (None, own):
-        raise InvalidInputError("a system lists the keys of its own scope only")
+        raise NotPermittedError("a system lists the keys of its own scope only")
     with vault.database.reading() as work:
         return work.keys.page(
             scope=own or query.scope,

@@ -1,6 +1,7 @@
 """Health, figures, random bytes, and the document that describes all of this."""
 
 from base64 import b64encode
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
@@ -80,7 +81,12 @@ def show_metrics(request: Request, vault: V, who: Who) -> Response:
     return Response(request.app.state.telemetry.exposition(), media_type=_EXPOSITION)
 
 
-@router.get("/openapi.json", operation_id="show_openapi", responses=documented())
+@router.get(
+    "/openapi.json",
+    operation_id="show_openapi",
+    response_model=dict[str, Any],
+    responses=documented(),
+)
 async def show_openapi(request: Request, who: Who) -> JSONResponse:  # noqa: ARG001  (known caller)
     """Return this description of the API (OpenAPI 3.1)."""
     return JSONResponse(request.app.openapi())

@@ -129,7 +129,8 @@ Item = _bytes(1, DATA_LIMIT)
 Signature = _bytes(1, 512)
 Bytes = Annotated[bytes, PlainSerializer(lambda data: b64encode(data).decode(), return_type=str)]
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+
+WHOLE = BeforeValidator(_whole)  # after the range, which would hide it from the schema
 Id = Annotated[
     UUID,
     BeforeValidator(canonical_uuid),

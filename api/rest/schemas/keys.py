@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.rest.schemas.common import (
+    WHOLE,
     Blob,
     Bytes,
     Id,
@@ -14,14 +15,13 @@ from api.rest.schemas.common import (
     ScopeIn,
     ScopeOut,
     Text,
-    Whole,
     Wire,
 )
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain.commands import MAX_DAYS
 from keyvault.domain.keys import Key, KeyState, Residence
 
-Days = Annotated[Whole, Field(ge=1, le=MAX_DAYS)]
+Days = Annotated[int, Field(ge=1, le=MAX_DAYS), WHOLE]
 
 
 class KeyTerms(Wire):

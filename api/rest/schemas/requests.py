@@ -7,13 +7,13 @@ from pydantic import Field
 
 from api.rest.schemas.common import (
     HEX_64,
+    WHOLE,
     Hex64,
     InstantText,
     Moment,
     Name,
     Page,
     ScopeOut,
-    Whole,
     Wire,
     base64_schema,
 )
@@ -28,7 +28,7 @@ OpenDocument = Annotated[
 class SeenWire(Wire):
     """The log as the approver saw it."""
 
-    size: Annotated[Whole, Field(ge=0, le=2**53 - 1)]
+    size: Annotated[int, Field(ge=0, le=2**53 - 1), WHOLE]
     root: Hex64
 
 

@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field, model_validator
 from api.rest.schemas.common import (
     ABSENT,
     DATA_LIMIT,
+    WHOLE,
     Data,
     EventRef,
     Item,
     Signature,
-    Whole,
     Wire,
     base64_schema,
 )
@@ -150,7 +150,7 @@ class MacOut(Wire):
 
 
 class RandomIn(Wire):
-    size: Annotated[Whole, Field(ge=1, le=4096)]
+    size: Annotated[int, Field(ge=1, le=4096), WHOLE]
 
 
 class RandomOut(Wire):
