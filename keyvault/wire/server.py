@@ -180,7 +180,7 @@ class Server:
     def _answer(self, number: int, method: str, args: list[Any]) -> list[Any]:
         try:
             if method not in self._handlers:
-                raise InvalidInputError(f"no method is called {method[:40]!r}")  # noqa: TRY301
+                raise InvalidInputError(f"no method is called {method[:40]!r}")  # noqa: TRY301  (answered below)
             return [number, True, self._handlers[method](*args)]
         except Exception as error:  # noqa: BLE001  (the caller hears it, the server lives)
             return _answer(number, error)

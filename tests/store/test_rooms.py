@@ -142,7 +142,7 @@ def test_every_filter_has_its_index(database_url: str) -> None:
             order = orders.get(table, "requested_at, id")
             for column in columns:
                 query = (
-                    f"{explain} SELECT * FROM {table} WHERE {column} = 'x' "  # noqa: S608
+                    f"{explain} SELECT * FROM {table} WHERE {column} = 'x' "  # noqa: S608  (our names)
                     f"AND ({order}) > (1, {1 if table == 'event' else repr('x')}) "
                     f"ORDER BY {order} LIMIT 51"
                 )

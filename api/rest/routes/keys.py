@@ -101,7 +101,7 @@ def show_public_key(
     key_id: Id,
     vault: V,
     who: Who,
-    format: Literal["pem", "der", "jwk"] = "pem",  # noqa: A002
+    format: Literal["pem", "der", "jwk"] = "pem",  # noqa: A002  (its name in the URL)
 ) -> Response:
     """Return the public half as PEM, DER (SubjectPublicKeyInfo) or JWK (RFC 7517)."""
     body = encoded(keys.get(vault, who, key_id), format)
