@@ -1,10 +1,10 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format bench docs lock clean
+.PHONY: help demo run test soak lint format bench bench-peers docs lock clean
 BIN := .venv/bin
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## run the main job from order to evidence, narrated, under ./demo
 	@tools/install run
@@ -33,9 +33,14 @@ format: ## put the code into the one shape that lint accepts
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-bench: ## measure, one JSON line a scenario, as ratios to the raw module call
-	@tools/install run
+bench: ## measure, one JSON line a scenario, as ratios to raw calls of the module
+	@tools/install test
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-peers: ## measure beside OpenBao, installed under bench/work, and write docs/benchmarks.md
+	@tools/install test
+	@$(BIN)/python -m bench --peers --append bench/results.jsonl $(ARGS)
+	@$(BIN)/python -m bench.report
 
 docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
 	dot -Tsvg docs/architecture.dot -o docs/architecture.svg

@@ -1,152 +1,176 @@
-"""Measure, side by side in rounds: the raw module call, the gate, the recorder, the whole service.
+"""Measure side by side, in rounds: raw calls of the module, our parts, the whole service, a peer.
 
-Each line of output is one scenario: medians over the rounds, and the ratio to the raw call of
-the same round. Absolute figures say something about this machine only.
+Each line of output is one scenario and what it is compared with: medians over the rounds, ratios
+within each round. Absolute figures say something about this machine only.
 """
 
 import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.stack import Stack
+from bench.measure import Scenario, Seen, measure, python, summary
+from bench.openbao import WORK, OpenBao
+from tests.stack import Machine, Stack
 
-RAW = "raw.sign_p256"
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A program that loads something for a while and prints what it saw."""
-
-    name: str
-    line: tuple[str, ...]
-    signatures: int = 1  # in one call
-    processes: tuple[str, ...] = ()  # whose CPU time is counted
-
-
-def scenarios(stack: Stack, keys: dict[str, str], system: Any) -> Iterator[Scenario]:
-    """Everything that is measured, in the order of one round."""
-    config = ("--config", str(stack.config), "--key", keys["standard"])
-    token = stack.settings.keys.uri.partition("token=")[2].partition(";")[0]
-    module = stack.settings.keys.uri.partition("module-path=")[2]
-    pin = stack.settings.credentials / stack.settings.keys.pin  # type: ignore[operator]
-    raw = ("bench.raw", "--module", module, "--token", token, "--pin-file", str(pin))
-    yield Scenario(RAW, raw)
-    gate = ("bench.parts", "gate", *config)
-    yield Scenario("gate.sign.c1", gate, 1, ("gate",))
-    yield Scenario("gate.sign.c32", (*gate, "--callers", "32"), 1, ("gate",))
-    yield Scenario("gate.sign.batch100", (*gate, "--digests", "100"), 100, ("gate",))
-    recorder = ("bench.parts", "recorder", *config)
-    yield Scenario("recorder.append.c32", (*recorder, "--callers", "32"), 1, ("recorder",))
-    yield Scenario("recorder.append.c256", (*recorder, "--callers", "256"), 1, ("recorder",))
-    parts = ("api", "gate", "recorder", "sealer", "log-gate")
-    door = ("--port", str(stack.settings.api.port), "--ca", str(stack.ca))
-    who = ("--certificate", str(system.certificate), "--key", str(system.key))
-    for name, clients, digests, key_class in (
-        ("http.sign.audit.c1", 1, 1, "standard"),
-        ("http.sign.audit.c32", 32, 1, "standard"),
-        ("http.sign.audit.verified.c32", 32, 1, "critical"),
-        ("http.sign.audit.wrapped.c32", 32, 1, "bulk"),
-        ("http.sign.batch100.c8", 8, 100, "standard"),
-    ):
-        path = f"/v1/keys/{keys[key_class]}/signatures"
-        size = ("--clients", str(clients), "--digests", str(digests))
-        line = ("bench.load", *door, *who, "--path", path, *size)
-        yield Scenario(name, line, digests, parts)
+RAW = "raw.c.sign_p256"
+PEER = "peer.openbao.sign.file"
+PARTS = ("api", "gate", "recorder", "sealer", "log-gate")
+HTTP = (  # name, clients, digests in a request, class of the key
+    ("http.sign.audit.c1", 1, 1, "standard"),
+    ("http.sign.audit.c32", 32, 1, "standard"),
+    ("http.sign.audit.verified.c32", 32, 1, "critical"),
+    ("http.sign.audit.wrapped.c32", 32, 1, "bulk"),
+    ("http.sign.batch100.c8", 8, 100, "standard"),
+)
+PEERS = ((f"{PEER}.c1", 1, 1), (f"{PEER}.c32", 32, 1), (f"{PEER}.batch100.c8", 8, 100))
 
 
-def measure(stack: Stack, scenario: Scenario, seconds: float) -> dict[str, Any]:
-    """Run one scenario once."""
-    before = cpu(stack, scenario.processes)
-    line = [sys.executable, "-m", *scenario.line, "--seconds", str(seconds)]
-    environment = {**os.environ, **stack.settings.keys.environment}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{scenario.name} failed:\n{done.stderr}")
-    seen: dict[str, Any] = json.loads(done.stdout)
-    if seen.get("errors"):
-        raise SystemExit(f"{scenario.name} was answered with {seen['errors'][0]}")
-    calls = seen["per_second"] * seconds
-    spent = cpu(stack, scenario.processes) - before
-    seen["signatures_per_second"] = round(seen["per_second"] * scenario.signatures, 1)
-    seen.setdefault("cpu_us", round(spent / calls * 1e6, 1))
-    return seen
+class Bench:
+    """The service under test, with its keys and a system that may use them."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        stack.start()
+        classes = sorted({key_class for *_, key_class in HTTP})
+        self.keys = {name: stack.active_key(key_class=name) for name in classes}
+        self.system: Machine = stack.system("bench")
+        for key in self.keys.values():
+            path = f"/v1/keys/{key}/public-key"
+            read = self.system.client().get(path, headers={"Accept": "application/x-pem-file"})
+            self.public_key(key).write_bytes(read.raise_for_status().content)
+
+    def public_key(self, key: str) -> Path:
+        return self.stack.folder / f"{key}.pem"
+
+    def scenarios(self, bao: OpenBao | None) -> Iterator[Scenario]:
+        """Everything that is measured, in the order of one round."""
+        yield from self._raw()
+        yield from self._parts()
+        peers = {} if bao is None else {s.name: s for s in self._peer(bao)}
+        for name, clients, digests, key_class in HTTP:
+            twin = name.replace("http.sign.audit", PEER).replace("http.sign", PEER)
+            if twin in peers:  # side by side
+                yield peers[twin]
+            key = self.keys[key_class]
+            yield Scenario(
+                name,
+                self._load(
+                    *("--port", str(self.stack.settings.api.port)),
+                    *("--path", f"/v1/keys/{key}/signatures"),
+                    *("--public-key", str(self.public_key(key))),
+                    *("--clients", str(clients), "--digests", str(digests)),
+                ),
+                digests,
+                {part: self.stack.pid(part) for part in PARTS},
+                (twin, RAW) if twin in peers else (RAW,),
+            )
+
+    def _raw(self) -> Iterator[Scenario]:
+        settings = self.stack.settings
+        token = settings.keys.uri.partition("token=")[2].partition(";")[0]
+        module = settings.keys.uri.partition("module-path=")[2]
+        pin = settings.credentials / settings.keys.pin  # type: ignore[operator]
+        yield Scenario(RAW, (str(compiled()), module, token), given=pin)
+        given = ("--module", module, "--token", token, "--pin-file", str(pin))
+        yield Scenario("raw.py.sign_p256", python("bench.raw", *given), ratios_to=(RAW,))
+
+    def _parts(self) -> Iterator[Scenario]:
+        config = ("--config", str(self.stack.config), "--key", self.keys["standard"])
+        for part, name, more, signatures in (
+            ("gate", "gate.sign.c1", (), 1),
+            ("gate", "gate.sign.c32", ("--callers", "32"), 1),
+            ("gate", "gate.sign.batch100", ("--digests", "100"), 100),
+            ("recorder", "recorder.append.c32", ("--callers", "32"), 1),
+            ("recorder", "recorder.append.c256", ("--callers", "256"), 1),
+        ):
+            line = python("bench.parts", part, *config, *more)
+            to = (RAW,) if part == "gate" else ()
+            yield Scenario(name, line, signatures, {part: self.stack.pid(part)}, to)
+
+    def _peer(self, bao: OpenBao) -> Iterator[Scenario]:
+        for name, clients, digests in PEERS:
+            line = self._load(
+                *("--dialect", "openbao", "--port", str(bao.port)),
+                *("--path", "/v1/transit/sign/bench", "--token", str(bao.token)),
+                *("--public-key", str(bao.public_key)),
+                *("--clients", str(clients), "--digests", str(digests)),
+            )
+            yield Scenario(name, line, digests, {"bao": bao.pid}, (RAW,))
+
+    def _load(self, *arguments: str) -> tuple[str, ...]:
+        who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))
+        return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
 
 
-def cpu(stack: Stack, names: tuple[str, ...]) -> float:
-    """Seconds of CPU time that these processes and their children have used."""
-    return sum(_cpu_of(pid) for name in names for pid in _family(stack.pid(name)))
+def compiled() -> Path:
+    """Build the program in C (needs gcc and libp11-kit-dev)."""
+    program = WORK / "raw"
+    WORK.mkdir(exist_ok=True)
+    source = Path(__file__).with_name("raw.c")
+    line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(source), "-o", str(program), "-ldl")
+    subprocess.run(line, check=True)
+    return program
 
 
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in _family(int(child)))]
-
-
-def _cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks: int = os.sysconf("SC_CLK_TCK")
-    return (int(fields[11]) + int(fields[12])) / ticks
-
-
-def memory(stack: Stack, name: str) -> float:
-    """Resident memory of a process and its children, in MiB."""
-    sizes = [
-        int(line.split()[1])
-        for pid in _family(stack.pid(name))
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("VmRSS")
-    ]
-    return round(sum(sizes) / 1024, 1)
-
-
-def summary(name: str, rounds: list[dict[str, Any]], raw: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds; the ratio is taken within each round."""
-    ratios = [
-        seen["signatures_per_second"] / limit["signatures_per_second"]
-        for seen, limit in zip(rounds, raw, strict=True)
-    ]
-    wanted = ("per_second", "signatures_per_second", "p50_ms", "p99_ms", "cpu_us", "client_cpu_us")
-    known = [field for field in wanted if field in rounds[0]]
-    medians = {field: round(statistics.median(s[field] for s in rounds), 3) for field in known}
+def machine(stack: Stack, bao: OpenBao | None) -> Seen:
+    """Where and with what this was measured."""
+    model = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
     return {
-        "scenario": name,
-        **medians,
-        "ratio": round(statistics.median(ratios), 3),
-        "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
-        "ratio_to": RAW,
+        "scenario": "machine",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "peer": bao.version() if bao else None,
+        "database": stack.settings.database.partition(":")[0],
+        "load_average": os.getloadavg(),
     }
 
 
-def run(stack: Stack, rounds: int, seconds: float) -> None:
-    stack.start()
-    keys = {name: stack.active_key(key_class=name) for name in ("standard", "critical", "bulk")}
-    system = stack.system("bench")
-    seen: dict[str, list[dict[str, Any]]] = {}
-    for _ in range(rounds):
-        for scenario in scenarios(stack, keys, system):
-            seen.setdefault(scenario.name, []).append(measure(stack, scenario, seconds))
-    for name, results in seen.items():
-        print(json.dumps(summary(name, results, seen[RAW])))
-    resident = {name: memory(stack, name) for name in ("api", "gate", "recorder", "sealer")}
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "rss_mib": resident}
-    print(json.dumps({"python": platform.python_version(), **machine}))
+def run(options: argparse.Namespace) -> list[Seen]:
+    """Measure everything and return the lines of the result."""
+    with ExitStack() as running:
+        bench = Bench(running.enter_context(Stack.make()))
+        api, system = bench.stack.settings.api, bench.system
+        bao = None
+        if options.peers:
+            ours = (api.certificate, api.private_key), (system.certificate, system.key)
+            bao = running.enter_context(OpenBao(*ours))
+        scenarios = [s for s in bench.scenarios(bao) if options.only in s.name or s.name == RAW]
+        environment: dict[str, Any] = bench.stack.settings.keys.environment
+        seen: dict[str, list[Seen]] = {s.name: [] for s in scenarios}
+        for _ in range(options.rounds):
+            for scenario in scenarios:
+                seen[scenario.name].append(measure(scenario, options.seconds, environment))
+        lines = [line for scenario in scenarios for line in summary(scenario, seen)]
+        return [*lines, machine(bench.stack, bao)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--peers", action="store_true", help="OpenBao too, side by side")
+    parser.add_argument("--only", default="", help="scenarios with this in their name")
+    parser.add_argument("--append", type=Path, help="a file for the lines, too")
     options = parser.parse_args()
-    with Stack.make() as stack:
-        run(stack, options.rounds, options.seconds)
+    lines = [json.dumps(line) for line in run(options)]
+    print("\n".join(lines))
+    if options.append:
+        with options.append.open("a") as results:
+            results.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

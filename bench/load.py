@@ -1,29 +1,62 @@
-"""A load of its own process: keep-alive HTTPS clients that count, time and check every answer."""
+"""A load of its own process: keep-alive HTTPS clients that count, time and check every answer.
+
+Status and number of signatures are checked for each answer; the last signatures of every
+connection are verified with the public key once the clock has stopped.
+"""
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import ssl
 import time
-from base64 import b64encode
+from dataclasses import dataclass, field
+from itertools import cycle
 from os import urandom
 from pathlib import Path
 
+import httptools
 import uvloop
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from bench.dialects import DIALECTS, Dialect
 
 POOL = 64  # different bodies, so that no cache flatters
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, as bytes, and what it asks to sign."""
+
+    data: bytes
+    digests: list[bytes]
+
+
+@dataclass(slots=True)
+class Plan:
+    """What all clients of one run share: what they ask, when they stop, what they saw."""
+
+    dialect: Dialect
+    asks: list[Ask]
+    until: float
+    latencies: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    last: list[tuple[Ask, list[str]]] = field(default_factory=list)
 
 
 class Client(asyncio.Protocol):
     """One connection: the next request goes out when the last answer is complete."""
 
-    def __init__(self, requests: list[bytes], until: float) -> None:
-        self._requests, self._until = requests, until
-        self._number = int.from_bytes(urandom(2), "big")
-        self._buffer = b""
-        self.latencies: list[float] = []
-        self.errors: list[str] = []
+    def __init__(self, plan: Plan, first: int) -> None:
+        self._plan = plan
+        self._asks = cycle(plan.asks[first % POOL :] + plan.asks[: first % POOL])
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+        self._good: tuple[Ask, list[str]] | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -31,50 +64,59 @@ class Client(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        self._number += 1
+        self._ask, self._body = next(self._asks), b""
         self._sent = time.perf_counter()
-        self._transport.write(self._requests[self._number % len(self._requests)])  # type: ignore[attr-defined]
+        self._transport.write(self._ask.data)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
-            return
-        now, self._buffer = time.perf_counter(), b""
-        self.latencies.append(now - self._sent)
-        if not head.startswith(b"HTTP/1.1 201"):
-            self.errors.append((head[:40] + body[:200]).decode(errors="replace"))
-        if now < self._until:
+        self._parser.feed_data(data)
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        now = time.perf_counter()
+        self._plan.latencies.append(now - self._sent)
+        self._check()
+        if now < self._plan.until:
             self._send()
         else:
             self._transport.close()
 
+    def _check(self) -> None:
+        status = self._parser.get_status_code()
+        if status != self._plan.dialect.status:
+            self._plan.errors.append(f"{status} {self._body[:200].decode(errors='replace')}")
+            return
+        signatures = self._plan.dialect.read(self._body)
+        if len(signatures) != len(self._ask.digests):
+            self._plan.errors.append(f"{len(signatures)} signatures were given")
+        self._good = self._ask, signatures
+
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
-            self.errors.append(str(error))
+            self._plan.errors.append(str(error))
+        if self._good is not None:
+            self._plan.last.append(self._good)
         if not self.done.done():
             self.done.set_result(None)
 
 
-def _length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            return int(value)
-    return 0
-
-
-def requests_for(host: str, path: str, digests: int) -> list[bytes]:
-    """Make a pool of signing requests of `digests` random digests each."""
+def asks_for(options: argparse.Namespace) -> list[Ask]:
+    """Make a pool of signing requests of so many random digests each."""
     made = []
+    token = options.token.read_text().strip() if options.token else None
     for _ in range(POOL):
-        items = [b64encode(urandom(32)).decode() for _ in range(digests)]
-        body = json.dumps({"digests": items}).encode()
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        made.append(head.encode() + body)
+        digests = [urandom(32) for _ in range(options.digests)]
+        body = json.dumps(DIALECTS[options.dialect].body(digests)).encode()
+        lines = [
+            f"POST {options.path} HTTP/1.1",
+            f"Host: {options.host}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            *([f"X-Vault-Token: {token}"] if token else []),
+        ]
+        made.append(Ask(("\r\n".join(lines) + "\r\n\r\n").encode() + body, digests))
     return made
 
 
@@ -82,47 +124,67 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     """Load one server for some seconds and sum up."""
     context = ssl.create_default_context(cafile=options.ca)
     context.load_cert_chain(options.certificate, options.key)
-    requests = requests_for(options.host, options.path, options.digests)
-    loop, began = asyncio.get_running_loop(), time.perf_counter()
-    clients = []
-    for _ in range(options.clients):
-        _, client = await loop.create_connection(
-            lambda: Client(requests, began + options.seconds),
-            options.host,
-            options.port,
-            ssl=context,
-        )
+    plan = Plan(DIALECTS[options.dialect], asks_for(options), 0.0)
+    loop, clients, used = asyncio.get_running_loop(), [], _cpu()
+    began = time.perf_counter()
+    plan.until = began + options.seconds
+    for number in range(options.clients):
+        client = Client(plan, number)
+        await loop.create_connection(lambda: client, options.host, options.port, ssl=context)  # noqa: B023  (called at once)
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
-    spent = time.perf_counter() - began
-    return _summary([c.latencies for c in clients], [e for c in clients for e in c.errors], spent)
+    spent, used = time.perf_counter() - began, _cpu() - used
+    verify(plan, options.public_key)
+    return _summary(plan, spent, used)
 
 
-def _summary(latencies: list[list[float]], errors: list[str], spent: float) -> dict[str, object]:
-    ordered = sorted(value for values in latencies for value in values)
+def verify(plan: Plan, public_key: Path) -> None:
+    """Check the last answer of every connection with the public key."""
+    public = load_pem_public_key(public_key.read_bytes())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    digested = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
+    for ask, signatures in plan.last:
+        for digest, text in zip(ask.digests, signatures, strict=True):
+            raw = plan.dialect.raw(text)
+            r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
+            try:
+                public.verify(utils.encode_dss_signature(r, s), digest, digested)
+            except InvalidSignature:
+                plan.errors.append(f"{text} is no signature of {digest.hex()}")
+
+
+def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _summary(plan: Plan, spent: float, used: float) -> dict[str, object]:
+    ordered = sorted(plan.latencies)
     return {
         "requests": len(ordered),
         "per_second": round(len(ordered) / spent, 1),
         "p50_ms": round(ordered[len(ordered) // 2] * 1000, 3),
         "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1000, 3),
-        "client_cpu_us": round((used.ru_utime + used.ru_stime) / max(len(ordered), 1) * 1e6, 1),
-        "errors": errors[:3],
+        "client_cpu_us": round(used / len(ordered) * 1e6, 1),
+        "errors": plan.errors[:3],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dialect", choices=DIALECTS, default="keyvault")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)
-    parser.add_argument("--ca", type=Path, required=True)
-    parser.add_argument("--certificate", type=Path, required=True)
-    parser.add_argument("--key", type=Path, required=True)
+    for name in ("ca", "certificate", "key", "public-key"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--token", type=Path, help="a file with a bearer token")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--digests", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0)
-    print(json.dumps(uvloop.run(run(parser.parse_args()))))
+    options = parser.parse_args()
+    gc.disable()  # the client's own pauses are nobody's latency
+    print(json.dumps(uvloop.run(run(options))))
 
 
 if __name__ == "__main__":
