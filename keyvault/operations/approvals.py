@@ -130,14 +130,16 @@ def decide(
         decided = _moved(asked, approval)
         work.requests.change(decided)
         remember(work, who, once, {"request": str(request_id)})
-        kind = (
-            EventType.APPROVAL_GIVEN
-            if approval.decision is Decision.APPROVE
-            else EventType.APPROVAL_REFUSED
-        )
+        kind = _DECIDED[approval.decision]
         payload = {"approval": approval.document(), "state": str(decided.state)}
         work.commit(_event(kind, asked.request, who.actor, permitted.role, payload))
         return work.requests.get(request_id)
+
+
+_DECIDED = {
+    Decision.APPROVE: EventType.APPROVAL_GIVEN,
+    Decision.REFUSE: EventType.APPROVAL_REFUSED,
+}
 
 
 def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval) -> None:

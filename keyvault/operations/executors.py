@@ -41,7 +41,7 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
     VaultError,
 )
-from keyvault.domain.keys import MOVES, Key, KeyState, Residence
+from keyvault.domain.keys import MOVES, Key, KeyClass, KeyState, Residence
 from keyvault.domain.people import check_id
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Vault, key_stream
@@ -216,11 +216,24 @@ def settle(acting: Acting, work: Work, made: Document) -> Document:
 
 
 def _add_key(acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Document) -> Document:
+    key = _new_key(acting, acting.vault.authority(work).key_class(new.key_class), new, made)
+    work.keys.add(key, _wrapped(made.get("wrapped")))
+    return {
+        "key": str(key.id),
+        "state": str(key.state),
+        "public_key": b64encode(key.public_key).decode(),
+        "check_value": key.check_value,
+        "attributes": made["attributes"],
+    }
+
+
+def _new_key(
+    acting: Acting, key_class: KeyClass, new: GenerateKey | ImportKey, made: Document
+) -> Key:
     request, now = acting.asked.request, acting.vault.clock()
-    key_class = acting.vault.authority(work).key_class(new.key_class)
     if request.scope is None:
         raise InvalidInputError("a key belongs to a scope")
-    key = Key(
+    return Key(
         id=request.id,
         scope=request.scope,
         label=new.label,
@@ -238,14 +251,6 @@ def _add_key(acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Doc
         public_key=made["public_key"],
         check_value=made["check_value"],
     )
-    work.keys.add(key, _wrapped(made.get("wrapped")))
-    return {
-        "key": str(key.id),
-        "state": str(key.state),
-        "public_key": b64encode(key.public_key).decode(),
-        "check_value": key.check_value,
-        "attributes": made["attributes"],
-    }
 
 
 def _wrapped(document: Document | None) -> WrappedKey | None:

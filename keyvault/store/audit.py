@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
@@ -118,13 +118,7 @@ class Audit:
             "actor": actor,
             "scope": scope,
         }
-        query = _events().where(
-            *(_EVENT.c[name] == str(value) for name, value in filters.items() if value is not None)
-        )
-        if since is not None:
-            query = query.where(_EVENT.c.time_ms >= milliseconds(since))
-        if until is not None:
-            query = query.where(_EVENT.c.time_ms < milliseconds(until))
+        query = _events().where(*_equal(filters), *_between(since, until))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
 
@@ -198,6 +192,19 @@ class Seals:
         self._connection.execute(insert(_CHECKPOINT).values(row))
         quoted = f"{checkpoint.size}:{checkpoint.root.hex()[:_ROOT_DIGITS]}"
         self._connection.execute(update(_HEAD).values(checkpoint=quoted))
+
+
+def _equal(filters: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:
+    for name, value in filters.items():
+        if value is not None:
+            yield _EVENT.c[name] == str(value)
+
+
+def _between(since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if since is not None:
+        yield _EVENT.c.time_ms >= milliseconds(since)
+    if until is not None:
+        yield _EVENT.c.time_ms < milliseconds(until)
 
 
 def _events() -> Select[Any]:

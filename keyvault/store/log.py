@@ -154,17 +154,7 @@ class Log:
         leaves: Sequence[Leaf],
     ) -> None:
         rows = [
-            {
-                "idx": size + at,
-                "leaf": leaf.data,
-                "leaf_hash": leaf.hash,
-                "type": str(event.type),
-                "outcome": str(event.outcome),
-                "stream": event.stream,
-                "actor": event.actor,
-                "scope": str(event.scope or ""),
-                "time_ms": stamp.time_ms,
-            }
+            _row(size + at, event, stamp, leaf)
             for at, (event, stamp, leaf) in enumerate(zip(events, stamps, leaves, strict=True))
         ]
         self._statements.event.execute(self._connection, rows)
@@ -237,3 +227,17 @@ def _event_id(now_ms: int) -> UUID:
     value = now_ms << 80 | int.from_bytes(os.urandom(_RANDOM))
     value = value & ~(0xF << 76) | 0x7 << 76
     return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+
+
+def _row(index: int, event: AuditEvent, stamp: Stamp, leaf: Leaf) -> dict[str, object]:
+    return {
+        "idx": index,
+        "leaf": leaf.data,
+        "leaf_hash": leaf.hash,
+        "type": str(event.type),
+        "outcome": str(event.outcome),
+        "stream": event.stream,
+        "actor": event.actor,
+        "scope": str(event.scope or ""),
+        "time_ms": stamp.time_ms,
+    }
