@@ -179,3 +179,19 @@ class CardForeignError(CardError):
     """Another card than the enrolled one, or not the key that was asked for."""
 
     code = "card-foreign"
+
+
+def told(error: HsmError) -> dict[str, str]:
+    """Write an error for a pipe to another process of ours: class, message, cause, next step."""
+    return {
+        "error": type(error).__name__,
+        "message": str(error),
+        "cause": error.cause,
+        "next_step": error.next_step,
+    }
+
+
+def restored(answer: dict[str, str]) -> HsmError:
+    """Return the error that `told` wrote; what else it carried, such as tries left, is lost."""
+    kind: type[HsmError] = globals()[answer["error"]]
+    return kind(answer["message"], cause=answer["cause"], next_step=answer["next_step"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from hsm import errors
 from hsm.device import Device
-from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, HsmError, TokenNotFoundError
+from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, TokenNotFoundError
 from hsm.pkcs11.session import Pkcs11Device
 from hsm.types import Algorithm, DeviceInfo, Mechanism, VerifyPolicy
 from hsm.uri import Pkcs11Uri, parse
@@ -122,7 +122,7 @@ def _child(request: dict[str, Any]) -> dict[str, Any]:
         )
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
-        raise _error(answer)
+        raise errors.restored(answer)
     return answer
 
 
@@ -135,13 +135,6 @@ def _run(question: bytes) -> subprocess.CompletedProcess[bytes]:
         timeout=CHILD_SECONDS,
         check=False,
     )
-
-
-def _error(answer: dict[str, str]) -> HsmError:
-    made: HsmError = getattr(errors, answer["error"])(
-        answer["message"], cause=answer["cause"], next_step=answer["next_step"]
-    )
-    return made
 
 
 def _info(answer: dict[str, Any]) -> DeviceInfo:

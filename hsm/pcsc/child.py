@@ -16,10 +16,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from smartcard import scard  # type: ignore[import-untyped]
-
 from hsm import errors
-from hsm.errors import HsmError
+from hsm.errors import HsmError, told
+
+try:
+    from smartcard import scard  # type: ignore[import-untyped]
+except ImportError as reason:  # nothing else needs it, so it may be missing until a card is used
+    sys.stdin.readline()
+    missing = errors.PcscUnavailableError(
+        f"the library for card readers cannot be loaded: {reason}",
+        next_step="Install pyscard and the PC/SC service (pcscd), or use a software credential.",
+    )
+    sys.stdout.write(json.dumps(told(missing)) + "\n")
+    sys.exit()
 
 Answer = dict[str, Any]
 
@@ -36,6 +45,11 @@ SERVICE = "See whether the PC/SC service (pcscd) runs and this user may use it."
 
 # What a PC/SC code means. What is not here is the service's trouble.
 MEANING: dict[int, tuple[type[HsmError], str, str]] = {
+    scard.SCARD_E_NO_SERVICE: (
+        errors.PcscUnavailableError,
+        "the PC/SC service does not run",
+        "Start pcscd; without it, use a software credential.",
+    ),
     scard.SCARD_E_NO_READERS_AVAILABLE: (
         errors.ReaderNotFoundError,
         "there is no reader",
@@ -190,16 +204,10 @@ class Pcsc:
 
 
 def answered(what: Callable[[Answer], Answer], request: Answer) -> Answer:
-    """An error of ours travels as its name, message, cause and next step."""
     try:
         return what(request)
     except HsmError as error:
-        return {
-            "error": type(error).__name__,
-            "message": str(error),
-            "cause": error.cause,
-            "next_step": error.next_step,
-        }
+        return told(error)
 
 
 def serve(requests: "queue.Queue[Answer]") -> None:

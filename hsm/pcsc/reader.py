@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from hsm import errors
-from hsm.errors import CardMuteError, HsmError, PcscUnavailableError
+from hsm.errors import CardMuteError, HsmError, PcscUnavailableError, restored
 from hsm.pcsc.apdu import TransmissionProtocol
 
 CALL_SECONDS = 10.0
@@ -133,7 +132,7 @@ class _Child:
                 next_step="Repeat; if it ends again, see its last words above.",
             ) from error
         if "error" in answer:
-            raise _restored(answer)
+            raise restored(answer)
         return answer
 
     def _line(self, deadline: float) -> bytes:
@@ -192,10 +191,3 @@ def _late(call: str) -> HsmError:
     return PcscUnavailableError(
         "the PC/SC service did not answer in time", next_step="Restart the PC/SC service (pcscd)."
     )
-
-
-def _restored(answer: dict[str, str]) -> HsmError:
-    made: HsmError = getattr(errors, answer["error"])(
-        answer["message"], cause=answer["cause"], next_step=answer["next_step"]
-    )
-    return made

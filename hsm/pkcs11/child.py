@@ -9,7 +9,7 @@ from typing import Any
 
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import HsmError, MechanismUnsupportedError, TokenNotFoundError
+from hsm.errors import HsmError, MechanismUnsupportedError, TokenNotFoundError, told
 from hsm.pkcs11 import probe
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.library import CKU_SO, Library, is_initialised
@@ -80,19 +80,12 @@ DO: dict[str, Callable[[Answer], Answer]] = {
 
 
 def answered(request: Answer) -> Answer:
-    """An error of ours travels as its name, message, cause and next step."""
     try:
         return DO[request["do"]](request)
     except PKCS11Error as error:
-        ours = of_exception(error)
+        return told(of_exception(error))
     except HsmError as error:
-        ours = error
-    return {
-        "error": type(ours).__name__,
-        "message": str(ours),
-        "cause": ours.cause,
-        "next_step": ours.next_step,
-    }
+        return told(error)
 
 
 if __name__ == "__main__":
