@@ -29,6 +29,7 @@ class _Call:
     number: int
     data: bytes
     future: asyncio.Future[Any]
+    until: float  # of the loop's clock
 
 
 class AsyncClient:
@@ -41,23 +42,44 @@ class AsyncClient:
         self._pending: dict[int, _Call] = {}
         self._link: _Link | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._clock: asyncio.TimerHandle | None = None
 
-    async def call(self, method: str, *args: Any, timeout: float = TIMEOUT) -> Any:  # noqa: ASYNC109  (one timer per call is the point)
+    async def call(self, method: str, *args: Any, timeout: float = TIMEOUT) -> Any:  # noqa: ASYNC109  (one clock for all calls is the point)
         """Return the answer. Raises the server's error, `ConnectionError` or `TimeoutError`."""
         loop = asyncio.get_running_loop()
-        number = next(self._numbers)
-        call = _Call(number, _packed(number, method, args), loop.create_future())
+        number, until = next(self._numbers), loop.time() + timeout
+        call = _Call(number, _packed(number, method, args), loop.create_future(), until)
         if not self._outbox:
             loop.call_soon(self._flush)
         self._outbox.append(call)
+        if self._clock is None or until < self._clock.when():
+            self._set_clock(until)
         try:
-            async with asyncio.timeout(timeout):
-                return await call.future
+            return await call.future
         finally:
             self._pending.pop(number, None)
 
+    def _set_clock(self, until: float) -> None:
+        """Look at `until` for calls that have waited too long: a timer a call would cost more."""
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = asyncio.get_running_loop().call_at(until, self._time_out)
+
+    def _time_out(self) -> None:
+        self._clock = None
+        now = asyncio.get_running_loop().time()
+        waiting = [c for c in (*self._pending.values(), *self._outbox) if not c.future.done()]
+        for call in waiting:
+            if call.until <= now:
+                call.future.set_exception(TimeoutError(f"{self._path.name} gave no answer in time"))
+        if left := [call.until for call in waiting if call.until > now]:
+            self._set_clock(min(left))
+
     async def close(self) -> None:
         """Hang up; calls in flight fail."""
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
         if self._connecting is not None:
             self._connecting.cancel()
         if self._link is not None:
