@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.limits import check_shape
-from api.names import BODY, PRINCIPAL, REQUEST_ID
+from api.names import BODY, PRINCIPAL, REQUEST_ID, WHOLE
 from api.refusals import Refusals
 from api.rest.auth import OPEN, Callers, certificate_of
 from api.rest.hot import HotRoutes
@@ -98,16 +98,21 @@ class Front:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._body_limit:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers=_CLOSE)
-        parts, size = [], 0
+        if WHOLE in scope:
+            return await self._parts(receive)
         async with asyncio.timeout(BODY_TIME):
-            while True:
-                message = await receive()
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > self._body_limit:
-                    raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers=_CLOSE)
-                if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+            return await self._parts(receive)
+
+    async def _parts(self, receive: Any) -> bytes:
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._body_limit:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers=_CLOSE)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def _fail(self, scope: Any, receive: Any, answer: "_Answer", error: Exception) -> None:
         if answer.status:  # too late to say anything: the client sees an answer cut off

@@ -14,6 +14,7 @@ from uuid import uuid4
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.names import WHOLE
 from api.rest.problems import MEDIA_TYPE, framework_problem
 from hsm.errors import HsmError
 from keyvault.operations.vault import Vault
@@ -99,6 +100,7 @@ class CertificateProtocol(HttpToolsProtocol):
     _tls: dict[str, Any]
     _head_timer: asyncio.TimerHandle | None = None
     _head_size = 0
+    _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -109,12 +111,16 @@ class CertificateProtocol(HttpToolsProtocol):
         self._stop_clock()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and self._head_timer is None:  # most heads come whole and need no clock
+            self._start_clock()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_size = 0
+        self._in_head = True
         self.scope["extensions"] = {"tls": self._tls}  # type: ignore[dict-item]  # keys are texts
-        if self._head_timer is None:
-            self._start_clock()
 
     def on_url(self, url: bytes) -> None:
         self._measure(len(url))
@@ -125,8 +131,13 @@ class CertificateProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._in_head = False
         self._stop_clock()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope[WHOLE] = True  # type: ignore[typeddict-unknown-key]
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  (the problem says it better)
         """Answer what could not be parsed, and hang up."""
