@@ -15,6 +15,7 @@ from api.telemetry import trace
 from api.tls import Trust
 
 HANDSHAKE_TIME = 5.0  # seconds
+FAREWELL_TIME = 2.0  # seconds for the client to say goodbye as well
 MAX_CONNECTIONS = 4_096
 
 
@@ -68,7 +69,11 @@ class Door:
             context = await asyncio.to_thread(self._trust.context)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_TIME
+                self._protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_TIME,
+                ssl_shutdown_timeout=FAREWELL_TIME,
             )
         except ssl.SSLError as error:
             self._refusals.note(source, _reason(error))

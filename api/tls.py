@@ -159,7 +159,7 @@ class CertificateProtocol(HttpToolsProtocol):
             raise ValueError("the head is too large")  # the parser turns it into a 400
 
     def _start_clock(self) -> None:
-        self._head_timer = self.loop.call_later(HEADER_TIME, self.transport.close)
+        self._head_timer = self.loop.call_later(HEADER_TIME, self.transport.abort)
 
     def _stop_clock(self) -> None:
         if self._head_timer is not None:

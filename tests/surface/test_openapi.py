@@ -1,5 +1,6 @@
 """The OpenAPI document: whole, true to the service, and fit for a client generator."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,10 @@ codec = "ascii"
 [[operations]]
 include-operation-id = {BEYOND_SCHEMA}
 checks.positive_data_acceptance.enabled = false
+# Its four exclusive fields with up to a thousand items take the generator two minutes.
+[[operations]]
+include-operation-id = "sign"
+phases.coverage.enabled = false
 """
 
 
@@ -126,7 +131,9 @@ def explore(folder: Path, stack: Stack, document, pair, *options: str) -> None:
     command += ["--exclude-operation-id", "log_out", "--continue-on-failure", *options]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
-    assert "No issues found" in run.stdout
+    cases = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
+    assert cases, run.stdout[-2000:]
+    assert int(cases[1]) == int(cases[2]) > 200
 
 
 def test_schemathesis_finds_nothing_as_an_officer(stack, document, tmp_path):

@@ -124,10 +124,10 @@ def test_a_signature_is_of_one_key_and_one_message():
     assert not verify(ALICE.person.spki, SIGNATURE, MESSAGE + b"\n")
 
 
-@pytest.mark.parametrize("bit", range(len(SIGNATURE) * 8))
-def test_no_bit_of_a_signature_is_spare(bit):
-    flipped = int.from_bytes(SIGNATURE, "big") ^ (1 << bit)
-    assert not verify(ALICE.person.spki, flipped.to_bytes(len(SIGNATURE), "big"), MESSAGE)
+def test_no_bit_of_a_signature_is_spare():
+    number, size = int.from_bytes(SIGNATURE, "big"), len(SIGNATURE)
+    flipped = [(number ^ (1 << bit)).to_bytes(size, "big") for bit in range(size * 8)]
+    assert not [bad for bad in flipped if verify(ALICE.person.spki, bad, MESSAGE)]
 
 
 @given(st.binary(max_size=100), st.binary(max_size=90))
