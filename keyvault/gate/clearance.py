@@ -4,6 +4,7 @@ Records, requests and approvals come from a process and a database that may both
 nothing is taken but raw signatures, and the chain has to begin with the genesis that is pinned.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable
 from datetime import datetime
@@ -57,12 +58,17 @@ class Trust:
 
     def extend(self, documents: Iterable[Document]) -> Document:
         """Add records. Those held already are compared. Raises `AuthorityError`."""
-        for document in documents:
-            self._add(Record.read(document))
+        try:
+            for document in documents:
+                self._add(Record.read(document))
+        finally:  # what came before a bad record is in force, so it is not to be forgotten
+            self._note()
+        return self.position()
+
+    def _note(self) -> None:
         if self._chain is not None and self._chain.size > self._seen_size:
             durable.replace(self._memory, canonical(self.position()))
             self._seen_size, self._seen_head = self._chain.size, self._chain.head
-        return self.position()
 
     def clear(
         self,
@@ -150,6 +156,17 @@ class Ledger:
             return Request.read(json.loads((self._folder / str(request_id)).read_bytes()))
         except (FileNotFoundError, ValueError, VaultError):  # a crash may leave an empty file
             return None
+
+    def bury(self, key_id: bytes) -> None:
+        """Note for ever that a key is destroyed: a copy of its blob may be anywhere."""
+        with contextlib.suppress(FileExistsError):
+            durable.create(self._grave(key_id), b"")
+
+    def buried(self, key_id: bytes) -> bool:
+        return self._grave(key_id).exists()
+
+    def _grave(self, key_id: bytes) -> Path:
+        return self._folder / f"{key_id.hex()}.destroyed"
 
     def class_of(self, key_id: UUID) -> str | None:
         """The class a key was made in, if it was made here."""

@@ -89,9 +89,6 @@ class GateClient:
     async def mac(self, key_id: bytes, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
         return bytes(await self._use(key_id, "mac", mechanism, data, iv))
 
-    async def derive(self, key_id: bytes, peer_public_key: bytes) -> bytes:
-        return bytes(await self._use(key_id, "derive", peer_public_key))
-
     async def random(self, size: int) -> bytes:
         self._breaker.check()
         return bytes(await self._once("random", size))

@@ -25,9 +25,12 @@ MAX_RANDOM = 4_096  # bytes
 
 METHODS = (
     *("authority", "execute", "load", "issue_session", "session_ca", "sign_manifest"),
-    *("sign", "verify", "encrypt", "decrypt", "mac", "derive", "public_key", "random"),
+    *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
     *("inventory", "inspect", "discard_public_half"),
 )
+
+# A caller who could name another MAC key would forge records: MACs are there for the asking.
+_RESTING = service_key_id(services.KEK), service_key_id(services.MAC)
 
 log = logging.getLogger("keyvault.gate")
 
@@ -69,8 +72,8 @@ class KeysGate:
         command = request.command
         known = self._class_of(command)
         again = isinstance(command, DestroyKey) and self._ledger.get(request.id) == request
-        now = None if again else self._clock()
-        self._trust.clear(request, approvals, known, now)
+        if not again:  # or it was cleared before: who left meanwhile does not undo that
+            self._trust.clear(request, approvals, known, self._clock())
         key_class = None if known is None else self._trust.current.key_class(known)
         act = self._act(request, command, key_class)
         if not again:
@@ -110,8 +113,7 @@ class KeysGate:
         return lambda: self._generate_wrapped(spec)
 
     def _generate_wrapped(self, spec: KeySpec) -> Document:
-        kek, mac = service_key_id(services.KEK), service_key_id(services.MAC)
-        made = self._device.generate_wrapped(spec, kek, mac)
+        made = self._device.generate_wrapped(spec, *_RESTING)
         if made.wrapped is not None:
             self._remember(made.wrapped)
         return made_document(made)
@@ -139,6 +141,7 @@ class KeysGate:
         return lambda: {"blob": self._device.wrap(kek, key_id)}
 
     def _destroy(self, key_id: bytes) -> Document:
+        self._ledger.bury(key_id)
         self._loaded.pop(key_id, None)
         return {"destroyed": self._device.destroy(key_id)}
 
@@ -147,7 +150,16 @@ class KeysGate:
     def load(self, document: Document) -> None:
         """Take a wrapped key in. Its MAC is checked at first use, when it is unwrapped."""
         wrapped = wrapped_of(document)
-        ordinary(wrapped.spec.key_id)
+        if self._ledger.buried(ordinary(wrapped.spec.key_id)):
+            raise KeyUnusableError(
+                "the key was destroyed, and its blob came back",
+                next_step="find out who restored the row",
+            )
+        if (wrapped.kek_id, wrapped.mac_key_id) != _RESTING:
+            raise KeyUnusableError(
+                "a key rests under the service's own keys alone",
+                next_step="somebody altered the row; look for who did",
+            )
         self._remember(wrapped)
 
     def _remember(self, wrapped: WrappedKey) -> None:
@@ -176,9 +188,6 @@ class KeysGate:
 
     def mac(self, key_id: bytes, mechanism: str, data: bytes, iv: bytes) -> bytes:
         return self._device.mac(self._key(key_id), Mechanism(mechanism), data, iv)
-
-    def derive(self, key_id: bytes, peer_public_key: bytes) -> bytes:
-        return self._device.derive(self._key(key_id), peer_public_key)
 
     def public_key(self, key_id: bytes) -> bytes:
         return self._device.public_key(self._key(key_id))

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.errors import (
     DeviceTimeoutError,
@@ -64,21 +62,12 @@ def test_a_batch_above_the_limit_is_refused(house: House, gate: Gate):
 def test_every_use_of_a_key_comes_through(house: House, gate: Gate):
     aes = do(gate, order(Algorithm.AES_256, KeyUsage.ENCRYPT))["key_id"]
     mac = do(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
-    agree = do(gate, order(usage=KeyUsage.AGREE))
-    peer = ec.generate_private_key(ec.SECP256R1())
-    peer_spki = peer.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
 
     async def use(client: GateClient) -> None:
         sealed = await client.encrypt(aes, Mechanism.AES_GCM, b"text", b"aad")
         assert await client.decrypt(aes, Mechanism.AES_GCM, sealed, b"aad") == b"text"
         tag = await client.mac(mac, Mechanism.AES_CMAC, b"message")
         assert await client.verify(mac, Mechanism.AES_CMAC, b"message", tag)
-        ours = serialization.load_der_public_key(agree["public_key"])
-        assert isinstance(ours, ec.EllipticCurvePublicKey)
-        shared = await client.derive(agree["key_id"], peer_spki)
-        assert shared == peer.exchange(ec.ECDH(), ours)
         assert len(await client.random(16)) == 16
         assert (await client.status())["pid"] > 0
         with pytest.raises(KeyUnusableError):
