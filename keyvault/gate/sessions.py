@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from asn1crypto.x509 import Certificate, TbsCertificate  # type: ignore[import-untyped]
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -52,12 +53,20 @@ def issue(
 ) -> bytes:
     """Return a client certificate (DER) for the key that a person delegates to.
 
+    Its subject names the person and the credential that signed: a person who comes back with a
+    new credential does not bring the sessions of the old one back to life.
+
     Raises `NotAuthenticatedError` unless the person's enrolled key signed exactly this.
     """
     person, until = check(authority, delegation, signature, now)
     ca_key = _p256(device.public_key(service_key_id(SESSION_CA)))
     session_key = _session_key(delegation["session_spki"])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, person.id)])
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, person.id),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, thumbprint(person.spki)),
+        ]
+    )
     builder = (
         _builder(subject, session_key, ca_key, now - CLOCK_LEEWAY, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -140,7 +149,7 @@ def _issued(device: Device, builder: x509.CertificateBuilder) -> bytes:
 def _session_key(text: str) -> ec.EllipticCurvePublicKey:
     try:
         return _p256(base64.b64decode(text, validate=True))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidInputError("the session's key cannot be read") from error
 
 

@@ -3,12 +3,11 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
 from keyvault.operations.vault import Vault
-from keyvault.store.unit_of_work import Reading
 
 DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
 STATUS_TIMEOUT = 2.5  # seconds
@@ -84,17 +83,13 @@ def _recorder(vault: Vault) -> None:
 def _sealer(vault: Vault) -> None:
     with vault.database.reading() as work:
         sealed, size = work.audit.latest_checkpoint_size(), work.audit.head().size
-        waiting = _age(vault, work, sealed) if sealed < size else timedelta()
+        first = work.audit.event(sealed).time if sealed < size else vault.clock()
+    waiting = vault.clock() - first
     if waiting > SEAL_LIMIT:
         raise NotReadyError(
             f"{size - sealed} events have waited {waiting.seconds} s for a checkpoint",
             next_step="see whether the sealer and the log gate run",
         )
-
-
-def _age(vault: Vault, work: Reading, index: int) -> timedelta:
-    event = next(work.audit.events(index, index + 1))
-    return vault.clock() - datetime.fromtimestamp(event.header["t"] / 1000, UTC)
 
 
 def _disk(vault: Vault) -> None:

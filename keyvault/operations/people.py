@@ -1,12 +1,13 @@
 """Who calls: sessions of people, enrolled systems, and the people and systems there are."""
 
 from base64 import b64decode
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from hsm.errors import HsmError
 from keyvault import signatures
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -60,11 +61,15 @@ def _session_holder(authority: Authority, certificate: x509.Certificate) -> Pers
         raise NotAuthenticatedError(
             "nobody enrolled this certificate", next_step="ask for its enrolment, or log in"
         )
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    person = authority.people.get(str(names[0].value)) if names else None
-    if person is None:
+    person = authority.people.get(_named(certificate, NameOID.COMMON_NAME))
+    if person is None or _named(certificate, NameOID.SERIAL_NUMBER) != thumbprint(person.spki):
         raise NotAuthenticatedError("the person of this session is no longer registered")
     return person
+
+
+def _named(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> str:
+    names = certificate.subject.get_attributes_for_oid(kind)
+    return str(names[0].value) if names else ""
 
 
 def challenge(vault: Vault) -> Document:
@@ -74,7 +79,7 @@ def challenge(vault: Vault) -> Document:
     has signed what the log looked like.
     """
     with vault.database.reading() as work:
-        tree, origin = work.audit.head(), vault.authority(work).origin
+        origin, tree = vault.authority(work).origin, work.audit.head()  # a snapshot starts here
     return {
         "challenge": f"{tree.size}:{tree.root.hex()}",
         "origin": origin,
@@ -87,15 +92,19 @@ def login(vault: Vault, delegation: Document, signature: bytes) -> bytes:
     try:
         person, until = _check_delegation(vault, delegation, signature)
         certificate = vault.gate.issue_session(delegation, signature)
-    except VaultError as error:
+        _open(vault, delegation, person, until)
+    except (VaultError, HsmError) as error:
         with vault.database.work() as work:
             work.commit(_auth_event(delegation, Outcome.REFUSED, str(error)))
         raise
+    return certificate
+
+
+def _open(vault: Vault, delegation: Document, person: Person, until: datetime) -> None:
     spki = thumbprint(b64decode(delegation["session_spki"]))
     with vault.database.work() as work:
         work.sessions.open(spki, person.id, until, vault.clock())
         work.commit(_auth_event(delegation, Outcome.OK, ""))
-    return certificate
 
 
 def _check_delegation(
@@ -126,12 +135,7 @@ def _is_fresh(work: Reading, named: str, now: datetime) -> bool:
     size, head = int(size_text) if size_text.isdecimal() else -1, work.audit.head()
     if not 0 < size <= head.size or tree_at(work.audit.hashes(), size).root.hex() != root:
         return False
-    return size == head.size or now - _time_of(work, size) <= CHALLENGE_LIFE
-
-
-def _time_of(work: Reading, index: int) -> datetime:
-    event = next(work.audit.events(index, index + 1))
-    return datetime.fromtimestamp(event.header["t"] / 1000, UTC)
+    return size == head.size or now - work.audit.event(size).time <= CHALLENGE_LIFE
 
 
 def logout(vault: Vault, who: Principal) -> None:

@@ -57,7 +57,8 @@ def test_a_session_certificate_names_the_person_and_ends_with_the_delegation(
     document = delegation(ALICE, SPKI)
     issued = _issue(gate, document)
     issued.verify_directly_issued_by(ca)
-    assert issued.subject.rfc4514_string() == "CN=alice"
+    credential = ALICE.decides({}).credential
+    assert issued.subject.rfc4514_string() == f"2.5.4.5={credential},CN=alice"
     assert text_of(issued.not_valid_after_utc) == document["not_after"]
     assert issued.public_key() == KEY.public_key()
     usages = issued.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
