@@ -94,6 +94,36 @@ def tls_extension(transport: asyncio.BaseTransport) -> dict[str, Any]:
     }
 
 
+class _Joined:
+    """A transport that sends what is written in one turn of the loop at once.
+
+    uvicorn writes head and body apart, which would be two TLS records and two system calls.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class CertificateProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with the client's certificate, a bound on heads and a clock on them."""
 
@@ -103,7 +133,7 @@ class CertificateProtocol(HttpToolsProtocol):
     _in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
         self._tls = tls_extension(transport)
         self._start_clock()
 
