@@ -265,25 +265,32 @@ class Someone:
         key = ec.generate_private_key(ec.SECP256R1())
         door = self._stack.client()
         challenge = ok(door.post("/v1/login/challenges"))
-        delegation = self.delegation(challenge, spki_der(key.public_key()), hours=hours)
-        signature = b64encode(self.credential.sign(canonical(delegation))).decode()
-        body = {"delegation": delegation, "signature": signature}
+        body = self.login(challenge, key, hours=hours)
         opened = ok(door.post("/v1/login/sessions", json=body))
         return _pair(self._stack.folder, self.id, opened["certificate"].encode(), key)
 
-    def delegation(self, challenge: Document, spki: bytes, *, hours: int = 1) -> Document:
-        """What a person signs to log in."""
+    def login(
+        self,
+        challenge: Document,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        hours: int = 1,
+        signer: SoftwareCredential | None = None,
+    ) -> Document:
+        """A delegation to `key`, signed by this person or, wrongly, by another `signer`."""
         now = datetime.now(UTC)
-        return {
+        delegation = {
             "ctx": "keyvault-login-v1",
             "origin": challenge["origin"],
             "person": self.id,
             "credential": thumbprint(self.credential.spki),
-            "session_spki": b64encode(spki).decode(),
+            "session_spki": b64encode(spki_der(key.public_key())).decode(),
             "challenge": challenge["challenge"],
             "issued_at": text_of(now),
             "not_after": text_of(now + timedelta(hours=hours)),
         }
+        signature = (signer or self.credential).sign(canonical(delegation))
+        return {"delegation": delegation, "signature": b64encode(signature).decode()}
 
     def approval(self, request: Document, decision: Decision = Decision.APPROVE) -> Document:
         """Sign a decision on the whole of a request's document."""
@@ -307,12 +314,15 @@ class Someone:
 class Machine:
     """A DCC system with its own key and self-signed certificate."""
 
-    def __init__(self, stack: Stack, name: str) -> None:
+    def __init__(
+        self, stack: Stack, name: str, key: ec.EllipticCurvePrivateKey | None = None
+    ) -> None:
         self.id = name
         self._stack = stack
         self._client: httpx.Client | None = None
-        key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate, self.key = _pair(stack.folder, name, self_signed(name, key), key)
+        self.private_key = key or ec.generate_private_key(ec.SECP256R1())
+        pem = self_signed(name, self.private_key)
+        self.certificate, self.key = _pair(stack.folder, name, pem, self.private_key)
 
     def client(self) -> httpx.Client:
         if self._client is None:
