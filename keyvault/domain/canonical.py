@@ -5,7 +5,7 @@ booleans, null and lists. Floats are refused: their shortest form is where encod
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -60,16 +60,27 @@ def _check(value: Json, depth: int) -> None:
     if depth == 0:
         raise CanonicalError(f"nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict):
-        for key in value:
-            if not (isinstance(key, str) and key.isascii()):
-                raise CanonicalError("object key is not an ASCII string")
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for item in value:
-            if type(item) is not str or depth == 1:  # most are, and every event comes by here
-                _check(item, depth - 1)
+        _check_keys(value)
+        items: Iterable[Json] = value.values()
+    elif isinstance(value, list | tuple):
+        items = value
     else:
         _check_scalar(value)
+        return
+    for item in items:
+        kind = type(item)  # most are plain texts and numbers, and every event comes by here
+        plain = kind is str or (kind is int and -MAX_INTEGER <= item <= MAX_INTEGER)  # type: ignore[operator]
+        if not plain or depth == 1:
+            _check(item, depth - 1)
+
+
+def _check_keys(value: dict[Any, Any]) -> None:
+    try:
+        good = "".join(value).isascii()
+    except TypeError:  # one is no string
+        good = False
+    if not good:
+        raise CanonicalError("object key is not an ASCII string")
 
 
 def _check_scalar(value: Json) -> None:

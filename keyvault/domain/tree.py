@@ -59,6 +59,17 @@ class Tree:
         """Return the tree with one more leaf, given by its leaf hash."""
         return self.plus_subtree(0, leaf)
 
+    def plus_all(self, leaves: Iterable[bytes]) -> "Tree":
+        """Return the tree with these leaf hashes appended in their order."""
+        size, peaks = self.size, list(self.peaks)
+        for leaf in leaves:
+            node, bits = leaf, size
+            while bits & 1:
+                node, bits = node_hash(peaks.pop(), node), bits >> 1
+            peaks.append(node)
+            size += 1
+        return Tree(size, tuple(peaks))
+
     def plus_subtree(self, level: int, node: bytes) -> "Tree":
         """Append a full subtree of 2**level leaves; `size` must be a multiple of that."""
         if self.size & ((1 << level) - 1):

@@ -99,9 +99,7 @@ class Log:
             for event, stamp in zip(events, stamps, strict=True)
         ]
         self._write_events(head.tree.size, events, stamps, leaves)
-        tree = head.tree
-        for leaf in leaves:
-            tree = tree.plus(leaf.hash)
+        tree = head.tree.plus_all(leaf.hash for leaf in leaves)
         latest = max(now, head.latest_ms)
         self._write_head(Head(tree, head.checkpoint, authority or head.authority, latest))
         return [Receipt(head.tree.size + at, leaf.hash) for at, leaf in enumerate(leaves)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -71,6 +72,9 @@ class Record:
             raise InvalidInputError("not a record of an event") from error
 
 
+_scope = lru_cache(maxsize=1024)(Scope.parse)  # a few, in every event
+
+
 def _document(event: AuditEvent) -> Document:
     return {
         "type": str(event.type),
@@ -94,7 +98,7 @@ def _event(document: Document) -> AuditEvent:
         actor=str(document["actor"]),
         payload=dict(document["payload"]),
         role=str(document["role"]),
-        scope=None if scope is None else Scope.parse(scope),
+        scope=None if scope is None else _scope(scope),
     )
 
 
