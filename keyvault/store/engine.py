@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -55,6 +56,7 @@ def open_engine(url: str) -> Engine:
     )
 
 
+@lru_cache(maxsize=8)
 def sqlite_path(engine: Engine) -> Path:
     return Path(str(engine.url.database))
 
@@ -142,8 +144,7 @@ def _held(database: Path, name: str) -> Iterator[int]:
 
 @contextmanager
 def _opened(database: Path, name: str) -> Iterator[int]:
-    path = database.with_name(f"{database.name}-{name}")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+    descriptor = os.open(f"{database}-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
     try:
         yield descriptor
     finally:

@@ -78,10 +78,11 @@ class Log:
     def lock(self) -> Head:
         """Lock the head row, once, and read it. From here on nobody else can commit."""
         if self._head is None:
-            row = self._connection.exec_driver_sql(self._statements.head.text).first()
+            row = self._statements.head.first(self._connection)
             if row is None:
                 raise LogUnavailableError("the log has no head", next_step="run: keyvault migrate")
-            self._head = Head(Tree.from_bytes(row.size.to_bytes(8) + row.peaks), *row[2:])
+            size, peaks, *quoted = row
+            self._head = Head(Tree.from_bytes(size.to_bytes(8) + peaks), *quoted)
             self.memory.trust(self._head.tree)
         return self._head
 

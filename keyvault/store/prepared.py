@@ -29,3 +29,11 @@ class Prepared:
         touched = cursor.rowcount
         cursor.close()
         return touched
+
+    def first(self, connection: Connection) -> tuple[Any, ...] | None:
+        """Run it without parameters and return the first row."""
+        cursor = connection.connection.cursor()
+        cursor.execute(self.text)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.close()
+        return row
