@@ -26,9 +26,11 @@ def main() -> None:
             {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")},
             local=True,
         )
-        _, private = parameters.generate_keypair(store=False, id=urandom(16))
+        public, private = parameters.generate_keypair(store=True, id=urandom(16))
         assert private.object_class is ObjectClass.PRIVATE_KEY
         print(json.dumps(sign(private, options.seconds)))
+        private.destroy()
+        public.destroy()
 
 
 def sign(private: pkcs11.PrivateKey, seconds: float) -> dict[str, float]:
