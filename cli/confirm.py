@@ -20,8 +20,12 @@ def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> No
         markup=False,
     )
     console.print(Panel(facts(pairs), title=title, title_align="left", expand=False))
-    if yes:
-        return
-    print("keyvault: type yes to go on: ", end="", file=sys.stderr, flush=True)
-    if line_of(sys.stdin.fileno()).strip() != b"yes":
-        raise DeclinedError("nothing was done", next_step="read the screen and type yes, in full")
+    if not yes:
+        spelled("yes", "read the screen and type yes, in full")
+
+
+def spelled(word: str, otherwise: str) -> None:
+    """Go on only after this very word, from standard input. Raises `DeclinedError`."""
+    print(f"keyvault: type {word} to go on: ", end="", file=sys.stderr, flush=True)
+    if line_of(sys.stdin.fileno()).strip() != word.encode():
+        raise DeclinedError("nothing was done", next_step=otherwise)

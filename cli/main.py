@@ -29,7 +29,7 @@ VERBS = {
 }
 NOUNS = {
     "keys": ("cli.remote.keys", "cli.remote.uses"),
-    "approvals": ("cli.remote.approvals",),
+    "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "people": ("cli.remote.people",),
     "systems": ("cli.remote.systems",),
     "audit": ("cli.remote.audit",),

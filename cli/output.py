@@ -43,6 +43,11 @@ def answer(value: Json, human: object) -> None:
     print(*map(str.rstrip, written.get().splitlines()), sep="\n", flush=True)
 
 
+def answer_line(value: Document, human: str) -> None:
+    """Print one of many answers that come one after another: with --json a line of JSON each."""
+    print(json.dumps(value, ensure_ascii=False) if STYLE.json else printable(human), flush=True)
+
+
 def answer_bytes(data: bytes) -> None:
     """Write an answer that is a file of its own, such as a key in PEM."""
     sys.stdout.flush()

@@ -13,7 +13,7 @@ LIMIT = 1024  # bytes of one secret
 PassphraseFd = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=0, help="Read the passphrase from file descriptor N, up to a newline."
+        metavar="N", min=0, help="Read passphrase or PIN from descriptor N, up to a newline."
     ),
 ]
 

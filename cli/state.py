@@ -37,6 +37,7 @@ class Session:
     credential: str
     origin: str
     until: str
+    public_key: str  # of the credential that logged in: SPKI in DER, in base64
 
     @property
     def ca(self) -> Path:

@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from cli.desk.signing import KeyFile
 from cli.local.ceremony import Plan, hold
 from cli.local.officers import Officer
 from cli.passphrases import Secrets
@@ -76,7 +77,7 @@ class Stack:
         folder = Path(tempfile.mkdtemp(prefix="kv-"))  # short: a socket's path has 107 bytes
         people = {n: SoftwareCredential.create(folder / f"{n}.key", PASSPHRASE) for n in OFFICERS}
         officers = [
-            Officer(Person(n, n.title(), OFFICER_ROLES, c.spki), folder / f"{n}.key")
+            Officer(Person(n, n.title(), OFFICER_ROLES, c.spki), KeyFile(folder / f"{n}.key"))
             for n, c in people.items()
         ]
         plan = Plan(

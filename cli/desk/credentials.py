@@ -1,4 +1,4 @@
-"""A person's credential: an encrypted key that signs approvals and logins."""
+"""A person's credential, in a file or on a card: the key that signs approvals and logins."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cli.command import command, group
+from cli.desk.signing import OnCard, ReaderName, given, needed
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
 from keyvault.domain.errors import InvalidInputError
@@ -27,23 +28,39 @@ def create(
 ) -> None:
     """Make a P-256 key, encrypted under a passphrase that only you know, and its public half."""
     public = public_file(out)
-    if public.exists():
-        raise InvalidInputError(f"{public} exists already and is left alone")
+    _must_be_new(public)
     passphrase = Secrets(passphrase_fd).chosen(f"new passphrase for {out}")
     credential = SoftwareCredential.create(out, passphrase)
-    public.write_bytes(_pem(credential.spki))
+    _write_public(public, credential)
     say(f"keep {out} and its passphrase to yourself, and give {public} to a registrar")
-    _answer(out, credential)
+    _answer(str(out), public, credential)
 
 
-@command(app, "show", "keyvault credential show alice.key")
+@command(
+    app,
+    "show",
+    "keyvault credential show alice.key",
+    "keyvault credential show --card --out alice.pub.pem",
+)
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The encrypted key.")],
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Encrypted key.")] = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write the public key (PEM).")
+    ] = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
-    """Show a credential's fingerprint; this opens it, so it also tests the passphrase."""
-    passphrase = Secrets(passphrase_fd).next(f"passphrase of {file}")
-    _answer(file, SoftwareCredential.open(file, passphrase))
+    """Show a credential's fingerprint. A file is opened, which tests its passphrase too.
+
+    A card is asked for no PIN. With --out its public key is written for a registrar.
+    """
+    place = needed(given(file, card, reader))
+    public = out or (public_file(file) if file else None)
+    credential = place.open(Secrets(passphrase_fd))
+    if out is not None:
+        _write_public(out, credential)
+    _answer("card" if file is None else str(file), public, credential)
 
 
 def public_file(credential: Path) -> Path:
@@ -51,12 +68,19 @@ def public_file(credential: Path) -> Path:
     return credential.with_suffix(".pub.pem")
 
 
-def _pem(spki: bytes) -> bytes:
-    key = load_der_public_key(spki)
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def _must_be_new(path: Path) -> None:
+    if path.exists():
+        raise InvalidInputError(f"{path} exists already and is left alone")
 
 
-def _answer(file: Path, credential: Credential) -> None:
+def _write_public(path: Path, credential: Credential) -> None:
+    _must_be_new(path)
+    key = load_der_public_key(credential.spki)
+    path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def _answer(where: str, public: Path | None, credential: Credential) -> None:
     name = thumbprint(credential.spki)
-    value = {"credential": str(file), "public_key": str(public_file(file)), "fingerprint": name}
+    shown = "not written: add --out" if public is None else str(public)
+    value = {"credential": where, "public_key": shown, "fingerprint": name}
     answer(value, facts({**value, "fingerprint": grouped(name)}.items()))

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from cli.confirm import confirm
 from cli.desk.credentials import public_file
+from cli.desk.signing import KeyCard, KeyFile, Place
 from cli.output import grouped, say
 from cli.passphrases import Secrets
 from keyvault.domain.approvals import Approval, check_words
@@ -22,34 +23,42 @@ from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.people import Person, Role, thumbprint
 from keyvault.operations.genesis import OFFICER_ROLES, sign
-from keyvault.signatures import SoftwareCredential
 
-_FIELDS = {"id", "name", "credential", "public", "roles"}
-_NEEDED = {"id", "name", "credential"}
-_LIKE = "write it like: id=alice,name=Alice Ash,credential=alice.key"
+_PLACES = {"credential", "card"}
+_NEEDED = {"id", "name"}
+_FIELDS = {*_NEEDED, *_PLACES, "public", "roles"}
+_LIKE = "write it like: id=alice,name=Alice Ash,credential=alice.key, or with card=READER"
 
 
 @dataclass(frozen=True, slots=True)
 class Officer:
-    """A person at the genesis and where their credential lies."""
+    """A person at the genesis and what signs for them."""
 
     person: Person
-    credential: Path
+    place: Place
 
 
 def officer(text: str) -> Officer:
     """Read one --officer. Raises `InvalidInputError`.
 
-    `public` is the public key, by default beside the credential; `roles` are joined by +, by
-    default all that officers hold.
+    `public` is the public key, by default beside the credential, or that of the card, which then
+    has to be in its reader now; `roles` are joined by +, by default all that officers hold.
     """
     fields = dict(part.strip().partition("=")[::2] for part in text.split(","))
-    if set(fields) - _FIELDS or _NEEDED - set(fields) or not all(fields.values()):
+    whole = all(fields.values()) and len(_PLACES & set(fields)) == 1
+    if set(fields) - _FIELDS or _NEEDED - set(fields) or not whole:
         raise InvalidInputError("an officer has an id, a name and a credential", next_step=_LIKE)
-    credential = Path(fields["credential"])
-    public = Path(fields.get("public", public_file(credential)))
-    person = Person(fields["id"], fields["name"], _roles(fields.get("roles")), _spki(public))
-    return Officer(person, credential)
+    place = KeyCard(fields["card"]) if "card" in fields else KeyFile(Path(fields["credential"]))
+    spki = _enrolled(place, fields.get("public"))
+    return Officer(Person(fields["id"], fields["name"], _roles(fields.get("roles")), spki), place)
+
+
+def _enrolled(place: Place, public: str | None) -> bytes:
+    if public is not None:
+        return _spki(Path(public))
+    if isinstance(place, KeyFile):
+        return _spki(public_file(place.path))
+    return place.open(Secrets(None)).spki  # nothing is signed, so no PIN is asked for
 
 
 def _roles(text: str | None) -> frozenset[Role]:
@@ -81,14 +90,11 @@ def sign_in_turn(
     *,
     yes: bool,
 ) -> list[Approval]:
-    """Let each officer read the document and sign it with their own passphrase."""
+    """Let each officer read the document and sign it with their own passphrase or card."""
     approvals = []
     for one in officers:
         confirm(f"genesis, for {one.person.name}", screen(document, services), yes=yes)
-        passphrase = secrets.next(f"passphrase of {one.person.name}")
-        credential = SoftwareCredential.open(one.credential, passphrase)
-        if credential.spki != one.person.spki:
-            raise InvalidInputError(f"{one.credential} is not the key of {one.person.name}")
+        credential = one.place.open(secrets, one.person.spki)
         approvals.append(sign(document, one.person.id, credential, datetime.now(UTC)))
         say(f"{one.person.id} has signed the genesis")
     return approvals

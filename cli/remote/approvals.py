@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -10,11 +11,13 @@ import typer
 
 from cli.command import command, group
 from cli.confirm import confirm
+from cli.desk.signing import CredentialFile, OnCard, ReaderName, given
 from cli.output import answer, facts, say, say_more, table
 from cli.passphrases import PassphraseFd
 from cli.remote import log
 from cli.remote.client import After, Limit, Server, connect
 from cli.remote.deciding import Wish, decide_here, decide_offline
+from cli.remote.queue import row
 from cli.remote.requests import read_file, rebuilt
 from cli.remote.screens import IRREVERSIBLE, about_key, about_request, key_of
 from cli.state import Session, SessionDir, open_session, write_private
@@ -26,9 +29,6 @@ app = group("See requests, sign or refuse them, and carry them out.")
 
 RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST", help="Id of the request.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
-Credential = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Your key. Default: the one of the login.")
-]
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it.")]
 
 
@@ -39,14 +39,11 @@ def list_(
     after: After = None,
     session: SessionDir = None,
 ) -> None:
-    """List requests, newest first."""
+    """List requests, newest first: what each would do, whether it can be undone, how old it is."""
     page = connect(session).get("/v1/requests", state=state, limit=limit, after=after)
-    columns = ("request", "state", "command", "asked by", "expires", "signed")
-    rows = [
-        (i["id"], i["state"], i["command"], i["requester"], i["expires_at"], _signed(i))
-        for i in page["items"]
-    ]
-    answer(page, table(columns, rows))
+    now, names = datetime.now(UTC), ("request", "state", "will", "can be undone", "asked by", "age")
+    rows = [(*row(item, now), _signed(item)) for item in page["items"]]
+    answer(page, table((*names, "expires", "signed"), rows))
     say_more(page)
 
 
@@ -80,13 +77,15 @@ def approve(
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="Sign offline.")] = None,
     out: OutFile = None,
     reason: Annotated[str, typer.Option(help="Why; it is signed too.")] = "",
-    credential: Credential = None,
+    credential: CredentialFile = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
     yes: Yes = False,
     session: SessionDir = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Sign a request, after reading it, as one of those who must agree."""
-    wish = Wish(Decision.APPROVE, reason, credential, passphrase_fd, yes)
+    wish = Wish(Decision.APPROVE, reason, given(credential, card, reader), passphrase_fd, yes)
     here = open_session(session)
     if request is not None and file is None:
         _answer(decide_here(here, request, wish))
@@ -105,13 +104,15 @@ def approve(
 def refuse(
     request: RequestId,
     reason: Annotated[str, typer.Option(help="Why; it is signed and recorded.")],
-    credential: Credential = None,
+    credential: CredentialFile = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
     yes: Yes = False,
     session: SessionDir = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Sign a no. One is enough to end the request."""
-    wish = Wish(Decision.REFUSE, reason, credential, passphrase_fd, yes)
+    wish = Wish(Decision.REFUSE, reason, given(credential, card, reader), passphrase_fd, yes)
     _answer(decide_here(open_session(session), request, wish))
 
 

@@ -33,6 +33,7 @@ Type = Annotated[
 Stream = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as key:ID.")]
 Actor = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as person:alice.")]
 ScopeText = Annotated[str | None, typer.Option(metavar="P/R/U", help="Only of this scope.")]
+OutcomeIs = Annotated[Outcome | None, typer.Option("--outcome", help="Only with this outcome.")]
 Since = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 2026-01-31T12:00:00Z.")]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")]
 
@@ -43,7 +44,7 @@ def events(
     stream: Stream = None,
     actor: Actor = None,
     scope: ScopeText = None,
-    outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
+    outcome: OutcomeIs = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
@@ -51,9 +52,9 @@ def events(
     session: SessionDir = None,
 ) -> None:
     """List events in the order of the log."""
-    asked = {"type": kind, "stream": stream, "actor": actor, "scope": scope, "outcome": outcome}
-    times = {"since": since, "until": until, "limit": limit, "after": after}
-    page = connect(session).get("/v1/audit/events", **asked, **times)
+    which = {"type": kind, "stream": stream, "actor": actor, "scope": scope, "outcome": outcome}
+    pages = {"since": since, "until": until, "limit": limit, "after": after}
+    page = connect(session).get("/v1/audit/events", **which, **pages)
     answer(page, events_table(page["items"]))
     say_more(page)
 
@@ -111,19 +112,33 @@ def proof(
     answer({"index": index, "size": size, "leaf_hash": leaf.hex(), "proof": text}, text)
 
 
-@command(app, "export", "keyvault audit export --out evidence.zip")
+@command(
+    app,
+    "export",
+    "keyvault audit export --out evidence.zip",
+    "keyvault audit export --out evidence.zip --stream key:ID --since 2026-01-01T00:00:00Z",
+)
 def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")],
-    start: Annotated[int | None, typer.Option(min=0, help="First event.")] = None,
-    end: Annotated[int | None, typer.Option(min=1, help="One after the last event.")] = None,
+    kind: Type = None,
+    stream: Stream = None,
+    actor: Actor = None,
+    scope: ScopeText = None,
+    outcome: OutcomeIs = None,
+    since: Since = None,
+    until: Until = None,
     previous_size: Annotated[
         int | None, typer.Option(min=1, help="Size of the log in the bundle before this one.")
     ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Export evidence that anybody can check without us: a ZIP with its own verifier."""
-    asked = {"start": start, "end": end, "previous_size": previous_size}
-    body = {name: value for name, value in asked.items() if value is not None}
+    """Export evidence that anybody can check without us: a ZIP with its own verifier.
+
+    Filters choose the events; what it takes to check them is added.
+    """
+    which = {"type": kind, "stream": stream, "actor": actor, "scope": scope, "outcome": outcome}
+    times = {"since": since, "until": until, "previous_size": previous_size}
+    body = {name: value for name, value in {**which, **times}.items() if value is not None}
     data = connect(session).post_for_bytes("/v1/audit/exports", body)
     out.write_bytes(data)
     digest = hashlib.sha256(data).hexdigest()

@@ -1,11 +1,12 @@
 """One decision: the request built anew, the log compared, the screen read, then the signature."""
 
+from base64 import b64decode
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 from cli.confirm import confirm
+from cli.desk.signing import Place, place_of
 from cli.passphrases import Secrets
 from cli.remote import log
 from cli.remote.client import Server
@@ -16,7 +17,6 @@ from keyvault.domain.approvals import Approval, Decision, Request, Seen
 from keyvault.domain.canonical import Document
 from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
-from keyvault.signatures import SoftwareCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Wish:
 
     decision: Decision
     reason: str
-    credential: Path | None
+    place: Place | None  # None for that of the login
     passphrase_fd: int | None
     yes: bool
 
@@ -60,9 +60,8 @@ def decide_offline(here: Session, item: Document, wish: Wish) -> Document:
 def _signed(here: Session, request: Request, seen: Seen, wish: Wish, pairs: Pairs) -> Approval:
     title = f"{wish.decision} as {here.person}"
     confirm(title, [*pairs, ("your reason", wish.reason or "none given")], yes=wish.yes)
-    path = wish.credential or Path(here.credential)
-    passphrase = Secrets(wish.passphrase_fd).next(f"passphrase of {path}")
-    signer = SoftwareCredential.open(path, passphrase)
+    place = wish.place or place_of(here.credential)
+    signer = place.open(Secrets(wish.passphrase_fd), b64decode(here.public_key))
     unsigned = Approval(
         approver=here.person,
         credential=thumbprint(signer.spki),

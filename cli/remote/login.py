@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.command import command, group
+from cli.desk.signing import CredentialFile, OnCard, ReaderName, given, needed
 from cli.errors import ProblemError, ServerUnreachableError
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
@@ -26,19 +27,15 @@ from cli.state import (
     write_private,
 )
 from keyvault.domain.canonical import Document, canonical
-from keyvault.domain.errors import VaultError
+from keyvault.domain.errors import NotAuthenticatedError, VaultError
 from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
-from keyvault.signatures import SoftwareCredential, spki_der
+from keyvault.signatures import Credential, spki_der
 
 app = group("Log in and out.")
 
 
 LOGIN_CONTEXT = "keyvault-login-v1"
-
-CredentialFile = Annotated[
-    Path, typer.Option("--credential", metavar="FILE", help="Your encrypted key.")
-]
 
 
 @command(
@@ -46,12 +43,15 @@ CredentialFile = Annotated[
     "login",
     "keyvault login --server https://localhost:8443 --ca server.pem"
     " --person alice --credential alice.key",
+    "keyvault login --server https://localhost:8443 --ca server.pem --person alice --card",
 )
 def login(
     server: ServerUrl,
     ca: CaFile,
     person: Annotated[str, typer.Option(metavar="ID", help="Your id, such as alice.")],
-    credential: CredentialFile,
+    credential: CredentialFile = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
     hours: Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")] = 8,
     genesis: Annotated[
         str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
@@ -60,13 +60,14 @@ def login(
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Log in for some hours: a short-lived key is made here and your credential signs for it."""
-    door, secret = Server(server, ca), Secrets(passphrase_fd)
+    place, door = needed(given(credential, card, reader)), Server(server, ca)
+    signer, folder = place.open(Secrets(passphrase_fd)), folder_of(session)
     challenge = door.post("/v1/login/challenges")
-    signer = SoftwareCredential.open(credential, secret.next(f"passphrase of {credential}"))
-    folder, key = folder_of(session), ec.generate_private_key(ec.SECP256R1())
+    key = ec.generate_private_key(ec.SECP256R1())
     opened = _present(door, _delegation(person, signer, key, challenge, hours), signer)
     until, origin = str(opened["not_after"]), str(challenge["origin"])
-    here = Session(folder, server, person, str(credential.resolve()), origin, until)
+    own = b64encode(signer.spki).decode()
+    here = Session(folder, server, person, str(place), origin, until, own)
     _keep(here, ca, key, str(opened["certificate"]))
     _answer(here, _checked(here, genesis))
 
@@ -105,7 +106,7 @@ def whoami(session: SessionDir = None) -> None:
 
 def _delegation(
     person: str,
-    signer: SoftwareCredential,
+    signer: Credential,
     key: ec.EllipticCurvePrivateKey,
     challenge: Document,
     hours: int,
@@ -123,9 +124,15 @@ def _delegation(
     }
 
 
-def _present(door: Server, delegation: Document, signer: SoftwareCredential) -> Document:
+def _present(door: Server, delegation: Document, signer: Credential) -> Document:
     signature = b64encode(signer.sign(canonical(delegation))).decode()
-    return door.post("/v1/login/sessions", {"delegation": delegation, "signature": signature})
+    try:
+        return door.post("/v1/login/sessions", {"delegation": delegation, "signature": signature})
+    except ProblemError as error:
+        if error.code == NotAuthenticatedError.code and not error.next_step:
+            own = grouped(thumbprint(signer.spki))
+            error.next_step = f"see that you are registered with this key, or use your own: {own}"
+        raise
 
 
 def _keep(here: Session, ca: Path, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:

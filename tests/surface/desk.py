@@ -53,18 +53,21 @@ def spoken(*words: str, typed: str = "", cwd: Path | None = None) -> Any:
 
 
 class Desk:
-    """Someone's session with a service, in a folder of their own."""
+    """Someone's session with a service, in a folder of their own.
 
-    def __init__(self, folder: Path, person: str, credential: Path, passphrase: str) -> None:
+    Without a credential's file they sign by card, and the passphrase is its PIN.
+    """
+
+    def __init__(self, folder: Path, person: str, credential: Path | None, passphrase: str) -> None:
         self.session = folder / f"session-{person}"
         self.person = person
-        self.credential = credential
+        self.credential = ("--credential", str(credential)) if credential else ("--card",)
         self.passphrase = passphrase + "\n"
 
     def login(self, url: str, ca: Path, *more: str) -> Transcript:
         return keyvault(
             *("login", "--server", url, "--ca", str(ca), "--person", self.person),
-            *("--credential", str(self.credential), "--session", str(self.session)),
+            *(*self.credential, "--session", str(self.session)),
             *("--passphrase-fd", "0", "--json", *more),
             typed=self.passphrase,
         )
