@@ -25,6 +25,9 @@ from keyvault.store import Database
 PROGRAMS = Path("/usr/lib/postgresql/15/bin")
 # The tests kill writers, not the server: its own flushes would only make them slower.
 OPTIONS = ("-c", "fsync=off", "-c", "listen_addresses=", "-c", "max_connections=200")
+MEMORY = Path("/dev/shm")
+ROOM = 512 * 1024 * 1024  # bytes that the copies may take
+KEPT = 24  # databases: each test has one or two, a module's fixture keeps one for long
 PATIENCE = 30.0  # seconds for the server to start or stop
 
 
@@ -45,10 +48,12 @@ class PostgreSQL:
             connection.execute(statement)  # type: ignore[arg-type]  # names are our own
 
     def create(self, template: str) -> str:
-        """Return the URL of a fresh copy of `template`."""
-        name = f"test_{next(self.numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return self.url(name)
+        """Return the URL of a fresh copy of `template`. The copies before the last few go."""
+        number = next(self.numbers)
+        self.run(f"CREATE DATABASE test_{number} TEMPLATE {template}")
+        if number >= KEPT:
+            self.run(f"DROP DATABASE IF EXISTS test_{number - KEPT} WITH (FORCE)")
+        return self.url(f"test_{number}")
 
 
 def _as_user() -> tuple[list[str], int | None]:
@@ -97,7 +102,9 @@ def postgresql() -> Iterator[PostgreSQL]:
     """A server for the whole session, with an `empty` and a migrated `template` database."""
     if not (PROGRAMS / "initdb").exists():
         pytest.fail("these tests need PostgreSQL 15: apt-get install postgresql-15")
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    # A copy is some three hundred files: where memory serves, no disk has to.
+    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=MEMORY if in_memory else None))
     folder.chmod(0o755)
     process = _start(folder)
     try:
