@@ -46,7 +46,7 @@ def measure(scenario: Scenario, seconds: float, environment: Mapping[str, str]) 
     seen: Seen = json.loads(done.stdout)
     if seen.get("errors"):
         raise SystemExit(f"{scenario.name} was answered with {seen['errors'][0]}")
-    requests = seen["per_second"] * seconds
+    requests = seen.get("requests", seen["per_second"] * seconds)
     spent = {name: cpu(pid) - before[name] for name, pid in scenario.processes.items()}
     if spent:
         seen["cpu_us_of"] = {name: each / requests * 1e6 for name, each in spent.items()}
