@@ -86,18 +86,36 @@ def spki_der(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def verify(spki: bytes, signature: bytes, message: bytes) -> bool:
     """Check a person's signature. Anything but a P-256 key and a good signature is False."""
-    if len(signature) > SIGNATURE_LIMIT:
+    key = _p256(spki)
+    if key is None or len(signature) > SIGNATURE_LIMIT:
         return False
     try:
-        key = serialization.load_der_public_key(spki)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
-            key.curve, ec.SECP256R1
-        ):
-            return False
         key.verify(signature, message, ALGORITHM)
-    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+    except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def check_person_key(spki: bytes) -> None:
+    """Raise `InvalidInputError` unless people can sign with this key.
+
+    There is one encoding of each, so that nobody is registered twice with the same key.
+    """
+    key = _p256(spki)
+    if key is None or spki_der(key) != spki:
+        raise InvalidInputError(
+            "a person's key is a P-256 key with an uncompressed point, as SPKI in DER",
+            next_step="make a credential: keyvault credentials create",
+        )
+
+
+def _p256(spki: bytes) -> ec.EllipticCurvePublicKey | None:
+    try:
+        key = serialization.load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    fits = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    return key if fits else None  # type: ignore[return-value]  # as `fits` says
 
 
 def verify_note(key: VerifierKey, text: bytes, signature: bytes) -> bool:

@@ -304,9 +304,16 @@ class Clearance:
 
 
 def check_approval(
-    people: dict[str, Person], request: Request, approval: Approval, verify: Verify
+    people: dict[str, Person],
+    request: Request,
+    approval: Approval,
+    verify: Verify,
+    now: datetime | None = None,
 ) -> None:
-    """Raise `ApprovalInvalidError` unless this approval counts for this request."""
+    """Raise `ApprovalInvalidError` unless this approval counts for this request.
+
+    One that is dated after `now` does not: the log would show it after what it allowed.
+    """
     person = people.get(approval.approver)
     if person is None:
         raise ApprovalInvalidError(f"{approval.approver} is no person known to authority")
@@ -319,8 +326,8 @@ def check_approval(
         raise ApprovalInvalidError(f"{person.name} does not hold the role {request.rule.role}")
     if approval.credential != thumbprint(person.spki):
         raise ApprovalInvalidError(f"this is not the enrolled key of {person.name}")
-    at = time_of(approval.at)
-    if not request.requested_at - CLOCK_LEEWAY <= at <= request.expires_at:
+    until = request.expires_at if now is None else min(request.expires_at, now + CLOCK_LEEWAY)
+    if not request.requested_at - CLOCK_LEEWAY <= time_of(approval.at) <= until:
         raise ApprovalInvalidError(f"the approval of {person.name} is outside the request's time")
     if not verify(person.spki, approval.signature, approval.message(request.document)):
         raise ApprovalInvalidError(f"the signature of {person.name} is not valid")
@@ -345,7 +352,12 @@ def clear(
         )
     if now is not None and now > request.expires_at:
         raise RequestStateError("the request has expired", next_step="ask again")
-    yes = {_agreed(people, request, approval, verify) for approval in approvals}
+    given = tuple(approvals)
+    for approval in given:
+        check_approval(people, request, approval, verify, now)
+        if approval.decision is Decision.REFUSE:
+            raise QuorumError(f"{approval.approver} refused this request")
+    yes = {approval.approver for approval in given}
     needed = max(rule.approvals, MIN_APPROVALS)
     if len(yes) < needed:
         raise QuorumError(
@@ -353,13 +365,6 @@ def clear(
             next_step=f"wait for {needed - len(yes)} more from people who hold {rule.role}",
         )
     return Clearance(request, tuple(sorted(yes)))
-
-
-def _agreed(people: dict[str, Person], request: Request, approval: Approval, verify: Verify) -> str:
-    check_approval(people, request, approval, verify)
-    if approval.decision is Decision.REFUSE:
-        raise QuorumError(f"{approval.approver} refused this request")
-    return approval.approver
 
 
 def check_words(digest: bytes) -> str:

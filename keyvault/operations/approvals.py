@@ -19,12 +19,21 @@ from keyvault.domain.approvals import (
     new_request,
 )
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import AUTHORITY_COMMANDS, Command, GenerateKey, ImportKey
-from keyvault.domain.errors import ApprovalInvalidError, ConflictError, RequestStateError
+from keyvault.domain.errors import (
+    ApprovalInvalidError,
+    ConflictError,
+    OutcomeUnknownError,
+    RequestStateError,
+)
 from keyvault.domain.scopes import Scope
+from keyvault.domain.times import text_of
+from keyvault.domain.tree import tree_at
 from keyvault.operations import executors
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
+from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Work
 
 
@@ -49,8 +58,8 @@ def ask(
         if earlier := recall(work, who, once):
             return work.requests.get(UUID(earlier["request"]))
         authority = vault.authority(work)
-        key_class = executors.check(work, authority, command)
         scope = executors.scope_of(work, command, scope)
+        key_class = executors.check(work, authority, command, scope, vault.clock())
         asked = ApprovalRequest(
             _request(vault, work, authority.rule_for(command.name, key_class), command, who, scope),
             RequestState.REQUESTED,
@@ -121,6 +130,7 @@ def decide(
         asked = work.requests.get(request_id)
         if recall(work, who, once):
             return asked
+        _check_open(vault, work, asked, who, permitted.role)
         try:
             _check(vault, work, asked, approval)
         except (ApprovalInvalidError, ConflictError) as error:
@@ -142,15 +152,35 @@ _DECIDED = {
 }
 
 
-def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval) -> None:
-    open_states = (RequestState.REQUESTED, RequestState.APPROVED)
-    if asked.state not in open_states or vault.clock() > asked.request.expires_at:
+def _check_open(
+    vault: Vault, work: Work, asked: ApprovalRequest, who: Principal, role: str
+) -> None:
+    """Raise `RequestStateError` unless it is open. The first who comes too late writes it down."""
+    if asked.state not in (RequestState.REQUESTED, RequestState.APPROVED):
         raise RequestStateError(
-            f"the request is {asked.state} or past its time", next_step="ask again if it is needed"
+            f"the request is {asked.state}", next_step="ask again if it is needed"
         )
-    check_approval(vault.authority(work).people, asked.request, approval, signatures.verify)
+    if vault.clock() > asked.request.expires_at:
+        work.requests.change(asked.to(RequestState.EXPIRED))
+        payload: Document = {"expires_at": text_of(asked.request.expires_at)}
+        work.commit(_event(EventType.APPROVAL_EXPIRED, asked.request, who.actor, role, payload))
+        raise RequestStateError("the request has expired", next_step="ask again")
+
+
+def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval) -> None:
+    people = vault.authority(work).people
+    check_approval(people, asked.request, approval, signatures.verify, vault.clock())
     if any(approval.approver == earlier.approver for earlier in asked.approvals):
         raise ConflictError(f"{approval.approver} has decided on this request already")
+    seen = approval.seen
+    if not (
+        seen.size <= work.audit.head().size
+        and tree_at(work.audit.hashes(), seen.size).root.hex() == seen.root
+    ):
+        raise ApprovalInvalidError(
+            f"{approval.approver} saw another log than this one",
+            next_step="compare checkpoints: somebody may have rolled the log back",
+        )
 
 
 def _moved(asked: ApprovalRequest, approval: Approval) -> ApprovalRequest:
@@ -171,37 +201,61 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     permitted = permit(vault, who, Action.REQUEST_EXECUTE)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
-        if earlier := recall(work, who, once):
+        if earlier := _earlier(work, who, once, asked):
             return Executed(asked, earlier)
-        _check_quorum(vault, work, asked)
-        executors.check(work, vault.authority(work), asked.request.command)
+        _check_open(vault, work, asked, who, permitted.role)
+        authority = _cleared(vault, work, asked)
         acting = executors.Acting(
             vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING)
         )
         if not executors.needs_device(asked.request.command):
             outcome = executors.settle(acting, work, {})
+            _check_unchanged(work, authority)
             remember(work, who, once, outcome)
             work.commit(executors.done(acting, outcome))
             return Executed(work.requests.get(request_id), outcome)
         work.requests.change(acting.asked)
+        _check_unchanged(work, authority)
         remember(work, who, once, None)
         work.commit(executors.intent(acting))
+    return _carried_out(acting, who, once)
+
+
+def _carried_out(acting: executors.Acting, who: Principal, once: Once | None) -> Executed:
     made = executors.act(acting)
-    with vault.database.work() as work:
+    with acting.vault.database.work() as work:
         outcome = executors.settle(acting, work, made)
         remember(work, who, once, outcome)
         work.commit(executors.done(acting, outcome))
-        return Executed(work.requests.get(request_id), {**outcome, **executors.answer(made)})
+        done = work.requests.get(acting.asked.request.id)
+    return Executed(done, {**outcome, **executors.answer(made)})
 
 
-def _check_quorum(vault: Vault, work: Work, asked: ApprovalRequest) -> None:
-    if asked.state not in (RequestState.REQUESTED, RequestState.APPROVED):
-        raise RequestStateError(f"the request is {asked.state}")
-    authority = vault.authority(work)
-    rule = authority.rule_for(
-        asked.request.command.name, executors.key_class_of(work, asked.request.command)
-    )
-    clear(authority.people, rule, asked.request, asked.approvals, signatures.verify, vault.clock())
+def _earlier(
+    work: Work, who: Principal, once: Once | None, asked: ApprovalRequest
+) -> Document | None:
+    """The outcome of an earlier call; of one that was cut off, what reconciling made of it."""
+    try:
+        return recall(work, who, once)
+    except OutcomeUnknownError:
+        if asked.state is RequestState.EXECUTING:
+            raise
+        return executors.logged(work, asked)
+
+
+def _cleared(vault: Vault, work: Work, asked: ApprovalRequest) -> Authority:
+    """Return the authority under which the request may be carried out now."""
+    authority, request = vault.authority(work), asked.request
+    key_class = executors.check(work, authority, request.command, request.scope, vault.clock())
+    rule = authority.rule_for(request.command.name, key_class)
+    clear(authority.people, rule, request, asked.approvals, signatures.verify, vault.clock())
+    return authority
+
+
+def _check_unchanged(work: Work, authority: Authority) -> None:
+    """From here on nobody else commits: who was removed meanwhile does not count."""
+    if work.log.lock().authority != authority.head[:SHORT]:
+        raise ConflictError("authority changed meanwhile", next_step="try again")
 
 
 def cancel(
@@ -213,6 +267,7 @@ def cancel(
         asked = work.requests.get(request_id)
         if recall(work, who, once):
             return asked
+        _check_open(vault, work, asked, who, permitted.role)
         cancelled = asked.to(RequestState.CANCELLED)
         work.requests.change(cancelled)
         remember(work, who, once, {"request": str(request_id)})

@@ -4,17 +4,18 @@
 `settle` writes the state that follows, and `reconcile` uses the same pieces after a crash.
 """
 
+import json
 from base64 import b64encode
 from collections.abc import Container
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from hsm.errors import DeviceUnavailableError, HsmError
 from hsm.types import KeySpec, KeyUsage, WrappedKey
 from keyvault import signatures
 from keyvault.domain.access import SYSTEM_ACTIONS
-from keyvault.domain.approvals import ApprovalRequest, RequestState
+from keyvault.domain.approvals import ApprovalRequest, Request, RequestState
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority, Record
 from keyvault.domain.canonical import Document
@@ -41,11 +42,12 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
     VaultError,
 )
-from keyvault.domain.keys import MOVES, Key, KeyClass, KeyState, Residence
-from keyvault.domain.people import check_id
+from keyvault.domain.keys import MOVES, Key, KeyClass, KeyState, Purpose, Residence
+from keyvault.domain.people import check_id, thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Vault, key_stream
 from keyvault.store.unit_of_work import Work
+from keyvault.wire import RemoteError
 
 _TARGETS: dict[type[Command], tuple[KeyState, EventType]] = {
     ActivateKey: (KeyState.ACTIVE, EventType.KEY_ACTIVATED),
@@ -95,16 +97,22 @@ def scope_of(work: Work, command: Command, asked: Scope | None) -> Scope | None:
     return work.keys.get(key_id).scope if key_id else asked
 
 
-def check(work: Work, authority: Authority, command: Command) -> str:
+def check(
+    work: Work, authority: Authority, command: Command, scope: Scope | None, now: datetime
+) -> str:
     """Refuse what could never be done, and return the key class. Raises `VaultError`."""
+    if scope is None and isinstance(command, GenerateKey | ImportKey | EnrolSystem):
+        raise InvalidInputError(f"{command.name} is for one scope")
     if isinstance(command, AUTHORITY_COMMANDS):
         _check_authority(authority, command)
-    elif isinstance(command, GenerateKey | ImportKey):
+    elif isinstance(command, GenerateKey):
         authority.key_class(command.key_class)
-        if isinstance(command, ImportKey):
-            _check_kek(work.keys.get(command.kek))
+    elif isinstance(command, ImportKey):
+        _check_import(authority.key_class(command.key_class), command)
+        _check_kek(work.keys.get(command.kek), Purpose.PROCESS, now)
     elif isinstance(command, ExportKey):
-        _check_export(work.keys.get(command.key), work.keys.get(command.kek))
+        _check_export(work.keys.get(command.key))
+        _check_kek(work.keys.get(command.kek), Purpose.PROTECT, now)
     else:
         _check_move(work, command)
     return key_class_of(work, command)
@@ -114,8 +122,9 @@ def _check_authority(authority: Authority, command: Command) -> None:
     match command:
         case EnrolSystem():
             _check_system(authority, command)
-        case RegisterPerson(person=person):
+        case RegisterPerson(person=person, spki=spki):
             check_id(person)
+            signatures.check_person_key(spki)
             if person in authority.people:
                 raise ConflictError(f"a person {person} is registered already")
         case RemovePerson(person=person):
@@ -133,15 +142,21 @@ def _check_move(work: Work, command: Command) -> None:
         raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
 
 
-def _check_kek(kek: Key) -> None:
-    if kek.usage is not KeyUsage.WRAP or kek.state is not KeyState.ACTIVE:
-        raise KeyStateError("the wrapping key is not an active key for wrapping")
-    if kek.residence is not Residence.RESIDENT:
-        raise InvalidInputError("the wrapping key has to be resident in the token")
+def _check_kek(kek: Key, purpose: Purpose, now: datetime) -> None:
+    if kek.usage is not KeyUsage.WRAP or kek.residence is not Residence.RESIDENT:
+        raise InvalidInputError("the wrapping key has to be a resident key for wrapping")
+    kek.check_use(purpose, now)
 
 
-def _check_export(key: Key, kek: Key) -> None:
-    _check_kek(kek)
+def _check_import(key_class: KeyClass, command: ImportKey) -> None:
+    if key_class.residence is not Residence.RESIDENT or command.algorithm.is_pair:
+        raise InvalidInputError(
+            "only secret keys are imported, and into classes whose keys are resident",
+            next_step="order pairs here: a wrapped private key does not name its public key",
+        )
+
+
+def _check_export(key: Key) -> None:
     if not key.extractable or key.residence is not Residence.RESIDENT:
         raise InvalidInputError(
             f"keys of class {key.key_class} never leave the device",
@@ -161,7 +176,9 @@ def _check_system(authority: Authority, command: EnrolSystem) -> None:
             f"a system cannot be allowed: {', '.join(sorted(unknown))}",
             next_step=f"choose from: {', '.join(sorted(SYSTEM_ACTIONS))}",
         )
-    signatures.spki_of_certificate(command.certificate)
+    spki_sha256 = thumbprint(signatures.spki_of_certificate(command.certificate))
+    if authority.person_of(spki_sha256) or authority.system_of(spki_sha256):
+        raise ConflictError("this key is enrolled already", next_step="make a new key")
 
 
 def _known(name: str, known: Container[str], kind: str) -> None:
@@ -180,7 +197,7 @@ def act(acting: Acting) -> Document:
     approvals = [approval.document() for approval in asked.approvals]
     try:
         return acting.vault.gate.execute(asked.request.document, approvals)
-    except DeviceUnavailableError as error:
+    except (DeviceUnavailableError, RemoteError) as error:  # a fault there may come after the act
         raise OutcomeUnknownError(
             "the device was cut off; what came of it is not known yet",
             next_step="wait for the device, then: keyvault reconcile",
@@ -191,19 +208,32 @@ def act(acting: Acting) -> Document:
         raise
 
 
-def void(acting: Acting, work: Work, code: str, reason: str) -> None:
-    """End a request of which nothing came, and commit."""
+def void(
+    acting: Acting, work: Work, code: str, reason: str, outcome: Outcome = Outcome.FAIL
+) -> None:
+    """End a request of which nothing came, or nobody knows what, and commit."""
     work.requests.change(acting.asked.to(RequestState.VOID))
-    work.commit(_event(acting, Outcome.FAIL, {"code": code, "reason": reason}))
+    work.commit(_event(acting, outcome, {"code": code, "reason": reason}))
 
 
 def settle(acting: Acting, work: Work, made: Document) -> Document:
-    """Write the state that follows from the act; the caller commits it with `done`."""
-    work.requests.change(
-        acting.asked.to(RequestState.DONE)
-        if needs_device(acting.command)
-        else replace(acting.asked, state=RequestState.DONE)
-    )
+    """Write the state that follows from the act; the caller commits it with `done`.
+
+    Where the key's state no longer allows it, a request that was under way ends as void.
+    """
+    under_way = needs_device(acting.command)
+    try:
+        outcome = _written(acting, work, made)
+    except KeyStateError as error:
+        if under_way:
+            void(acting, work, error.code, str(error))
+        raise
+    finished = acting.asked.to(RequestState.DONE)
+    work.requests.change(finished if under_way else replace(finished, version=finished.version - 1))
+    return outcome
+
+
+def _written(acting: Acting, work: Work, made: Document) -> Document:
     match acting.command:
         case GenerateKey() | ImportKey() as new:
             return _add_key(acting, work, new, made)
@@ -275,6 +305,17 @@ def _add_record(acting: Acting, work: Work) -> Document:
     return {"record": record.document(), "hash": record.hash}
 
 
+def logged(work: Work, asked: ApprovalRequest) -> Document | None:
+    """What the log says came of a request; None where nothing did."""
+    kind = _EVENTS[type(asked.request.command)]
+    found, _ = work.audit.page(type=kind, outcome=Outcome.OK, stream=_stream(asked.request))
+    for event in found:
+        if event.header["op"] == str(asked.request.id) and event.payload is not None:
+            payload: Document = json.loads(event.payload)
+            return {k: v for k, v in payload.items() if k not in ("request", "approvals")}
+    return None
+
+
 def done(acting: Acting, outcome: Document) -> AuditEvent:
     """What was done, with what came of it and every signature that allowed it."""
     return _event(acting, Outcome.OK, outcome)
@@ -292,14 +333,19 @@ def _event(acting: Acting, outcome: Outcome, extra: Document) -> AuditEvent:
         "approvals": [approval.document() for approval in asked.approvals],
     }
     of_authority = isinstance(command, AUTHORITY_COMMANDS)  # its record holds what was signed
-    key_id = getattr(command, "key", asked.request.id)
     return AuditEvent(
         type=_EVENTS[type(command)],
         outcome=outcome,
         operation=asked.request.id,
-        stream="authority" if of_authority else key_stream(key_id),
+        stream=_stream(asked.request),
         actor=acting.actor,
         role=acting.role,
         scope=asked.request.scope,
         payload=extra if of_authority else {**signed, **extra},
     )
+
+
+def _stream(request: Request) -> str:
+    if isinstance(request.command, AUTHORITY_COMMANDS):
+        return "authority"
+    return key_stream(getattr(request.command, "key", request.id))

@@ -15,7 +15,7 @@ from keyvault.domain.approvals import ApprovalRequest
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import DestroyKey, GenerateKey, ImportKey
-from keyvault.domain.errors import VaultError
+from keyvault.domain.errors import LogUnavailableError, OutcomeUnknownError, VaultError
 from keyvault.domain.keys import KeyState, Residence, service_key_id
 from keyvault.operations import executors
 from keyvault.operations.vault import Vault, key_stream
@@ -53,8 +53,7 @@ def reconcile(vault: Vault) -> list[Verdict]:
     with vault.database.reading() as work:
         pending = work.requests.executing()
     verdicts = [_settle(vault, asked, found) for asked in pending]
-    verdicts += _drift(vault, _by_id(vault.gate.inventory()))
-    return verdicts
+    return verdicts + _drift(vault)
 
 
 def _by_id(objects: list[ObjectRecord]) -> dict[bytes, list[ObjectRecord]]:
@@ -73,7 +72,9 @@ def _settle(
     if isinstance(command, DestroyKey):
         return _settle_destroy(acting, command)
     objects = found.get(key_id.bytes, [])
-    if not isinstance(command, GenerateKey | ImportKey) or not objects:
+    if not isinstance(command, GenerateKey | ImportKey):  # a blob, which leaves no trace
+        return _void(acting, "whether a blob was made is not known; none left", Outcome.UNKNOWN)
+    if not objects:
         return _void(acting, "nothing was made")
     classes = {record.object_class for record in objects}
     if classes == {"PUBLIC_KEY"}:
@@ -83,14 +84,18 @@ def _settle(
 
 
 def _settle_destroy(acting: executors.Acting, command: DestroyKey) -> Verdict:
-    made = executors.act(acting)
-    _finish(acting, made)
+    try:
+        _finish(acting, executors.act(acting))
+    except (LogUnavailableError, OutcomeUnknownError):
+        raise
+    except (HsmError, VaultError) as error:
+        return Verdict(Finding.VOIDED, str(command.key), f"it could not be finished: {error}")
     return Verdict(Finding.COMPLETED, str(command.key), "the destruction is finished")
 
 
-def _void(acting: executors.Acting, detail: str) -> Verdict:
+def _void(acting: executors.Acting, detail: str, outcome: Outcome = Outcome.FAIL) -> Verdict:
     with acting.vault.database.work() as work:
-        executors.void(acting, work, "cut-off", detail)
+        executors.void(acting, work, "cut-off", detail, outcome)
     return Verdict(Finding.VOIDED, str(acting.asked.request.id), detail)
 
 
@@ -123,7 +128,19 @@ def _finish(acting: executors.Acting, made: Document) -> None:
         work.commit(executors.done(acting, {**outcome, "reconciled": True}))
 
 
-def _drift(vault: Vault, found: dict[bytes, list[ObjectRecord]]) -> list[Verdict]:
+def _drift(vault: Vault) -> list[Verdict]:
+    """Report what differs twice: what is made or destroyed meanwhile differs once."""
+    verdicts = _differences(vault)
+    if verdicts:
+        again = _differences(vault)
+        verdicts = [verdict for verdict in verdicts if verdict in again]
+    for verdict in verdicts:
+        _report(vault, verdict.finding, verdict.key, verdict.detail)
+    return verdicts
+
+
+def _differences(vault: Vault) -> list[Verdict]:
+    found = _by_id(vault.gate.inventory())
     verdicts: list[Verdict] = []
     expected = {service_key_id(name) for name in SERVICE_KEYS}
     for key_id, finding in _register(vault, found):
@@ -132,13 +149,10 @@ def _drift(vault: Vault, found: dict[bytes, list[ObjectRecord]]) -> list[Verdict
             verdicts.append(Verdict(finding, str(key_id), _DETAILS[finding]))
     with vault.database.reading() as work:
         expected |= {asked.request.id.bytes for asked in work.requests.executing()}
-    verdicts += [
+    return verdicts + [
         Verdict(Finding.UNKNOWN, unknown.hex(), _DETAILS[Finding.UNKNOWN])
         for unknown in sorted(set(found) - expected)
     ]
-    for verdict in verdicts:
-        _report(vault, verdict.finding, verdict.key, verdict.detail)
-    return verdicts
 
 
 _DETAILS = {

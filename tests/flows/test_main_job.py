@@ -5,6 +5,7 @@ import subprocess
 import sys
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -44,7 +45,7 @@ def assert_verifies(stack: Stack, key: str, signature: bytes) -> None:
 
 
 def assert_evidence_holds(stack: Stack) -> None:
-    auditor = stack.register("auditor", "auditor").client()
+    auditor = stack.register(f"auditor-{uuid4().hex[:8]}", "auditor").client()
     bundle = stack.folder / "evidence.zip"
     bundle.write_bytes(auditor.post("/v1/audit/exports", json={}).content)
     line = [sys.executable, "-I", "-S", ROOT / "keyvault/evidence/verify.py", bundle]
