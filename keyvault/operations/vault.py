@@ -23,6 +23,7 @@ from keyvault.domain.keys import Key
 from keyvault.domain.people import System
 from keyvault.gate.client import Gate, GateClient
 from keyvault.settings import Settings
+from keyvault.store.keys import no_key
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database, Reading, Work
 
@@ -88,18 +89,12 @@ class Vault:
         """Return who may do what, verified from genesis. Raises `AuthorityError`.
 
         Records are verified once; later calls verify what was added since, and that the last
-        record seen still stands where it stood.
+        record seen still stands where it stood. In a snapshot, ask for it first: one that is
+        older than what another thread has seen would look as if records were gone.
         """
         with self._lock:
             self._authority = _caught_up(work, self.settings.genesis, self._authority)
             return self._authority
-
-    def known_authority(self) -> Authority:
-        """Return the authority last verified, for the hot path, which the recorder re-checks."""
-        if self._authority is None:
-            with self.database.reading() as work:
-                return self.authority(work)
-        return self._authority
 
 
 class KeyCache:
@@ -176,10 +171,6 @@ def refusal(who: Principal, verdict: Deny, key: Key | None) -> NotPermittedError
     if key is not None and isinstance(who.subject, System) and key.scope != who.subject.scope:
         return no_key(key.id)
     return NotPermittedError(verdict.reason, next_step="ask a registrar who may grant it")
-
-
-def no_key(key_id: UUID) -> NotFoundError:
-    return NotFoundError(f"there is no key {key_id}", next_step="list them: keyvault keys list")
 
 
 def key_stream(key_id: UUID) -> str:

@@ -36,7 +36,7 @@ class Keys:
         """Raises `NotFoundError`."""
         row = self._connection.execute(select(_KEY).where(_KEY.c.id == str(key_id))).first()
         if row is None:
-            raise NotFoundError(f"there is no key {key_id}")
+            raise no_key(key_id)
         return _key(row)
 
     def change(self, key: Key) -> None:
@@ -82,6 +82,11 @@ class Keys:
     def count_by_state(self) -> dict[KeyState, int]:
         query = select(_KEY.c.state, func.count()).group_by(_KEY.c.state)
         return {KeyState(state): count for state, count in self._connection.execute(query)}
+
+
+def no_key(key_id: UUID) -> NotFoundError:
+    """What is said of a key that is not there, and to whom it is none of their business."""
+    return NotFoundError(f"there is no key {key_id}", next_step="list them: keyvault keys list")
 
 
 def _row(key: Key) -> dict[str, Any]:
