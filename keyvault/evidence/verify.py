@@ -446,7 +446,7 @@ class Events:
         self.logged: int | None = None if self.start else -1  # newest authority record so far
         self.keys: dict[str, tuple[str, str]] = {}  # class and scope of keys made in the range
         self.life: dict[str, str] = {}
-        self.begun: dict[str, int] = {}
+        self.begun: dict[str, tuple[int, int, Any]] = {}  # operation: time, authority, payload
         self.first = self.last = self.latest = 0
         self.disclosed = self.acts = self.hidden = self.classless = 0
 
@@ -503,9 +503,7 @@ class Events:
         if header["cp"]:
             size, root = header["cp"].split(":")
             self.saw(index, int(size), root)
-        if header["out"] == "intent":
-            self.begun.setdefault(header["op"], header["t"])
-        elif header["out"] == "ok":
+        if header["out"] == "ok":
             self.check_life(header["st"], header["ty"])
 
     def check_life(self, stream: str, kind: str) -> None:
@@ -516,7 +514,7 @@ class Events:
         need(known, f"{kind} of a key that was never made")
         need(before != "KEY.DESTROYED", "the key was destroyed before")
         need(kind != "KEY.USED" or before not in IDLE, f"the key is used after {before}")
-        if kind != "KEY.USED":
+        if kind not in ("KEY.USED", "KEY.EXPORTED"):
             self.life[stream] = kind
 
     def saw(self, index: int, size: int, root: str) -> None:
@@ -535,14 +533,16 @@ class Events:
             following = self.authority.records[self.logged :][:1]
             same = following and (payload is None or payload["record"] == following[0])
             need(same, f"is not the next record of {AUTHORITY}")
+        elif kind in ACTS and header["out"] == "intent":
+            self.begun.setdefault(header["op"], (header["t"], state, payload))
         elif kind in ACTS and done and payload is not None:
-            self.check_act(index, header, payload, self.authority.people[state])
+            self.check_act(index, header, payload, state)
         elif kind in ACTS and done:
             self.hidden += 1
         elif kind == "KEY.USED" and payload and "details" in payload:
             check_batch(payload)
 
-    def check_act(self, index: int, header: Any, payload: Any, people: Any) -> None:
+    def check_act(self, index: int, header: Any, payload: Any, state: int) -> None:
         request, approvals = payload["request"], payload["approvals"]
         command, approved = ACTS[header["ty"]], request["parameters"]
         check_request(request, self.authority.origin, command)
@@ -556,16 +556,27 @@ class Events:
         if command in BIRTHS:
             self.keys[key] = (approved["key_class"], scope)
         self.check_rule(request, key, scope)
-        begun = self.begun.get(header["op"], 0 if self.start else header["t"])
-        until = seconds(request["expires_at"])
-        need(begun <= (until + LEEWAY) * 1000, "it began after the request had expired")
-        self.authority.check_approvals(request, approvals, people)
-        for approval in approvals:
-            before = (seconds(approval["at"]) - LEEWAY) * 1000 <= header["t"]
-            need(before, f"{approval['approver']} approved after it had happened")
+        self.check_cleared(header, request, approvals, state)
         for seen in [request["seen"], *(approval["seen"] for approval in approvals)]:
             self.saw(index, seen["size"], seen["root"])
         self.acts += 1
+
+    def check_cleared(self, header: Any, request: Any, approvals: Any, state: int) -> None:
+        """Approvals count as of when the act began: who signed may have left before its end."""
+        unknown = (0 if self.start else header["t"], state, None)
+        begun, cleared, intent = self.begun.get(header["op"], unknown)
+        until = seconds(request["expires_at"])
+        need(begun <= (until + LEEWAY) * 1000, "it began after the request had expired")
+        people = dict(self.authority.people[cleared])
+        if not begun:  # before this range, under this authority or an earlier one
+            for past in self.authority.people[:cleared]:
+                people = {**past, **people}
+        self.authority.check_approvals(request, approvals, people)
+        for approval in approvals:
+            before = (seconds(approval["at"]) - LEEWAY) * 1000 <= (begun or header["t"])
+            need(before, f"{approval['approver']} approved after it had happened")
+        same = intent is None or (intent["request"], intent["approvals"]) == (request, approvals)
+        need(same, "it is not what was begun, or others approved it")
 
     def check_rule(self, request: Any, key: str, scope: str) -> None:
         command, rules, rule = request["command"], self.authority.rules, request["rule"]
