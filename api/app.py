@@ -39,6 +39,14 @@ _MUTUAL_TLS = {
 class VaultApi(FastAPI):
     """FastAPI with `Front` as its outermost layer and its document completed."""
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Go to `Front` at once: the framework's own outermost layers cost 3 % of a signature."""
+        if self.middleware_stack is None or scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
+
     def build_middleware_stack(self) -> ASGIApp:
         state = self.state
         return Front(
