@@ -6,6 +6,7 @@ identity. Hot routes are called from here, past the layers that the rare ones ar
 
 import asyncio
 import time
+from collections import Counter
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -20,11 +21,13 @@ from api.rest.auth import OPEN, Callers, certificate_of
 from api.rest.hot import HotRoutes
 from api.rest.problems import problem_of
 from api.telemetry import Telemetry
+from keyvault.domain.access import Principal
 from keyvault.domain.errors import BusyError, NotAuthenticatedError
 
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
 IN_FLIGHT = 1_024  # calls at once; more are told to come back
+IN_FLIGHT_EACH = 128  # of one caller, so that nobody's flood fills the queue of all
 HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -51,6 +54,7 @@ class Front:
         self._refusals = refusals
         self._body_limit = body_limit
         self._in_flight = 0
+        self._in_flight_of: Counter[str] = Counter()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -70,6 +74,21 @@ class Front:
         if self._in_flight > IN_FLIGHT:
             raise BusyError("too many calls at once", next_step="try again in a second")
         await self._identify(scope)
+        who: Principal | None = scope.get(PRINCIPAL)
+        caller = "" if who is None else who.actor
+        self._in_flight_of[caller] += 1
+        try:
+            if self._in_flight_of[caller] > IN_FLIGHT_EACH:
+                raise BusyError(
+                    "too many calls of yours at once", next_step="try again in a second"
+                )
+            await self._handle(scope, receive, answer)
+        finally:
+            self._in_flight_of[caller] -= 1
+            if not self._in_flight_of[caller]:
+                del self._in_flight_of[caller]
+
+    async def _handle(self, scope: Any, receive: Any, answer: "_Answer") -> None:
         body = await self._body(scope, receive)
         _check_type(scope, body)
         check_shape(body)
