@@ -29,7 +29,7 @@ Officers = Annotated[
     typer.Option(
         "--officer",
         metavar="SPEC",
-        help="id=alice,name=Alice Ash,credential=alice.key; at least three.",
+        help="id=alice,name=Alice Ash,credential=alice.key, or card=READER; at least three.",
     ),
 ]
 Hosts = Annotated[
