@@ -1,24 +1,30 @@
 """Puts the parts together: the only module that names concrete ones."""
 
+import logging
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 from hsm.types import WrappedKey
 from keyvault import wire
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
+from keyvault.domain.errors import VaultError
+from keyvault.gate.breaker import Breaker
 from keyvault.gate.client import Gate, GateClient
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database
 
+log = logging.getLogger("keyvault")
+
 
 def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
     database = Database(settings.database, node=settings.node)
-    reports = _Reports(database)
+    breaker = Breaker(partial(_report_in_background, database))
     socket, deadline = settings.keys.socket, settings.keys.deadline
     return Vault(
         settings=settings,
@@ -26,13 +32,13 @@ def build(settings: Settings) -> Vault:
         gate=Gate(
             socket,
             records_from=lambda number: _records(database, number),
-            on_change=reports.changed,
+            breaker=breaker,
             deadline=deadline,
         ),
         hot=GateClient(
             socket,
             wrapped=lambda key_id: _wrapped(database, key_id),
-            on_change=reports.changed_in_background,
+            breaker=breaker,
             deadline=deadline,
         ),
         recorder=RecorderClient(settings.recorder),
@@ -51,14 +57,14 @@ def _wrapped(database: Database, key_id: bytes) -> WrappedKey | None:
         return work.keys.wrapped(UUID(bytes=key_id))
 
 
-class _Reports:
-    """Writes down each change of the device's state, once."""
+def _report_in_background(database: Database, up: bool, reason: str) -> None:
+    """Write down a change of the device's state. Who noticed it has a call to answer."""
+    threading.Thread(target=_report, args=(database, up, reason)).start()
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    def changed(self, up: bool, reason: str) -> None:
-        with self._database.work() as work:
+def _report(database: Database, up: bool, reason: str) -> None:
+    try:
+        with database.work() as work:
             work.commit(
                 AuditEvent(
                     type=EventType.HSM_RECOVERED if up else EventType.HSM_ERROR,
@@ -69,7 +75,5 @@ class _Reports:
                     payload={"reason": reason},
                 )
             )
-
-    def changed_in_background(self, up: bool, reason: str) -> None:
-        """The same for callers in an event loop, which must not wait for a database."""
-        threading.Thread(target=self.changed, args=(up, reason), daemon=True).start()
+    except VaultError as error:  # then no signature leaves either
+        log.warning("the device's state (%s) could not be written down: %s", up, error)

@@ -16,7 +16,7 @@ from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, KeyNotFoundEr
 from hsm.types import Mechanism, ObjectRecord, VerifyPolicy, WrappedKey
 from keyvault import wire
 from keyvault.domain.canonical import Document
-from keyvault.gate.breaker import Breaker, OnChange, State
+from keyvault.gate.breaker import Breaker, State
 from keyvault.gate.documents import record_of, wrapped_document
 
 DEADLINE = 10.0  # seconds a device call may take; ModuleSettings.deadline
@@ -35,7 +35,7 @@ class GateClient:
     """The gate for one event loop. Calls of one turn of the loop share a frame.
 
     Every method raises the gate's own errors, `DeviceTimeoutError`, and `DeviceUnavailableError`
-    with `retry_after` while the device is down. `on_change` hears of each change once.
+    with `retry_after` while the device is down. A process has one `breaker` for all its clients.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class GateClient:
         path: Path,
         *,
         wrapped: Wrapped = lambda _: None,
-        on_change: OnChange | None = None,
+        breaker: Breaker | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self._wire = wire.AsyncClient(path)
         self._wrapped = wrapped
         self._deadline = deadline
-        self._breaker = Breaker(on_change)
+        self._breaker = breaker or Breaker()
 
     @property
     def state(self) -> State:
@@ -121,14 +121,14 @@ class Gate:
         path: Path,
         *,
         records_from: RecordsFrom,
-        on_change: OnChange | None = None,
+        breaker: Breaker | None = None,
         deadline: float = DEADLINE,
     ) -> None:
         self._wire = wire.Client(path)
         self._probe = wire.Client(path)  # a status never waits behind a long call of this process
         self._records_from = records_from
         self._deadline = deadline
-        self._breaker = Breaker(on_change)
+        self._breaker = breaker or Breaker()
 
     @property
     def state(self) -> State:

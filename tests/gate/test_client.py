@@ -141,7 +141,7 @@ def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices
         await client.sign(key, Mechanism.ECDSA, [DIGEST])
         assert client.state.up
 
-    _run(faulty, use, on_change=lambda up, reason: changes.append((up, reason)))
+    _run(faulty, use, breaker=Breaker(lambda up, reason: changes.append((up, reason))))
     assert changes == [(False, "the device did not answer in time"), (True, "")]
 
 
