@@ -129,6 +129,10 @@ class Sealer:
         size = newest.size if newest else 0
         if shadow is not None and shadow.size == size:
             return shadow
+        if shadow is not None and (
+            size < shadow.size or tree_at(reading.audit.hashes(), shadow.size).root != shadow.root
+        ):
+            raise BrokenLogError(f"the log is not the one whose {shadow.size} events were sealed")
         shadow = Shadow(reading.audit.hashes(), size)
         if newest is not None and self._opened(newest.note) != self._checkpoint(shadow):
             raise BrokenLogError(f"the stored hashes do not lead to the checkpoint of {size}")
@@ -168,12 +172,17 @@ def _check(event: LoggedEvent, place: int) -> None:
         raise BrokenLogError(f"event {place} is missing")
     if hashlib.sha256(b"\x00" + event.leaf).digest() != event.leaf_hash:
         raise BrokenLogError(f"event {place} was changed after it was hashed")
-    leaf = json.loads(event.leaf)
-    if any(leaf["h"][name] != value for name, value in event.found_by.items()):
+    try:
+        leaf = json.loads(event.leaf)
+        filed = {name: leaf["h"][name] for name in event.found_by} == event.found_by
+        committed = leaf["p"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenLogError(f"event {place} is no event") from error
+    if not filed:
         raise BrokenLogError(f"event {place} is filed under what it is not")
     if event.payload is not None and event.salt is not None:
         commitment = hashlib.sha256(event.salt + event.payload).digest()
-        if b64encode(commitment).decode() != leaf["p"]:
+        if b64encode(commitment).decode() != committed:
             raise BrokenLogError(f"the payload of event {place} was changed")
 
 

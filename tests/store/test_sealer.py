@@ -229,6 +229,30 @@ def test_a_checkpoint_that_was_exchanged_is_noticed_at_the_start(
         Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
 
 
+def test_a_sealer_remembers_what_it_sealed(
+    database: Database, database_url: str, sealer: Sealer
+) -> None:
+    """A checkpoint is taken away so that the log may be written anew from there, and grow."""
+    _append(database, 3)
+    sealer.seal()
+    _append(database, 3)
+    sealer.seal()
+    tamper(database_url, "DELETE FROM checkpoint WHERE size = 6")
+    _append(database, 3)
+    with pytest.raises(BrokenLogError, match="whose 6 events were sealed"):
+        sealer.seal()
+
+
+def test_what_is_no_event_is_named(database: Database, database_url: str, gate: LogKeys) -> None:
+    _append(database, 3)
+    digest = sha256(b"\0" + b"{}").hexdigest()
+    literal = "x'{}'" if database_url.startswith("sqlite") else "'\\x{}'"
+    values = f"leaf = {literal.format(b'{}'.hex())}, leaf_hash = {literal.format(digest)}"
+    tamper(database_url, f"UPDATE event SET {values} WHERE idx = 1")  # noqa: S608  (our own)
+    with pytest.raises(BrokenLogError, match="event 1 is no event"):
+        Sealer(database, gate.seal, gate.keys, ORIGIN).seal()
+
+
 def _append(database: Database, count: int) -> None:
     with database.work() as work:
         work.commit(*[used() for _ in range(count)])
