@@ -347,23 +347,20 @@ def clear(
     another rule than the one in force.
     """
     if request.rule != rule:
-        raise AuthorityError(
-            "the rule changed after this was asked for", next_step="ask again under the new rule"
-        )
+        step = "ask again under the new rule"
+        raise AuthorityError("the rule changed after this was asked for", next_step=step)
     if now is not None and now > request.expires_at:
         raise RequestStateError("the request has expired", next_step="ask again")
-    given = tuple(approvals)
-    for approval in given:
+    yes = set()
+    for approval in approvals:
         check_approval(people, request, approval, verify, now)
         if approval.decision is Decision.REFUSE:
             raise QuorumError(f"{approval.approver} refused this request")
-    yes = {approval.approver for approval in given}
+        yes.add(approval.approver)
     needed = max(rule.approvals, MIN_APPROVALS)
     if len(yes) < needed:
-        raise QuorumError(
-            f"{len(yes)} of {needed} approvals are there",
-            next_step=f"wait for {needed - len(yes)} more from people who hold {rule.role}",
-        )
+        step = f"wait for {needed - len(yes)} more from people who hold {rule.role}"
+        raise QuorumError(f"{len(yes)} of {needed} approvals are there", next_step=step)
     return Clearance(request, tuple(sorted(yes)))
 
 

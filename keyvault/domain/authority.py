@@ -264,9 +264,17 @@ def found(record: Record, verify: Verify) -> Authority:
     return authority
 
 
-def load(records: Iterable[Record], verify: Verify, spki_of: SpkiOf) -> Authority:
-    """Fold a whole chain, genesis first. Raises `AuthorityError` naming the record that fails."""
-    authority: Authority | None = None
+def load(
+    records: Iterable[Record],
+    verify: Verify,
+    spki_of: SpkiOf,
+    known: Authority | None = None,
+) -> Authority:
+    """Fold a chain, genesis first or on from what is `known`.
+
+    Raises `AuthorityError` naming the record that fails.
+    """
+    authority = known
     for record in records:
         try:
             authority = (

@@ -49,6 +49,11 @@ class Trust:
             )
         return self._chain
 
+    @property
+    def seen(self) -> int:
+        """How many records this gate has ever seen in force."""
+        return self._seen_size
+
     def position(self) -> Document:
         """How many records the gate holds, and the hash of the last one."""
         return {

@@ -56,7 +56,8 @@ class KeysGate:
         return {name: getattr(self, name) for name in METHODS}
 
     def status(self) -> Document:
-        return {"info": asdict(self._device.info), "authority": self._trust.position()}
+        authority = {**self._trust.position(), "seen": self._trust.seen}
+        return {"info": asdict(self._device.info), "authority": authority}
 
     def authority(self, records: list[Document]) -> Document:
         return self._trust.extend(records)

@@ -63,8 +63,7 @@ def _database(vault: Vault) -> None:
 
 
 def _authority(vault: Vault) -> None:
-    with vault.database.reading() as work:
-        vault.authority(work)
+    vault.check_authority()
 
 
 def _hsm(vault: Vault) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 from uuid import UUID, uuid4
 
+from hsm.errors import DeviceUnavailableError
 from keyvault import VERSION, signatures, wire
 from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.authority import Authority, found
+from keyvault.domain.authority import Authority, load
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import (
     AuthorityError,
@@ -59,6 +61,7 @@ class Vault:
         await asyncio.to_thread(self._announce)
 
     def _announce(self) -> None:
+        self.check_authority()
         with self.database.work() as work:
             authority = self.authority(work)
             payload: Document = {"version": VERSION, "authority": authority.size}
@@ -84,6 +87,22 @@ class Vault:
         self.gate.close()
         self.recorder_status.close()
         self.database.close()
+
+    def check_authority(self) -> None:
+        """Raise `AuthorityError` if the chain is broken, or shorter than the gate has seen it.
+
+        A gate that is away cannot tell; it refuses by itself what needs the whole chain.
+        """
+        seen = 0
+        with suppress(DeviceUnavailableError):
+            seen = self.gate.status()["authority"]["seen"]
+        with self.database.reading() as work:
+            size = self.authority(work).size
+        if size < seen:
+            raise AuthorityError(
+                f"the database holds {size} authority records, and the gate has seen {seen}",
+                next_step="restore the records that are gone, and call your officers",
+            )
 
     def authority(self, work: Reading) -> Authority:
         """Return who may do what, verified from genesis. Raises `AuthorityError`.
@@ -132,12 +151,9 @@ def _caught_up(work: Reading, genesis: str, known: Authority | None) -> Authorit
                 "the genesis record is not the one that this service trusts",
                 next_step="somebody exchanged the database or the settings: call your officers",
             )
-        known = found(records[0], signatures.verify)
-    elif records[0].hash != known.head:
+    elif records.pop(0).hash != known.head:
         raise AuthorityError(f"authority record {known.size - 1} was changed after it was verified")
-    for record in records[1:]:
-        known = known.extend(record, signatures.verify, signatures.spki_of_certificate)
-    return known
+    return load(records, signatures.verify, signatures.spki_of_certificate, known)
 
 
 def permit(vault: Vault, who: Principal, action: Action, key: Key | None = None) -> Permit:

@@ -3,7 +3,8 @@
 from sqlalchemy import Connection, func, select
 
 from keyvault.domain.authority import Record
-from keyvault.domain.errors import ConflictError
+from keyvault.domain.canonical import CanonicalError
+from keyvault.domain.errors import AuthorityError, ConflictError
 from keyvault.store import tables
 from keyvault.store.rows import document_of, insert_new, text_of
 
@@ -19,10 +20,16 @@ class AuthorityRecords:
         self.newest: str | None = None
 
     def records(self, start: int = 0) -> list[Record]:
-        """Return the records from number `start` on. Whoever uses them verifies them."""
+        """Return the records from number `start` on. Whoever uses them verifies them.
+
+        Raises `AuthorityError` for what is no record at all.
+        """
         query = select(_RECORD.c.document).where(_RECORD.c.number >= start)
         texts = self._connection.scalars(query.order_by(_RECORD.c.number))
-        return [Record.read(document_of(text)) for text in texts]
+        try:
+            return [Record.read(document_of(text)) for text in texts]
+        except CanonicalError as error:
+            raise AuthorityError("an authority record is no document") from error
 
     def add(self, record: Record) -> None:
         """Append a record. Raises `ConflictError` unless its number is the next."""
