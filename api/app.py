@@ -24,6 +24,7 @@ from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
 from api.rest.routes import audit, health, keys, login, people, requests
 from api.rest.schemas.keys import JwkOut
 from api.telemetry import Gauges, Telemetry
+from api.throttle import Throttle
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
 from keyvault.operations import connections
@@ -80,6 +81,7 @@ def create_app(vault: Vault) -> VaultApi:
     app.state.telemetry = telemetry
     app.state.gauges = Gauges(telemetry.registry)
     app.state.callers = Callers(vault)
+    app.state.throttle = Throttle()
     app.state.refusals = Refusals(
         partial(connections.refused, vault), telemetry.connections_refused.inc
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from api.rest.auth import V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas.people import ChallengeOut, SessionIn, SessionOut, WhoOut
+from keyvault.domain.errors import VaultError
 from keyvault.operations import people
 
 router = APIRouter(tags=["login"], dependencies=[Depends(known_parameters)])
@@ -33,10 +34,16 @@ def create_challenge(vault: V) -> ChallengeOut:
     responses=documented(403, 408, 409, 413, 415, 502),
     openapi_extra={"security": []},
 )
-def log_in(body: SessionIn, vault: V) -> SessionOut:
+def log_in(body: SessionIn, request: Request, vault: V) -> SessionOut:
     """Exchange a signed delegation for a client certificate of some hours."""
+    throttle, source = request.app.state.throttle, request.client.host if request.client else ""
+    throttle.check(source)
     delegation = body.delegation.model_dump(mode="json")
-    issued = x509.load_der_x509_certificate(people.login(vault, delegation, body.signature))
+    try:
+        issued = x509.load_der_x509_certificate(people.login(vault, delegation, body.signature))
+    except VaultError:
+        throttle.failed(source)
+        raise
     return SessionOut(
         certificate=issued.public_bytes(Encoding.PEM).decode(),
         not_after=issued.not_valid_after_utc.astimezone(UTC),
