@@ -94,6 +94,12 @@ def test_a_chain_read_back_from_its_documents_is_the_same():
     assert loaded(map(Record.read, documents)) == AFTER
 
 
+@pytest.mark.parametrize("known", range(1, len(CHAIN) + 1))
+def test_a_chain_is_folded_on_from_any_place_to_the_same_end(known):
+    begun = loaded(CHAIN[:known])
+    assert load(CHAIN[known:], verify, spki_of_certificate, begun) == AFTER
+
+
 def test_an_enrolled_system_is_found_by_its_key_until_it_is_revoked():
     spki_sha256 = thumbprint(spki_of_certificate(ENROL.certificate))
     _, enrolled = extend(founded(), ENROL)

@@ -71,6 +71,12 @@ def test_three_hundred_trees_have_the_root_of_the_recursive_definition():
             tree = tree.plus(LEAVES[size])
 
 
+@given(sizes, st.integers(0, 40))
+def test_many_leaves_at_once_make_the_same_tree_as_one_by_one(size, more):
+    grown = t.tree_at(READ, size).plus_all(LEAVES[size : size + more])
+    assert grown == t.tree_at(READ, min(size + more, len(LEAVES)))
+
+
 def test_every_proof_of_small_trees_is_the_one_the_rfc_defines():
     for size in range(1, 40):
         for index in range(size):
