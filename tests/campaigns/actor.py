@@ -41,7 +41,8 @@ class Actor:
         self._vault = vault
         self._credentials = credentials
         with vault.database.reading() as work:
-            people = vault.authority(work).people
+            authority = vault.authority(work)
+        people, self._system = authority.people, next(iter(authority.systems.values()))
         until = datetime.now(UTC) + timedelta(hours=1)
         self._who = {n: Principal(people[n], until, thumbprint(people[n].spki)) for n in OFFICERS}
 
@@ -87,12 +88,10 @@ class Actor:
         digest = hashlib.sha256(os.urandom(8)).digest()
         # Systems sign, people do not: enrolment is not what this campaign is about, so the
         # caller is an enrolled system's principal as the api would make it.
-        used = await use.sign(self._vault, self._system(), key, [digest])
+        system, until = self._system, datetime.now(UTC) + timedelta(hours=1)
+        who = Principal(system, until, system.spki_sha256)
+        used = await use.sign(self._vault, who, key, [digest])
         say(index=used.index, leaf_hash=used.leaf_hash.hex())
-
-    def _system(self) -> Principal:
-        system = next(iter(self._vault.known_authority().systems.values()))
-        return Principal(system, datetime.now(UTC) + timedelta(hours=1), system.spki_sha256)
 
 
 def say(**what: object) -> None:

@@ -25,6 +25,13 @@ from tests.stack import ROOT, SYSTEM_ACTIONS, Stack
 ORDER = [KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DESTROYED]
 VICTIMS = ("actor", "actor", "actor", "gate", "recorder")
 LONGEST = 0.6  # seconds that a life may go on
+# How a life may end when a gate or recorder dies under it. Anything else is a bug of ours.
+ENDS = {
+    "DeviceUnavailableError",
+    "DeviceTimeoutError",
+    "LogUnavailableError",
+    "OutcomeUnknownError",
+}
 
 
 @dataclass
@@ -124,6 +131,8 @@ def check(campaign: Campaign) -> None:
     assert root_of([leaf_hash(event.leaf) for event in events]) == head.root
     lost = {i: h for i, h in told.events.items() if events[i].leaf_hash.hex() != h}
     assert lost == {}
+    assert told.events
+    assert set(told.ends) <= ENDS
     for key, state in told.states.items():
         assert ORDER.index(keys[key].state) >= ORDER.index(state)
     assert reconcile(vault) == []
