@@ -155,6 +155,11 @@ class Ledger:
                 next_step="make room for the gate's state",
             ) from error
 
+    def withdraw(self, request_id: UUID) -> None:
+        """Use a request up without acting on it; one that was redeemed stays as it is."""
+        with contextlib.suppress(FileExistsError):
+            durable.create(self._folder / str(request_id), b"")
+
     def get(self, request_id: UUID) -> Request | None:
         """Return a request that was redeemed here."""
         try:

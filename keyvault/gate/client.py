@@ -171,6 +171,10 @@ class Gate:
         """Test a resident key as after its making; `spec` is its map without the id."""
         return dict(self._call("inspect", key_id, spec))
 
+    def withdraw(self, request_id: bytes) -> None:
+        """Use a request up: whatever it has not made by now it never will."""
+        self._call("withdraw", request_id)
+
     def discard_public_half(self, key_id: bytes) -> int:
         return int(self._call("discard_public_half", key_id))
 

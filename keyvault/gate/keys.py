@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from hsm.device import Device
 from hsm.errors import KeyUnusableError
@@ -26,7 +27,7 @@ MAX_RANDOM = 4_096  # bytes
 METHODS = (
     *("authority", "execute", "load", "issue_session", "session_ca", "sign_manifest"),
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
-    *("inventory", "inspect", "discard_public_half"),
+    *("inventory", "inspect", "discard_public_half", "withdraw"),
 )
 
 # A caller who could name another MAC key would forge records: MACs are there for the asking.
@@ -218,6 +219,10 @@ class KeysGate:
     def inspect(self, key_id: bytes, spec: Document) -> Document:
         """Read a resident key back and test it, as after its making."""
         return made_document(self._device.inspect(spec_of({**spec, "key_id": ordinary(key_id)})))
+
+    def withdraw(self, request_id: bytes) -> None:
+        """From here on this request can make nothing, also if it is on its way to the gate."""
+        self._ledger.withdraw(UUID(bytes=request_id))
 
     def discard_public_half(self, key_id: bytes) -> int:
         """Destroy what a crash left of a pair. Raises `KeyUnusableError` if a secret is there."""

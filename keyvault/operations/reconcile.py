@@ -47,11 +47,16 @@ class Verdict:
 def reconcile(vault: Vault) -> list[Verdict]:
     """Settle every request that was cut off, then compare register and token both ways.
 
-    Call it while nothing else executes. Raises `DeviceUnavailableError` if the gate is down.
+    It may run beside the service: what is being made at this moment is withdrawn at the gate
+    first, so that nothing can appear after it was looked for. Only a destruction goes on.
+    Raises `DeviceUnavailableError` if the gate is down.
     """
-    found = _by_id(vault.gate.inventory())
     with vault.database.reading() as work:
         pending = work.requests.executing()
+    for asked in pending:
+        if not isinstance(asked.request.command, DestroyKey):
+            vault.gate.withdraw(asked.request.id.bytes)
+    found = _by_id(vault.gate.inventory())
     verdicts = [_settle(vault, asked, found) for asked in pending]
     return verdicts + _drift(vault)
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from keyvault.domain.approvals import RequestState
+from keyvault.domain.errors import ReplayedError
 from keyvault.operations import executors
 from keyvault.operations.reconcile import Finding, Verdict, reconcile
 from keyvault.operations.vault import Vault
@@ -79,6 +80,16 @@ def test_an_intent_of_which_nothing_came_is_void(stack: Stack, vault: Vault):
     assert about(reconcile(vault), request) == [Finding.VOIDED]
     assert state(vault, request) is RequestState.VOID
     assert about(reconcile(vault), request) == []
+
+
+def test_what_was_reconciled_away_cannot_be_made_any_more(stack: Stack, vault: Vault, hand: Hand):
+    request = cut_off(stack, vault)
+    with vault.database.reading() as work:
+        asked = work.requests.get(request)
+    assert about(reconcile(vault), request) == [Finding.VOIDED]
+    with pytest.raises(ReplayedError):
+        vault.gate.execute(asked.request.document, [a.document() for a in asked.approvals])
+    assert not hand.holds(request)
 
 
 def test_a_key_that_was_made_before_the_crash_is_adopted(stack: Stack, vault: Vault):
