@@ -59,6 +59,11 @@ def read_line(stream, seconds=30):
     return stream.readline()
 
 
+def hear_ctrl_c():
+    """What a shell runs in the background ignores Ctrl-C, and so do the tests' own children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_request_is_told_once_when_it_comes_and_ctrl_c_ends_it_quietly(stack, desks):
     waiting = len(watched(desks["bob"]))
     words = ["approvals", "watch", "--every", "1", "--session", str(desks["bob"].session)]
@@ -68,6 +73,7 @@ def test_a_request_is_told_once_when_it_comes_and_ctrl_c_ends_it_quietly(stack, 
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         bufsize=0,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509  (only a system call, and the child needs it)
     ) as watcher:
         try:
             for _ in range(waiting):
