@@ -184,7 +184,7 @@ CALLS = {
         },
     ),
     Action.RANDOM: ("POST", "/v1/random", {"size": 1}),
-    Action.AUDIT_EXPORT: ("POST", "/v1/audit/exports", {"type": "AUTHORITY.REJECTED"}),
+    Action.AUDIT_EXPORT: ("POST", "/v1/audit/exports", {"type": "KEY.IMPORTED"}),
 }
 
 

@@ -145,7 +145,7 @@ def explore(folder: Path, stack: Stack, document, pair, *options: str) -> None:
 
 def test_schemathesis_finds_nothing_as_an_officer(stack, document, tmp_path):
     roles = ("key-owner", "key-custodian", "key-approver", "registrar", "auditor")
-    everybody = stack.register("erin", *roles)
+    everybody = stack.register("explorer", *roles)
     explore(
         tmp_path, stack, document, everybody.log_in(), "--phases", "coverage,fuzzing", "-n", "3"
     )
