@@ -10,6 +10,7 @@ import pytest
 import schemathesis
 from jsonschema_rs import ValidationError, meta
 
+from keyvault.domain.access import SYSTEM_ACTIONS
 from tests.stack import Stack, ok
 
 # What JSON Schema cannot say: which usage an algorithm has or which digest a key takes, that one
@@ -43,6 +44,19 @@ checks.positive_data_acceptance.enabled = false
 include-operation-id = "sign"
 phases.coverage.enabled = false
 """
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """A service of its own: what explores it declares keys compromised as it pleases."""
+    with Stack.make() as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dcc(stack: Stack):
+    return stack.system("dcc-1", *(str(action) for action in SYSTEM_ACTIONS))
 
 
 @pytest.fixture(scope="module")
