@@ -45,9 +45,9 @@ async def _verify(
 
 
 async def _encrypt(
-    vault: Vault, who: Principal, key_id: UUID, body: wire.EncryptIn, _once: Once | None
+    vault: Vault, who: Principal, key_id: UUID, body: wire.EncryptIn, once: Once | None
 ) -> dict[str, Any]:
-    used = await use.encrypt(vault, who, key_id, body.plaintext, body.aad)
+    used = await use.encrypt(vault, who, key_id, body.plaintext, body.aad, once)
     return {"ciphertext": _text(used.results[0]), "event": _event(used)}
 
 
@@ -59,9 +59,9 @@ async def _decrypt(
 
 
 async def _mac(
-    vault: Vault, who: Principal, key_id: UUID, body: wire.MacIn, _once: Once | None
+    vault: Vault, who: Principal, key_id: UUID, body: wire.MacIn, once: Once | None
 ) -> dict[str, Any]:
-    used = await use.mac(vault, who, key_id, body.data, body.iv)
+    used = await use.mac(vault, who, key_id, body.data, body.iv, once)
     return {"mac": _text(used.results[0]), "event": _event(used)}
 
 
@@ -97,10 +97,11 @@ USES = (
     HotUse("verifications", "verify", "Check a signature", wire.VerifyIn, wire.VerifyOut, _verify,
            status=200),
     HotUse("encryptions", "encrypt", "Encrypt by AES-GCM", wire.EncryptIn, wire.EncryptOut,
-           _encrypt),
+           _encrypt, repeatable=True),
     HotUse("decryptions", "decrypt", "Decrypt by AES-GCM or RSA-OAEP", wire.DecryptIn,
            wire.DecryptOut, _decrypt),
-    HotUse("macs", "mac", "Compute a MAC", wire.MacIn, wire.MacOut, _mac),
+    HotUse("macs", "mac", "Compute a MAC", wire.MacIn, wire.MacOut, _mac,
+           repeatable=True),
 )  # fmt: skip
 
 

@@ -108,7 +108,10 @@ async def encrypt(
 async def decrypt(
     vault: Vault, who: Principal, key_id: UUID, data: bytes, aad: bytes = b""
 ) -> Used:
-    """Open what `encrypt` made, or an RSA-OAEP ciphertext. A wrong tag is `DataInvalidError`."""
+    """Open what `encrypt` made, or an RSA-OAEP ciphertext. A wrong tag is `DataInvalidError`.
+
+    A plaintext is kept nowhere, so there is nothing to repeat: a second call opens it again.
+    """
 
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.decrypt(key.id.bytes, chosen, data, aad)]
@@ -116,13 +119,20 @@ async def decrypt(
     return await _use(vault, who, key_id, _Call(_DECRYPT, device, [data]))
 
 
-async def mac(vault: Vault, who: Principal, key_id: UUID, data: bytes, iv: bytes = b"") -> Used:
+async def mac(
+    vault: Vault,
+    who: Principal,
+    key_id: UUID,
+    data: bytes,
+    iv: bytes = b"",
+    once: Once | None = None,
+) -> Used:
     """AES-CMAC, HMAC-SHA-256 or, with a 12-byte `iv` never used before, GMAC."""
 
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         return [await vault.hot.mac(key.id.bytes, chosen, data, iv)]
 
-    return await _use(vault, who, key_id, _Call(_MAC, device, [data]))
+    return await _use(vault, who, key_id, _Call(_MAC, device, [data], once=once))
 
 
 async def random(vault: Vault, who: Principal, size: int) -> bytes:

@@ -57,6 +57,20 @@ def test_a_repeated_call_gives_the_same_signature_and_no_second_event(dcc, signi
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
 
 
+@pytest.mark.parametrize(
+    ("terms", "verb", "body"),
+    [
+        ({"algorithm": "AES-256", "usage": "encrypt"}, "encryptions", {"plaintext": "AAAA"}),
+        ({"algorithm": "AES-128", "usage": "mac"}, "macs", {"data": "AAAA"}),
+    ],
+)
+def test_a_repeated_use_gives_the_same_result_and_no_second_event(stack, dcc, terms, verb, body):
+    path = f"/v1/keys/{stack.active_key(**terms)}/{verb}"
+    headers = {"Idempotency-Key": str(uuid4())}
+    first, again = (ok(dcc.client().post(path, json=body, headers=headers)) for _ in range(2))
+    assert first == again
+
+
 def test_a_repeated_order_is_one_request(stack):
     headers = {"Idempotency-Key": str(uuid4())}
     body = {
