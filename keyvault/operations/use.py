@@ -1,7 +1,8 @@
 """Using a key: the hot path. Who → may they, is the key usable → the gate → the log → the answer.
 
-The key's state and the authority are cached. Both are compared again where the event commits:
-a key suspended, or a system revoked, in between means that the result is never released.
+The key is cached, and its version is compared again where the event commits: a key suspended in
+between means that the result is never released. Who calls was asked by the surface, which asks
+again every second: that long a system revoked in between may still be answered.
 """
 
 import asyncio
@@ -48,6 +49,7 @@ class _Use:
 
 
 _SIGN = _Use(Action.KEY_SIGN, (KeyUsage.SIGN,), Purpose.PROTECT)
+_VERIFY = _Use(Action.KEY_VERIFY, (KeyUsage.SIGN,), Purpose.PROCESS)
 _ENCRYPT = _Use(Action.KEY_ENCRYPT, (KeyUsage.ENCRYPT,), Purpose.PROTECT)
 _DECRYPT = _Use(Action.KEY_DECRYPT, (KeyUsage.ENCRYPT, KeyUsage.DECRYPT), Purpose.PROCESS)
 _MAC = _Use(Action.KEY_MAC, (KeyUsage.MAC, KeyUsage.GMAC), Purpose.PROTECT)
@@ -156,7 +158,7 @@ async def verify(
 ) -> bool:
     """Check a signature with the public key. No secret is used, so the device is not asked."""
     key = await _key(vault, key_id)
-    await _decided(vault, who, _Use(Action.KEY_VERIFY, (KeyUsage.SIGN,), Purpose.PROCESS), key)
+    await _decided(vault, who, _VERIFY, key)
     return verify_with(key, mechanism_for(key, KeyUsage.SIGN, mechanism), data, signature)
 
 
