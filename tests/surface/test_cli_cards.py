@@ -46,11 +46,14 @@ def own(_slot):
 
 @pytest.fixture
 def virtual(_slot, own):
-    """The reader with that card in it, all tries left and its log of APDUs empty."""
+    """The reader with that card in it, all tries left and its log of APDUs empty.
+
+    Afterwards it is in again: a fixture of the module is made before the next test's own.
+    """
     own.application.pin.left = 3
     own.log.clear()
+    yield _slot
     _slot.card = own
-    return _slot
 
 
 @pytest.fixture(scope="module")
