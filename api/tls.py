@@ -32,8 +32,8 @@ _SUITES = {
 class Trust:
     """The server's TLS context, whose anchors follow authority.
 
-    They are the enrolled systems' own certificates and the session CA, so that any other
-    certificate is refused in the handshake.
+    They are the enrolled systems' certificates, their issuers' and the session CA's: any other
+    certificate is refused in the handshake, and another one of such an issuer right after it.
     """
 
     def __init__(self, vault: Vault) -> None:
@@ -55,7 +55,12 @@ class Trust:
                 self._session_ca = self._ask_for_session_ca()
             wanted = (authority.head, self._session_ca is not None)
             if self._context is None or self._made_for != wanted:
-                anchors = [system.certificate for system in authority.systems.values()]
+                anchors = [
+                    certificate
+                    for system in authority.systems.values()
+                    for pin in system.pins
+                    for certificate in dict.fromkeys((pin.certificate, pin.issuer))
+                ]
                 self._context = self._make([*anchors, *filter(None, [self._session_ca])])
                 self._made_for = wanted
             return self._context

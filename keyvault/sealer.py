@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hsm.errors import HsmError
 from keyvault import signatures
-from keyvault.domain.authority import found
+from keyvault.domain.chain import found
 from keyvault.domain.errors import AuthorityError, ConflictError, VaultError
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from keyvault.domain.tree import ReadHash, tree_at

@@ -129,6 +129,18 @@ def verify_note(key: VerifierKey, text: bytes, signature: bytes) -> bool:
     return key.type == SignatureType.ED25519
 
 
+def check_issued(certificate: bytes, issuer: bytes) -> None:
+    """Raise `InvalidInputError` unless `issuer` (both DER) signed `certificate`, or is the same."""
+    try:
+        issued = x509.load_der_x509_certificate(certificate)
+        issued.verify_directly_issued_by(x509.load_der_x509_certificate(issuer))
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise InvalidInputError(
+            "the certificate was not signed by this issuer",
+            next_step="give the issuing certificate, or none where it signed itself",
+        ) from error
+
+
 def spki_of_certificate(certificate: bytes) -> bytes:
     """Return the SPKI of a certificate in DER. Raises `InvalidInputError`."""
     try:

@@ -7,9 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from keyvault.domain.commands import (
+    PEOPLE_COMMANDS,
+    RULE_COMMANDS,
+    AcknowledgeDuty,
+    Command,
+    GenerateKey,
+    HoldPerson,
+    ImportKey,
+    RevokeSystem,
+)
 from keyvault.domain.keys import Key
-from keyvault.domain.people import Person, Role, System
+from keyvault.domain.people import EVERYWHERE, Duty, Person, Role, System
 from keyvault.domain.scopes import Scope
+from keyvault.domain.standing import Reach, Where, lapses
+from keyvault.domain.times import time_of
 
 
 class Action(StrEnum):
@@ -32,6 +44,10 @@ class Action(StrEnum):
     REQUEST_CANCEL = "request:cancel"
     PEOPLE_READ = "people:read"
     PEOPLE_CHANGE = "people:change"  # ask for a change of persons or systems
+    PEOPLE_HOLD = "people:hold"
+    SYSTEM_REVOKE = "system:revoke"
+    RULE_CHANGE = "rule:change"  # ask for a change of rules, classes, duties, standards
+    DUTY_ACKNOWLEDGE = "duty:acknowledge"
     AUDIT_READ = "audit:read"
     AUDIT_EXPORT = "audit:export"
     METRICS_READ = "metrics:read"
@@ -51,27 +67,61 @@ KEY_USES = frozenset(
 )
 # What an enrolment may allow a system: use, and reading, never a step in a key's life.
 SYSTEM_ACTIONS = KEY_USES | {Action.KEY_READ, Action.RANDOM, Action.METRICS_READ}
-_READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ, Action.SERVICE_READ})
+# What every registered person may do for themselves, whatever has lapsed.
+OWN_ACTIONS = frozenset({Action.DUTY_ACKNOWLEDGE, Action.SERVICE_READ})
+_READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ})
 _ASK = _READ | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL}
+_STOP = frozenset({Action.PEOPLE_HOLD, Action.SYSTEM_REVOKE, Action.REQUEST_DECIDE})
 
 # The permission matrix: what each role may do. Nothing else is allowed to anybody.
 PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.KEY_OWNER: _ASK | {Action.KEY_ORDER, Action.KEY_CHANGE},
-    Role.KEY_CUSTODIAN: _ASK | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
-    Role.KEY_APPROVER: _READ | {Action.REQUEST_DECIDE, Action.REQUEST_EXECUTE},
-    Role.REGISTRAR: _ASK | {Action.PEOPLE_CHANGE},
-    Role.INCIDENT_LEAD: _READ | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
+    Role.KEY_CUSTODIAN: _ASK
+    | _STOP
+    | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
+    Role.KEY_APPROVER: _READ | _STOP | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL},
+    Role.HSM_SECURITY_OFFICER: _READ | {Action.METRICS_READ},
+    Role.REGISTRAR: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE},
+    Role.TOKEN_ISSUER: _READ,
+    Role.SENIOR_RESPONSIBLE_OFFICER: _ASK | _STOP | {Action.PEOPLE_CHANGE},
+    Role.TOKEN_HOLDER: frozenset(),
+    Role.SYSTEM_ADMINISTRATOR: frozenset({Action.METRICS_READ}),
+    Role.INCIDENT_LEAD: _ASK | _STOP | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
     Role.AUDITOR: _READ | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
+    Role.CEREMONY_ADMINISTRATOR: _READ,
+    Role.WITNESS: _READ,
 }
+_ASKING: dict[type[Command], Action] = {
+    GenerateKey: Action.KEY_ORDER,
+    ImportKey: Action.KEY_ORDER,
+    **dict.fromkeys(PEOPLE_COMMANDS, Action.PEOPLE_CHANGE),
+    **dict.fromkeys(RULE_COMMANDS, Action.RULE_CHANGE),
+    HoldPerson: Action.PEOPLE_HOLD,
+    RevokeSystem: Action.SYSTEM_REVOKE,
+    AcknowledgeDuty: Action.DUTY_ACKNOWLEDGE,
+}
+
+
+def asking(command: type[Command]) -> Action:
+    """The action that whoever asks for such a command must be permitted."""
+    return _ASKING.get(command, Action.KEY_CHANGE)
+
+
+def roles_for(action: Action) -> tuple[Role, ...]:
+    return tuple(role for role in Role if action in PERMISSIONS[role])
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: a person in a session, or an enrolled system. `until` ends the session."""
+    """Who calls: a person in a session, or an enrolled system. `until` ends the session.
+
+    `duties` are those in force: what a person has to have acknowledged.
+    """
 
     subject: Person | System
     until: datetime
     spki_sha256: str
+    duties: tuple[Duty, ...] = ()
 
     @property
     def actor(self) -> str:
@@ -95,17 +145,39 @@ class Deny:
 
 
 def decide(
-    who: Principal, action: Action, now: datetime, *, key: Key | None = None
+    who: Principal,
+    action: Action,
+    now: datetime,
+    *,
+    key: Key | None = None,
+    where: Where | None = None,
 ) -> Permit | Deny:
-    """Say whether `who` may take `action` (on `key`) at `now`."""
+    """Say whether `who` may take `action` at `now`: on `key`, or `where` it reaches.
+
+    With neither, any grant will do: what is listed is then only what `readable` names.
+    """
     if now >= who.until:
         return Deny("the session or certificate has ended")
     if isinstance(who.subject, System):
         return _decide_system(who.subject, action, key)
-    for role in sorted(who.subject.roles):
-        if action in PERMISSIONS[role]:
+    return _decide_person(who, who.subject, action, key.scope if key else where or Reach.ANY, now)
+
+
+def _decide_person(
+    who: Principal, person: Person, action: Action, where: Where, now: datetime
+) -> Permit | Deny:
+    if action in OWN_ACTIONS and not (person.hold and person.hold.binds(now)):
+        return Permit("own")
+    held = [role for role in sorted(person.roles) if action in PERMISSIONS[role]]
+    reasons = []
+    for role in held:
+        lapsed = lapses(person, who.duties, role, where, now)
+        if not lapsed:
             return Permit(str(role))
-    return Deny(f"none of the roles of {who.subject.name} allows {action}")
+        reasons += [lapse.text for lapse in lapsed]
+    if reasons:
+        return Deny("; ".join(dict.fromkeys(reasons)))
+    return Deny(f"none of the roles of {person.name} allows {action}")
 
 
 def _decide_system(system: System, action: Action, key: Key | None) -> Permit | Deny:
@@ -116,6 +188,9 @@ def _decide_system(system: System, action: Action, key: Key | None) -> Permit | 
     return Permit("api-client")
 
 
-def readable_scope(who: Principal) -> Scope | None:
-    """The one scope whose records `who` may list, or None for all of them."""
-    return who.subject.scope if isinstance(who.subject, System) else None
+def readable(who: Principal, now: datetime) -> frozenset[Scope] | None:
+    """The scopes whose records `who` may list at `now`, or None for all of them."""
+    if isinstance(who.subject, System):
+        return frozenset({who.subject.scope})
+    live = [g.scope for g in who.subject.grants if now < time_of(g.until)]
+    return None if EVERYWHERE in live else frozenset(map(Scope.parse, live))

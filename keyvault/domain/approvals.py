@@ -1,34 +1,24 @@
-"""Dual control: a request, signatures over the whole of it, and the clearance they add up to.
-
-The rule is checked by one pure function, `clear`, wherever it matters: before an operation
-begins, in the gate before the device acts, and again by whoever loads the authority chain.
-"""
+"""What people sign: a request, and their yes or no to the whole of it."""
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from keyvault.domain.canonical import Document, canonical, equal
-from keyvault.domain.commands import TEXT_LIMIT, Command, command_of
-from keyvault.domain.errors import (
-    ApprovalInvalidError,
-    AuthorityError,
-    InvalidInputError,
-    QuorumError,
-    RequestStateError,
-)
-from keyvault.domain.people import Person, Role, check_id, thumbprint
+from keyvault.domain.commands import Command, command_of
+from keyvault.domain.documents import TEXT_LIMIT, document_of, read
+from keyvault.domain.errors import ApprovalInvalidError, InvalidInputError, RequestStateError
+from keyvault.domain.people import check_id
+from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of, time_of
 
 REQUEST_CONTEXT = "keyvault-request-v1"
 APPROVAL_CONTEXT = "keyvault-approval-v1"
-MIN_APPROVALS = 2  # no single point of vulnerability
-MIN_ELIGIBLE = 3  # with two, the one who asks would know every approver
 CLOCK_LEEWAY = timedelta(seconds=60)
 NONCE_SIZE = 16  # bytes
 ROOT_SIZE = 32  # bytes
@@ -96,51 +86,6 @@ class Seen:
         if type(size) is not int or size < 0 or len(root) != ROOT_SIZE:
             raise ValueError("not a log size and a root")
         return cls(size, root.hex())
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How many distinct holders of `role`, never the requester, must sign for `commands`."""
-
-    id: str
-    commands: tuple[str, ...]
-    key_classes: tuple[str, ...]  # ("*",) for all, and for commands without a key
-    role: Role
-    approvals: int
-    expires_after: int  # seconds
-
-    def covers(self, command: str, key_class: str) -> bool:
-        return (command in self.commands or "*" in self.commands) and (
-            key_class in self.key_classes or "*" in self.key_classes
-        )
-
-    def document(self) -> Document:
-        return {
-            "id": self.id,
-            "commands": list(self.commands),
-            "key_classes": list(self.key_classes),
-            "role": str(self.role),
-            "approvals": self.approvals,
-            "expires_after": self.expires_after,
-        }
-
-    @classmethod
-    def read(cls, document: Document) -> "Rule":
-        """Read what `document` wrote. Raises `InvalidInputError`."""
-        try:
-            rule = cls(
-                id=str(document["id"]),
-                commands=tuple(map(str, document["commands"])),
-                key_classes=tuple(map(str, document["key_classes"])),
-                role=Role(document["role"]),
-                approvals=int(document["approvals"]),
-                expires_after=int(document["expires_after"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInputError("not a rule") from error
-        if not equal(rule.document(), document):
-            raise InvalidInputError("a rule with fields that nobody knows")
-        return rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +158,11 @@ class Request:
         return self.requested_at + timedelta(seconds=self.rule.expires_after)
 
     @property
+    def due_at(self) -> datetime:
+        """When it may be carried out at the earliest: until then others can object."""
+        return self.requested_at + timedelta(seconds=self.rule.wait)
+
+    @property
     def document(self) -> Document:
         return {
             "ctx": REQUEST_CONTEXT,
@@ -221,7 +171,7 @@ class Request:
             "command": self.command.name,
             "parameters": self.command.parameters(),
             "scope": None if self.scope is None else self.scope.document(),
-            "rule": self.rule.document(),
+            "rule": document_of(self.rule),
             "requester": self.requester,
             "requested_at": text_of(self.requested_at),
             "expires_at": text_of(self.expires_at),
@@ -253,7 +203,7 @@ class Request:
             origin=str(document["origin"]),
             command=command_of(document["command"], document["parameters"]),
             scope=None if scope is None else Scope(**scope),
-            rule=Rule.read(document["rule"]),
+            rule=read(Rule, document["rule"], "a rule"),
             requester=check_id(document["requester"]),
             requested_at=time_of(document["requested_at"]),
             nonce=bytes.fromhex(document["nonce"]),
@@ -293,75 +243,6 @@ class ApprovalRequest:
         if state not in REQUEST_MOVES[self.state]:
             raise RequestStateError(f"a request that is {self.state} cannot become {state}")
         return ApprovalRequest(self.request, state, self.version + 1, self.approvals)
-
-
-@dataclass(frozen=True, slots=True)
-class Clearance:
-    """Proof, made by `clear` alone, that enough people signed for exactly this command."""
-
-    request: Request
-    approvers: tuple[str, ...]
-
-
-def check_approval(
-    people: dict[str, Person],
-    request: Request,
-    approval: Approval,
-    verify: Verify,
-    now: datetime | None = None,
-) -> None:
-    """Raise `ApprovalInvalidError` unless this approval counts for this request.
-
-    One that is dated after `now` does not: the log would show it after what it allowed.
-    """
-    person = people.get(approval.approver)
-    if person is None:
-        raise ApprovalInvalidError(f"{approval.approver} is no person known to authority")
-    if approval.approver == request.requester:
-        raise ApprovalInvalidError(
-            f"{person.name} asked for this and cannot approve it",
-            next_step="two other people have to decide",
-        )
-    if request.rule.role not in person.roles:
-        raise ApprovalInvalidError(f"{person.name} does not hold the role {request.rule.role}")
-    if approval.credential != thumbprint(person.spki):
-        raise ApprovalInvalidError(f"this is not the enrolled key of {person.name}")
-    until = request.expires_at if now is None else min(request.expires_at, now + CLOCK_LEEWAY)
-    if not request.requested_at - CLOCK_LEEWAY <= time_of(approval.at) <= until:
-        raise ApprovalInvalidError(f"the approval of {person.name} is outside the request's time")
-    if not verify(person.spki, approval.signature, approval.message(request.document)):
-        raise ApprovalInvalidError(f"the signature of {person.name} is not valid")
-
-
-def clear(
-    people: dict[str, Person],
-    rule: Rule,
-    request: Request,
-    approvals: Iterable[Approval],
-    verify: Verify,
-    now: datetime | None = None,
-) -> Clearance:
-    """Redeem approvals. `rule` is the one in force; `now` is None only for records of the past.
-
-    Raises `QuorumError` if anything is missing, and `AuthorityError` if the request quotes
-    another rule than the one in force.
-    """
-    if request.rule != rule:
-        step = "ask again under the new rule"
-        raise AuthorityError("the rule changed after this was asked for", next_step=step)
-    if now is not None and now > request.expires_at:
-        raise RequestStateError("the request has expired", next_step="ask again")
-    yes = set()
-    for approval in approvals:
-        check_approval(people, request, approval, verify, now)
-        if approval.decision is Decision.REFUSE:
-            raise QuorumError(f"{approval.approver} refused this request")
-        yes.add(approval.approver)
-    needed = max(rule.approvals, MIN_APPROVALS)
-    if len(yes) < needed:
-        step = f"wait for {needed - len(yes)} more from people who hold {rule.role}"
-        raise QuorumError(f"{len(yes)} of {needed} approvals are there", next_step=step)
-    return Clearance(request, tuple(sorted(yes)))
 
 
 def check_words(digest: bytes) -> str:

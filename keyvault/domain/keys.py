@@ -1,15 +1,17 @@
 """A key's life: the states of SP 800-57 part 1, section 7, and what each of them allows."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
-from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.scopes import Scope
 
+MAX_MODULE_LEVEL = 4  # of FIPS 140
+_CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SERVICE_KEYS = UUID("6b657976-6175-4c74-9365-727669636573")
 
 
@@ -58,20 +60,26 @@ class Residence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyClass:
-    """A classification and what follows from it. Part of the signed authority."""
+    """A classification and what follows from it. Part of the signed authority.
+
+    `guarded` keys are used only within an approved `allow-use`. `module_level` is the least
+    level of FIPS 140 that the module has to be declared at, 0 where a test module will do.
+    """
 
     name: str
     residence: Residence
     verify: VerifyPolicy
     extractable: bool = False
+    guarded: bool = False
+    module_level: int = 0
+    retention_days: int = 2_557  # seven years: what destroyed keys leave behind is kept as long
 
-    def document(self) -> Document:
-        return {
-            "name": self.name,
-            "residence": str(self.residence),
-            "verify": str(self.verify),
-            "extractable": self.extractable,
-        }
+    def __post_init__(self) -> None:
+        if not _CLASS_NAME.fullmatch(self.name) or self.module_level > MAX_MODULE_LEVEL:
+            raise InvalidInputError(
+                "a key class has a name of 1 to 63 lower-case letters, digits or -, and a module "
+                f"level from 0 to {MAX_MODULE_LEVEL}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,56 @@
-"""Persons, systems and what authority says of them."""
+"""Persons and systems, and what authority holds of them."""
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.scopes import Scope
+from keyvault.domain.times import day_after, day_of, time_of
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+EVERYWHERE = "*"
+MAX_SCREENING = timedelta(days=366)  # clearance is reviewed every year
 
 
 class Role(StrEnum):
+    """Who does what in the keeping of keys and tokens; `access.PERMISSIONS` says it exactly."""
+
     KEY_OWNER = "key-owner"
     KEY_CUSTODIAN = "key-custodian"
     KEY_APPROVER = "key-approver"
+    HSM_SECURITY_OFFICER = "hsm-security-officer"
     REGISTRAR = "registrar"
+    TOKEN_ISSUER = "token-issuer"  # noqa: S105  (a role, not a secret)
+    SENIOR_RESPONSIBLE_OFFICER = "senior-responsible-officer"
+    TOKEN_HOLDER = "token-holder"  # noqa: S105  (a role, not a secret)
+    SYSTEM_ADMINISTRATOR = "system-administrator"
     INCIDENT_LEAD = "incident-lead"
     AUDITOR = "auditor"
+    CEREMONY_ADMINISTRATOR = "ceremony-administrator"
+    WITNESS = "witness"
+
+
+class Assurance(StrEnum):
+    """How well a person's private key is kept."""
+
+    SOFTWARE = "software"  # a file, encrypted under a passphrase
+    CARD = "card"  # made on a card that counts wrong PINs and never gives it out
+
+    def meets(self, needed: "Assurance") -> bool:
+        return needed is Assurance.SOFTWARE or self is Assurance.CARD
+
+
+class Vetting(StrEnum):
+    """How deeply a person was screened."""
+
+    BASELINE = "baseline"
+    ENHANCED = "enhanced"
+
+    def meets(self, needed: "Vetting") -> bool:
+        return needed is Vetting.BASELINE or self is Vetting.ENHANCED
 
 
 def check_id(text: str) -> str:
@@ -35,13 +68,106 @@ def thumbprint(spki: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A public key (SPKI, DER) whose private half signs for a person."""
+
+    spki: bytes
+    assurance: Assurance
+
+    @property
+    def thumbprint(self) -> str:
+        return thumbprint(self.spki)
+
+
+@dataclass(frozen=True, slots=True)
+class Screening:
+    """One review of a person: against which edition of which standard, and until which day.
+
+    `reviewed_on` and `due` are days. Rights lapse when the day `due` is over, in UTC.
+    """
+
+    standard: str
+    vetting: Vetting
+    reference: str
+    reviewed_on: str
+    due: str
+
+    def __post_init__(self) -> None:
+        length = day_of(self.due) - day_of(self.reviewed_on)
+        if not timedelta(0) < length <= MAX_SCREENING:
+            raise InvalidInputError(
+                f"a screening is due 1 to {MAX_SCREENING.days} days after its review",
+                next_step="people are reviewed every year",
+            )
+
+    @property
+    def lapses_at(self) -> datetime:
+        return day_after(self.due)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role for one scope (`party/user-role/user-id`, or * for every one) until a time."""
+
+    role: Role
+    scope: str
+    until: str
+
+    def __post_init__(self) -> None:
+        time_of(self.until)
+        if self.scope != EVERYWHERE:
+            Scope.parse(self.scope)
+
+    def overlaps(self, other: "Grant") -> bool:
+        return EVERYWHERE in (self.scope, other.scope) or self.scope == other.scope
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """A policy or training that holders of `roles` have to acknowledge, each version anew.
+
+    `sha256` is that of the text. `since` is the day from which who did not may not act.
+    """
+
+    name: str
+    version: int
+    sha256: str
+    roles: tuple[Role, ...]
+    since: str
+
+    def __post_init__(self) -> None:
+        check_id(self.name)
+        day_of(self.since)
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or self.version < 1:
+            raise InvalidInputError("a duty has a version from 1 on and the SHA-256 of its text")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Somebody's rights are stopped, until a time or, with None, until they are reinstated."""
+
+    reason: str
+    since: datetime
+    until: datetime | None = None
+
+    def binds(self, at: datetime) -> bool:
+        return self.until is None or at < self.until
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """A human being, counted once however many credentials they hold."""
 
     id: str
     name: str
-    roles: frozenset[Role]
-    spki: bytes
+    organisation: str
+    site: str
+    manager: str | None  # the id of who they report to, registered here or not
+    credentials: tuple[Credential, ...]
+    grants: tuple[Grant, ...]
+    screening: Screening
+    acknowledged: tuple[tuple[str, int], ...] = ()  # duties and the version last acknowledged
+    hold: Hold | None = None
 
     def __post_init__(self) -> None:
         check_id(self.id)
@@ -50,22 +176,61 @@ class Person:
     def actor(self) -> str:
         return f"person:{self.id}"
 
+    @property
+    def roles(self) -> frozenset[Role]:
+        """What was granted anywhere and at any time; whether it counts, `standing` says."""
+        return frozenset(grant.role for grant in self.grants)
+
+    def credential(self, name: str) -> Credential | None:
+        """The enrolled key with this thumbprint."""
+        return next((one for one in self.credentials if one.thumbprint == name), None)
+
+    def acknowledges(self, duty: str, version: int) -> "Person":
+        others = tuple(item for item in self.acknowledged if item[0] != duty)
+        return replace(self, acknowledged=(*others, (duty, version)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What makes a client certificate that of a system: its key, and who issued it.
+
+    `certificate` is the one that was enrolled, `issuer` that of who signed it, both in DER.
+    """
+
+    spki_sha256: str
+    certificate: bytes
+    issuer: bytes
+    until: datetime | None = None  # of the older one, while two overlap
+
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A DCC system: one pinned certificate, one scope, named actions on named keys."""
+    """A DCC system: pinned certificates, one scope, named actions on named keys, an end."""
 
     id: str
     name: str
     scope: Scope
-    certificate: bytes
-    spki_sha256: str
+    pins: tuple[Pin, ...]
     actions: frozenset[str]
     keys: frozenset[str]
+    until: datetime
 
     @property
     def actor(self) -> str:
         return f"system:{self.id}"
+
+    def pin(self, spki_sha256: str, at: datetime) -> Pin | None:
+        """The pin of this key, if it counts at `at`."""
+        return next(
+            (
+                pin
+                for pin in self.pins
+                if pin.spki_sha256 == spki_sha256
+                and at < self.until
+                and (pin.until is None or at < pin.until)
+            ),
+            None,
+        )
 
     def may_use(self, key_id: str, scope: Scope) -> bool:
         return scope == self.scope and ("*" in self.keys or key_id in self.keys)

@@ -1,10 +1,11 @@
-"""Times as documents write them: RFC 3339, UTC, whole seconds."""
+"""Times as documents write them: RFC 3339, UTC, whole seconds; and days."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from keyvault.domain.errors import InvalidInputError
 
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_DAY = "%Y-%m-%d"
 
 
 def text_of(moment: datetime) -> str:
@@ -14,18 +15,33 @@ def text_of(moment: datetime) -> str:
 
 def time_of(text: object) -> datetime:
     """Read what `text_of` wrote, in that form only. Raises `InvalidInputError`."""
-    try:
-        moment = datetime.strptime(str(text), _FORMAT).replace(tzinfo=UTC)
-    except ValueError as error:
-        raise _not_a_time(text) from error
-    if text_of(moment) != text:  # strptime takes 2026-1-31, too
-        raise _not_a_time(text)
-    return moment
+    return _read(text, _FORMAT, "a time like 2026-01-31T12:00:00Z")
 
 
-def _not_a_time(text: object) -> InvalidInputError:
-    return InvalidInputError(f"{str(text)[:40]!r} is not a time like 2026-01-31T12:00:00Z")
+def day_of(text: object) -> datetime:
+    """Read a day, as the second it begins at in UTC. Raises `InvalidInputError`."""
+    return _read(text, _DAY, "a day like 2026-01-31")
+
+
+def day_after(text: object) -> datetime:
+    """The second at which a day is over, in UTC. Raises `InvalidInputError`."""
+    return day_of(text) + timedelta(days=1)
+
+
+def day_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime(_DAY)
 
 
 def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
+
+
+def _read(text: object, form: str, like: str) -> datetime:
+    message = f"{str(text)[:40]!r} is not {like}"
+    try:
+        moment = datetime.strptime(str(text), form).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise InvalidInputError(message) from error
+    if moment.strftime(form) != text:  # strptime takes 2026-1-31, too
+        raise InvalidInputError(message)
+    return moment

@@ -11,8 +11,8 @@ from importlib import resources
 from typing import IO
 
 from keyvault.domain.audit import Leaf
-from keyvault.domain.authority import Record
 from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.chain import Record
 from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.tree import HASH_SIZE, ProofError, RangeProof, root_from_range
 

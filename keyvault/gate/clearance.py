@@ -6,31 +6,37 @@ nothing is taken but raw signatures, and the chain has to begin with the genesis
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 from keyvault import signatures
-from keyvault.domain.approvals import CLOCK_LEEWAY, Approval, Clearance, Request, clear
-from keyvault.domain.authority import NO_RECORD, Authority, Record, found
+from keyvault.domain.approvals import CLOCK_LEEWAY, Approval, Request
+from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.chain import Record, extend, found, rule_of
 from keyvault.domain.commands import GenerateKey, ImportKey
 from keyvault.domain.errors import (
     AuthorityError,
     AuthorityMissingError,
     NotReadyError,
     ReplayedError,
-    RequestStateError,
     VaultError,
 )
+from keyvault.domain.founding import NO_RECORD
+from keyvault.domain.quorum import Clearance, clear
+from keyvault.domain.times import time_of
 from keyvault.gate import durable
 
 
 class Trust:
     """The authority chain as pushed so far, never shorter than what this gate saw before."""
 
-    def __init__(self, origin: str, genesis: str, memory: Path) -> None:
+    def __init__(
+        self, origin: str, genesis: str, memory: Path, clock: Callable[[], datetime]
+    ) -> None:
+        self._clock = clock
         self._origin = origin
         self._genesis = genesis
         self._memory = memory
@@ -80,25 +86,20 @@ class Trust:
         request: Request,
         approvals: Iterable[Document],
         key_class: str | None,
-        now: datetime | None,
+        at: datetime,
     ) -> Clearance:
-        """Redeem approvals under the rule in force for this class of key.
+        """Redeem approvals at `at` under the rule in force for this class of key.
 
         Where the class is not known (None), that is the strictest rule that any class has.
-        `now` is None only for what was redeemed before.
         """
         authority = self.current
         if request.origin != authority.origin:
             raise AuthorityError("the request belongs to another log")
-        if request.requester not in authority.people:
-            raise AuthorityError(f"{request.requester} is no person known to authority")
-        if now is not None and request.requested_at > now + CLOCK_LEEWAY:
-            raise RequestStateError("the request is from the future", next_step="check the clocks")
         classes = sorted(authority.key_classes) if key_class is None else [key_class]
-        rules = [authority.rule_for(request.command.name, name) for name in classes]
-        rule = max(rules, key=lambda rule: rule.approvals)
+        rules = [rule_of(authority, request, name) for name in classes]
+        rule = max(rules, key=lambda rule: (rule.approvals, rule.wait, rule.groups))
         given = [Approval.read(approval) for approval in approvals]
-        return clear(authority.people, rule, request, given, signatures.verify, now)
+        return clear(authority.electorate, rule, request, given, signatures.verify, at)
 
     def _add(self, record: Record) -> None:
         if record.number < len(self._hashes):
@@ -128,7 +129,9 @@ class Trust:
 
     def _continue(self, record: Record) -> Authority:
         assert self._chain is not None  # noqa: S101  (its caller asked)
-        return self._chain.extend(record, signatures.verify, signatures.spki_of_certificate)
+        if time_of(record.at) > self._clock() + CLOCK_LEEWAY:
+            raise AuthorityError(f"record {record.number} is from the future")
+        return extend(self._chain, record, signatures.verify, signatures.spki_of_certificate)
 
 
 class Ledger:

@@ -49,7 +49,7 @@ class KeysGate:
         self._clock = clock
         self._ledger = Ledger(settings.state / "redeemed")
         memory = settings.state / "authority.json"
-        self._trust = Trust(settings.origin, settings.genesis, memory)
+        self._trust = Trust(settings.origin, settings.genesis, memory, clock)
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
 

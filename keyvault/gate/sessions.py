@@ -22,7 +22,7 @@ from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
 from keyvault.domain.keys import service_key_id
-from keyvault.domain.people import Person, thumbprint
+from keyvault.domain.people import Person
 from keyvault.domain.times import time_of
 from keyvault.gate.services import SESSION_CA, sign_p256
 
@@ -59,12 +59,13 @@ def issue(
     Raises `NotAuthenticatedError` unless the person's enrolled key signed exactly this.
     """
     person, until = check(authority, delegation, signature, now)
+    credential = str(delegation["credential"])
     ca_key = _p256(device.public_key(service_key_id(SESSION_CA)))
     session_key = _session_key(delegation["session_spki"])
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.COMMON_NAME, person.id),
-            x509.NameAttribute(NameOID.SERIAL_NUMBER, thumbprint(person.spki)),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, credential),
         ]
     )
     builder = (
@@ -83,11 +84,12 @@ def check(
     if set(delegation) != DELEGATION_FIELDS or delegation["ctx"] != LOGIN_CONTEXT:
         raise NotAuthenticatedError("not a delegation of this version")
     person = authority.people.get(str(delegation["person"]))
+    credential = person.credential(str(delegation["credential"])) if person else None
     if (
         person is None
+        or credential is None
         or delegation["origin"] != authority.origin
-        or delegation["credential"] != thumbprint(person.spki)
-        or not signatures.verify(person.spki, signature, canonical(delegation))
+        or not signatures.verify(credential.spki, signature, canonical(delegation))
     ):
         raise NotAuthenticatedError("nobody known here signed this delegation for this log")
     begin, until = time_of(delegation["issued_at"]), time_of(delegation["not_after"])

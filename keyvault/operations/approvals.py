@@ -5,30 +5,31 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from keyvault import signatures
-from keyvault.domain.access import Action, Principal
+from keyvault.domain.access import Action, Principal, asking, readable
 from keyvault.domain.approvals import (
     Approval,
     ApprovalRequest,
     Decision,
     Request,
     RequestState,
-    Rule,
     Seen,
-    check_approval,
-    clear,
     new_request,
 )
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import AUTHORITY_COMMANDS, Command, GenerateKey, ImportKey
+from keyvault.domain.chain import rule_of
+from keyvault.domain.commands import Command
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     ConflictError,
     OutcomeUnknownError,
     RequestStateError,
 )
+from keyvault.domain.quorum import check_approval, check_requester, clear, shortfall, where_of
+from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
+from keyvault.domain.standing import Reach, Where
 from keyvault.domain.times import text_of
 from keyvault.domain.tree import tree_at
 from keyvault.operations import executors
@@ -46,36 +47,40 @@ class Executed:
 
 
 def ask(
-    vault: Vault, who: Principal, command: Command, scope: Scope | None, once: Once | None = None
+    vault: Vault,
+    who: Principal,
+    command: Command,
+    scope: Scope | None,
+    once: Once | None = None,
+    *,
+    break_glass: bool = False,
 ) -> ApprovalRequest:
     """Ask for an act that needs approvals. Nothing happens but a record and an event.
 
+    To break the glass is to ask under the rule that takes more people and waits for nobody.
     Raises `VaultError` where it is clear already that the act could never be done.
     """
-    action = _ASKING.get(type(command), Action.KEY_CHANGE)
-    permitted = permit(vault, who, action)
+    with vault.database.reading() as work:
+        scope = executors.scope_of(work, vault.authority(work), command, scope)
+    permitted = permit(vault, who, asking(type(command)), where=scope or Reach.ALL)
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             return work.requests.get(UUID(earlier["request"]))
         authority = vault.authority(work)
-        scope = executors.scope_of(work, command, scope)
         key_class = executors.check(work, authority, command, scope, vault.clock())
-        asked = ApprovalRequest(
-            _request(vault, work, authority.rule_for(command.name, key_class), command, who, scope),
-            RequestState.REQUESTED,
-            version=1,
-        )
+        rule = authority.rule_for(command.name, key_class, break_glass=break_glass)
+        request = _request(vault, work, rule, command, who, scope)
+        check_requester(authority.electorate, request)
+        asked = ApprovalRequest(request, RequestState.REQUESTED, version=1)
         work.requests.add(asked)
         remember(work, who, once, {"request": str(asked.request.id)})
         work.commit(_event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role))
         return asked
 
 
-_ASKING = {
-    GenerateKey: Action.KEY_ORDER,
-    ImportKey: Action.KEY_ORDER,
-    **dict.fromkeys(AUTHORITY_COMMANDS, Action.PEOPLE_CHANGE),
-}
+def _where(vault: Vault, request_id: UUID) -> Where:
+    with vault.database.reading() as work:
+        return where_of(work.requests.get(request_id).request)
 
 
 def _request(
@@ -102,9 +107,10 @@ def _request(
 
 def get(vault: Vault, who: Principal, request_id: UUID) -> ApprovalRequest:
     """Raises `NotFoundError`."""
-    permit(vault, who, Action.REQUEST_READ)
     with vault.database.reading() as work:
-        return work.requests.get(request_id)
+        asked = work.requests.get(request_id)
+    permit(vault, who, Action.REQUEST_READ, where=asked.request.scope)
+    return asked
 
 
 def page(
@@ -114,17 +120,21 @@ def page(
     after: str | None = None,
     limit: int = 50,
 ) -> tuple[list[ApprovalRequest], str | None]:
-    """List requests, newest first, and the cursor of the next page."""
+    """List requests, newest first, and the cursor of the next page: those of the caller's scopes.
+
+    What concerns every scope is listed for those whose roles reach as far.
+    """
     permit(vault, who, Action.REQUEST_READ)
+    scopes = readable(who, vault.clock())
     with vault.database.reading() as work:
-        return work.requests.page(state=state, after=after, limit=limit)
+        return work.requests.page(state=state, scopes=scopes, after=after, limit=limit)
 
 
 def decide(
     vault: Vault, who: Principal, request_id: UUID, document: Document, once: Once | None = None
 ) -> ApprovalRequest:
     """Take in a signed approval or refusal. One that does not count is an event and an error."""
-    permitted = permit(vault, who, Action.REQUEST_DECIDE)
+    permitted = permit(vault, who, Action.REQUEST_DECIDE, where=_where(vault, request_id))
     approval = Approval.read(document)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
@@ -132,12 +142,12 @@ def decide(
             return asked
         _check_open(vault, work, asked, who, permitted.role)
         try:
-            _check(vault, work, asked, approval)
+            enough = _check(vault, work, asked, approval)
         except (ApprovalInvalidError, ConflictError) as error:
             work.commit(_rejected(asked, who, permitted.role, approval, str(error)))
             raise
         work.requests.add_approval(request_id, approval)
-        decided = _moved(asked, approval)
+        decided = _moved(asked, approval, enough=enough)
         work.requests.change(decided)
         remember(work, who, once, {"request": str(request_id)})
         kind = _DECIDED[approval.decision]
@@ -167,9 +177,10 @@ def _check_open(
         raise RequestStateError("the request has expired", next_step="ask again")
 
 
-def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval) -> None:
-    people = vault.authority(work).people
-    check_approval(people, asked.request, approval, signatures.verify, vault.clock())
+def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval) -> bool:
+    """Return whether with this approval there are enough."""
+    electorate = vault.authority(work).electorate
+    check_approval(electorate, asked.request, approval, signatures.verify, vault.clock())
     if any(approval.approver == earlier.approver for earlier in asked.approvals):
         raise ConflictError(f"{approval.approver} has decided on this request already")
     seen = approval.seen
@@ -181,12 +192,14 @@ def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval)
             f"{approval.approver} saw another log than this one",
             next_step="compare checkpoints: somebody may have rolled the log back",
         )
+    names = {approval.approver, *(earlier.approver for earlier in asked.approvals)}
+    said_yes = [electorate.people[name] for name in names if name in electorate.people]
+    return shortfall(asked.request, said_yes) is None
 
 
-def _moved(asked: ApprovalRequest, approval: Approval) -> ApprovalRequest:
+def _moved(asked: ApprovalRequest, approval: Approval, *, enough: bool) -> ApprovalRequest:
     if approval.decision is Decision.REFUSE:
         return asked.to(RequestState.REFUSED)
-    enough = len(asked.approvals) + 1 >= asked.request.rule.approvals
     if enough and asked.state is RequestState.REQUESTED:
         return asked.to(RequestState.APPROVED)
     return ApprovalRequest(asked.request, asked.state, asked.version + 1, asked.approvals)
@@ -198,7 +211,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     Raises `QuorumError` while approvals are missing, `OutcomeUnknownError` if the device was cut
     off: `reconcile` settles it then.
     """
-    permitted = permit(vault, who, Action.REQUEST_EXECUTE)
+    permitted = permit(vault, who, Action.REQUEST_EXECUTE, where=_where(vault, request_id))
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
         if earlier := _earlier(work, who, once, asked):
@@ -247,8 +260,8 @@ def _cleared(vault: Vault, work: Work, asked: ApprovalRequest) -> Authority:
     """Return the authority under which the request may be carried out now."""
     authority, request = vault.authority(work), asked.request
     key_class = executors.check(work, authority, request.command, request.scope, vault.clock())
-    rule = authority.rule_for(request.command.name, key_class)
-    clear(authority.people, rule, request, asked.approvals, signatures.verify, vault.clock())
+    rule = rule_of(authority, request, key_class)
+    clear(authority.electorate, rule, request, asked.approvals, signatures.verify, vault.clock())
     return authority
 
 
@@ -262,7 +275,7 @@ def cancel(
     vault: Vault, who: Principal, request_id: UUID, reason: str, once: Once | None = None
 ) -> ApprovalRequest:
     """Withdraw a request that is not under way yet."""
-    permitted = permit(vault, who, Action.REQUEST_CANCEL)
+    permitted = permit(vault, who, Action.REQUEST_CANCEL, where=_where(vault, request_id))
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
         if recall(work, who, once):

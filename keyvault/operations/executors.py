@@ -6,7 +6,6 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,36 +16,39 @@ from keyvault import signatures
 from keyvault.domain.access import SYSTEM_ACTIONS
 from keyvault.domain.approvals import ApprovalRequest, Request, RequestState
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.authority import Authority, Record
+from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import Record, extend
+from keyvault.domain.changes import applied
 from keyvault.domain.commands import (
     AUTHORITY_COMMANDS,
     ActivateKey,
     Command,
     DeactivateKey,
     DestroyKey,
+    EnrolCredential,
     EnrolSystem,
     ExportKey,
     GenerateKey,
     ImportKey,
     RegisterPerson,
-    RemovePerson,
     ResumeKey,
-    RevokeSystem,
+    RotateSystem,
 )
 from keyvault.domain.errors import (
     ConflictError,
     InvalidInputError,
     KeyStateError,
-    NotFoundError,
     OutcomeUnknownError,
     VaultError,
 )
 from keyvault.domain.keys import MOVES, Key, KeyClass, KeyState, Purpose, Residence
-from keyvault.domain.people import check_id, thumbprint
+from keyvault.domain.linting import lint
+from keyvault.domain.people import thumbprint
 from keyvault.domain.scopes import Scope
+from keyvault.domain.times import text_of
 from keyvault.operations.vault import Vault, key_stream
-from keyvault.store.unit_of_work import Work
+from keyvault.store.unit_of_work import Reading, Work
 from keyvault.wire import RemoteError
 
 _TARGETS: dict[type[Command], tuple[KeyState, EventType]] = {
@@ -91,10 +93,17 @@ def key_class_of(work: Work, command: Command) -> str:
     return work.keys.get(key_id).key_class if key_id else ""
 
 
-def scope_of(work: Work, command: Command, asked: Scope | None) -> Scope | None:
-    """A key's own scope where a key is named, whatever the caller says."""
-    key_id: UUID | None = getattr(command, "key", None)
-    return work.keys.get(key_id).scope if key_id else asked
+def scope_of(
+    work: Reading, authority: Authority, command: Command, asked: Scope | None
+) -> Scope | None:
+    """A key's or system's own scope where one is named, whatever the caller says."""
+    if key_id := getattr(command, "key", None):
+        return work.keys.get(key_id).scope
+    if isinstance(command, EnrolSystem):
+        return asked
+    if system := getattr(command, "system", None):
+        return authority.system(system).scope
+    return asked
 
 
 def check(
@@ -104,7 +113,7 @@ def check(
     if scope is None and isinstance(command, GenerateKey | ImportKey | EnrolSystem):
         raise InvalidInputError(f"{command.name} is for one scope")
     if isinstance(command, AUTHORITY_COMMANDS):
-        _check_authority(authority, command)
+        _check_authority(authority, command, scope, now)
     elif isinstance(command, GenerateKey):
         authority.key_class(command.key_class)
     elif isinstance(command, ImportKey):
@@ -118,21 +127,22 @@ def check(
     return key_class_of(work, command)
 
 
-def _check_authority(authority: Authority, command: Command) -> None:
-    match command:
-        case EnrolSystem():
-            _check_system(authority, command)
-        case RegisterPerson(person=person, spki=spki):
-            check_id(person)
-            signatures.check_person_key(spki)
-            if person in authority.people:
-                raise ConflictError(f"a person {person} is registered already")
-        case RemovePerson(person=person):
-            _known(person, authority.people, "person")
-        case RevokeSystem(system=system):
-            _known(system, authority.systems, "system")
-        case _:
-            raise InvalidInputError(f"{command.name} does not change authority")
+def _check_authority(
+    authority: Authority, command: Command, scope: Scope | None, now: datetime
+) -> None:
+    """Whether the record would stand: what it changes is tried out, without its signatures."""
+    person: str = getattr(command, "person", "")
+    if isinstance(command, RegisterPerson):
+        if person in authority.people:
+            raise ConflictError(f"a person {person} is registered already")
+    elif person:
+        authority.person(person)
+    if isinstance(command, RegisterPerson | EnrolCredential):
+        signatures.check_person_key(command.credential.spki)
+    if isinstance(command, EnrolSystem | RotateSystem):
+        _check_system(authority, command)
+    changed = applied(authority, command, scope, now, signatures.spki_of_certificate)
+    lint(changed, command)
 
 
 def _check_move(work: Work, command: Command) -> None:
@@ -166,24 +176,19 @@ def _check_export(key: Key) -> None:
         raise KeyStateError("the key is destroyed")
 
 
-def _check_system(authority: Authority, command: EnrolSystem) -> None:
-    check_id(command.system)
-    if command.system in authority.systems:
-        raise ConflictError(f"a system {command.system} is enrolled already")
-    unknown = set(command.actions) - {str(action) for action in SYSTEM_ACTIONS}
-    if unknown:
-        raise InvalidInputError(
-            f"a system cannot be allowed: {', '.join(sorted(unknown))}",
-            next_step=f"choose from: {', '.join(sorted(SYSTEM_ACTIONS))}",
-        )
-    spki_sha256 = thumbprint(signatures.spki_of_certificate(command.certificate))
-    if authority.person_of(spki_sha256) or authority.system_of(spki_sha256):
+def _check_system(authority: Authority, command: EnrolSystem | RotateSystem) -> None:
+    if isinstance(command, EnrolSystem):
+        if command.system in authority.systems:
+            raise ConflictError(f"a system {command.system} is enrolled already")
+        unknown = set(command.actions) - {str(action) for action in SYSTEM_ACTIONS}
+        if unknown:
+            raise InvalidInputError(
+                f"a system cannot be allowed: {', '.join(sorted(unknown))}",
+                next_step=f"choose from: {', '.join(sorted(SYSTEM_ACTIONS))}",
+            )
+    signatures.check_issued(command.certificate, command.issuer)
+    if authority.knows(thumbprint(signatures.spki_of_certificate(command.certificate))):
         raise ConflictError("this key is enrolled already", next_step="make a new key")
-
-
-def _known(name: str, known: Container[str], kind: str) -> None:
-    if name not in known:
-        raise NotFoundError(f"no {kind} is called {name}")
 
 
 def intent(acting: Acting) -> AuditEvent:
@@ -299,8 +304,14 @@ def _move_key(acting: Acting, work: Work, key_id: UUID) -> Document:
 def _add_record(acting: Acting, work: Work) -> Document:
     authority = acting.vault.authority(work)
     asked = acting.asked
-    record = Record(authority.size, authority.head, asked.request.document, asked.approvals)
-    authority.extend(record, signatures.verify, signatures.spki_of_certificate)
+    record = Record(
+        authority.size,
+        authority.head,
+        asked.request.document,
+        asked.approvals,
+        text_of(acting.vault.clock()),
+    )
+    extend(authority, record, signatures.verify, signatures.spki_of_certificate)
     work.authority.add(record)
     return {"record": record.document(), "hash": record.hash}
 

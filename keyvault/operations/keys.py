@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from hsm.types import Algorithm
-from keyvault.domain.access import Action, Principal, readable_scope
+from keyvault.domain.access import Action, Principal, readable
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
@@ -34,14 +34,14 @@ class KeyQuery:
 def page(
     vault: Vault, who: Principal, query: KeyQuery, after: str | None = None, limit: int = 50
 ) -> tuple[list[Key], str | None]:
-    """List keys, oldest first, and the cursor of the next page. A system sees its own scope."""
-    permit(vault, who, Action.KEY_READ)
-    own = readable_scope(who)
-    if own is not None and query.scope not in (None, own):
-        raise NotPermittedError("a system lists the keys of its own scope only")
+    """List keys, oldest first, and the cursor of the next page: those of the caller's scopes."""
+    permit(vault, who, Action.KEY_READ, where=query.scope)
+    own = readable(who, vault.clock())
+    if own is not None and query.scope is not None and query.scope not in own:
+        raise NotPermittedError("you list the keys of your own scopes only")
     with vault.database.reading() as work:
         return work.keys.page(
-            scope=own or query.scope,
+            scopes=own if query.scope is None else {query.scope},
             state=query.state,
             algorithm=query.algorithm,
             label=query.label,

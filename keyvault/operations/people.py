@@ -5,14 +5,16 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from hsm.errors import HsmError
 from keyvault import signatures
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.authority import Authority, Record
+from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.chain import Record
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError, VaultError
 from keyvault.domain.people import Person, System, thumbprint
 from keyvault.domain.times import time_of
@@ -26,8 +28,8 @@ CHALLENGE_LIFE = timedelta(minutes=5)
 def identify(vault: Vault, certificate: bytes) -> Principal:
     """Say who presents this certificate (DER). Raises `NotAuthenticatedError`.
 
-    A system's certificate is the very one that was enrolled; a person's was issued by the
-    session CA behind the gate, and its session is still open.
+    A system's certificate is of the key that was enrolled and signed by the issuer that was; a
+    person's was issued by the session CA behind the gate, and its session is still open.
     """
     try:
         parsed = x509.load_der_x509_certificate(certificate)
@@ -40,18 +42,30 @@ def identify(vault: Vault, certificate: bytes) -> Principal:
         authority = vault.authority(work)
         system = authority.system_of(thumbprint(spki))
         if system is not None:
-            return _system(system, certificate, parsed)
+            return _system(vault, system, parsed, thumbprint(spki))
         person = _session_holder(authority, parsed)
         session = work.sessions.get(thumbprint(spki))
     if session is None or session[0] != person.id:
         raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
-    return Principal(person, min(session[1], parsed.not_valid_after_utc), thumbprint(spki))
+    until = min(session[1], parsed.not_valid_after_utc)
+    return Principal(person, until, thumbprint(spki), authority.duties)
 
 
-def _system(system: System, certificate: bytes, parsed: x509.Certificate) -> Principal:
-    if certificate != system.certificate:
-        raise NotAuthenticatedError("this key is enrolled with another certificate")
-    return Principal(system, parsed.not_valid_after_utc, system.spki_sha256)
+def _system(
+    vault: Vault, system: System, certificate: x509.Certificate, spki_sha256: str
+) -> Principal:
+    pin = system.pin(spki_sha256, vault.clock())
+    if pin is None:
+        raise NotAuthenticatedError(
+            f"the enrolment of {system.name}, or of this certificate, has ended",
+            next_step="ask for the next one: keyvault systems rotate",
+        )
+    try:
+        certificate.verify_directly_issued_by(x509.load_der_x509_certificate(pin.issuer))
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise NotAuthenticatedError("this key is enrolled with another issuer") from error
+    ends = (certificate.not_valid_after_utc, system.until, pin.until or system.until)
+    return Principal(system, min(ends), spki_sha256)
 
 
 def _session_holder(authority: Authority, certificate: x509.Certificate) -> Person:
@@ -62,8 +76,8 @@ def _session_holder(authority: Authority, certificate: x509.Certificate) -> Pers
             "nobody enrolled this certificate", next_step="ask for its enrolment, or log in"
         )
     person = authority.people.get(_named(certificate, NameOID.COMMON_NAME))
-    if person is None or _named(certificate, NameOID.SERIAL_NUMBER) != thumbprint(person.spki):
-        raise NotAuthenticatedError("the person of this session is no longer registered")
+    if person is None or not person.credential(_named(certificate, NameOID.SERIAL_NUMBER)):
+        raise NotAuthenticatedError("the person of this session, or their key, is not enrolled")
     return person
 
 
@@ -119,7 +133,9 @@ def _check_delegation(
         authority = vault.authority(work)
         fresh = _is_fresh(work, named, vault.clock())
     person = authority.people.get(claimed)
-    if person is None or not signatures.verify(person.spki, signature, canonical(delegation)):
+    credential = person.credential(str(delegation.get("credential"))) if person else None
+    message = canonical(delegation)
+    if not (person and credential and signatures.verify(credential.spki, signature, message)):
         raise NotAuthenticatedError("the signature is not that of a registered person")
     if not fresh or origin != authority.origin:
         raise NotAuthenticatedError(

@@ -12,8 +12,9 @@ from hsm.errors import DeviceUnavailableError
 from keyvault import VERSION, signatures, wire
 from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.authority import Authority, load
+from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import load
 from keyvault.domain.errors import (
     AuthorityError,
     ConflictError,
@@ -23,6 +24,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import Key
 from keyvault.domain.people import System
+from keyvault.domain.standing import Where
 from keyvault.gate.client import Gate, GateClient
 from keyvault.settings import Settings
 from keyvault.store.keys import no_key
@@ -156,12 +158,18 @@ def _caught_up(work: Reading, genesis: str, known: Authority | None) -> Authorit
     return load(records, signatures.verify, signatures.spki_of_certificate, known)
 
 
-def permit(vault: Vault, who: Principal, action: Action, key: Key | None = None) -> Permit:
+def permit(
+    vault: Vault,
+    who: Principal,
+    action: Action,
+    key: Key | None = None,
+    where: Where | None = None,
+) -> Permit:
     """Decide once. A no is an event too, and raises `NotPermittedError`.
 
     A system that asks for a key outside its scope learns no more than that there is none.
     """
-    verdict = decide(who, action, vault.clock(), key=key)
+    verdict = decide(who, action, vault.clock(), key=key, where=where)
     if isinstance(verdict, Permit):
         return verdict
     with vault.database.work() as work:

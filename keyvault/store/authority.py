@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, func, select
 
-from keyvault.domain.authority import Record
 from keyvault.domain.canonical import CanonicalError
+from keyvault.domain.chain import Record
 from keyvault.domain.errors import AuthorityError, ConflictError
 from keyvault.store import tables
 from keyvault.store.rows import document_of, insert_new, text_of

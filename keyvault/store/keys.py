@@ -1,5 +1,6 @@
 """Keys: their metadata, and the wrapped ones' blobs. Never Secret Key Material in clear."""
 
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -54,18 +55,20 @@ class Keys:
     def page(
         self,
         *,
-        scope: Scope | None = None,
+        scopes: AbstractSet[Scope] | None = None,
         state: KeyState | None = None,
         algorithm: Algorithm | None = None,
         label: str | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[Key], str | None]:
-        """List keys, newest first, and the cursor of the next page."""
-        filters = {"scope": scope, "state": state, "algorithm": algorithm, "label": label}
+        """List keys, newest first, and the cursor of the next page. None leaves a filter open."""
+        filters = {"state": state, "algorithm": algorithm, "label": label}
         query = select(_KEY).where(
             *(_KEY.c[name] == str(value) for name, value in filters.items() if value is not None)
         )
+        if scopes is not None:
+            query = query.where(_KEY.c.scope.in_(sorted(map(str, scopes))))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_key(row) for row in rows], following
 

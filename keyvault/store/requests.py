@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from keyvault.domain.approvals import Approval, ApprovalRequest, Request, RequestState
 from keyvault.domain.errors import ConflictError, NotFoundError
+from keyvault.domain.scopes import Scope
 from keyvault.store import tables
 from keyvault.store.paging import Order
 from keyvault.store.rows import document_of, insert_new, text_of, ticks
@@ -31,6 +33,7 @@ class Requests:
             self._connection,
             _REQUEST,
             id=str(asked.request.id),
+            scope=str(asked.request.scope) if asked.request.scope else None,
             state=str(asked.state),
             version=asked.version,
             requester=asked.request.requester,
@@ -79,10 +82,14 @@ class Requests:
         *,
         state: RequestState | None = None,
         requester: str | None = None,
+        scopes: AbstractSet[Scope] | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> tuple[list[ApprovalRequest], str | None]:
-        """List requests, newest first, and the cursor of the next page."""
+        """List requests, newest first, and the cursor of the next page.
+
+        `scopes` leaves out what concerns other scopes; None is all.
+        """
         filters = {"state": state, "requester": requester}
         query = select(_REQUEST).where(
             *(
@@ -91,6 +98,8 @@ class Requests:
                 if value is not None
             )
         )
+        if scopes is not None:
+            query = query.where(_REQUEST.c.scope.in_(sorted(map(str, scopes))))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return self._read(rows), following
 

@@ -164,6 +164,7 @@ approval_request = Table(
     "approval_request",
     _METADATA,
     _text("id", key=True),
+    _text("scope", null=True),  # null for what concerns every scope
     _text("state"),
     _number("version"),
     _text("requester"),
@@ -171,7 +172,7 @@ approval_request = Table(
     _text("document"),
 )
 Index(None, approval_request.c.requested_at, approval_request.c.id)
-for _filter in ("state", "requester"):
+for _filter in ("state", "requester", "scope"):
     Index(
         None,
         approval_request.c[_filter],
