@@ -13,46 +13,91 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
-from keyvault.domain.approvals import Approval, Decision, Request, Rule, Seen, new_request
-from keyvault.domain.authority import NO_RECORD, Authority, Record, Services, found
-from keyvault.domain.authority import genesis_document as write_genesis
-from keyvault.domain.commands import Command, GenerateKey
+from keyvault.domain.approvals import Approval, Decision, Request, Seen, new_request
+from keyvault.domain.authority import Authority, Services
+from keyvault.domain.chain import Record, extend, found
+from keyvault.domain.changes import person_from
+from keyvault.domain.commands import Command, GenerateKey, RegisterPerson
+from keyvault.domain.founding import NO_RECORD, Genesis
 from keyvault.domain.keys import KeyClass, Residence
-from keyvault.domain.people import Person, Role, thumbprint
+from keyvault.domain.people import (
+    EVERYWHERE,
+    Assurance,
+    Credential,
+    Duty,
+    Grant,
+    Person,
+    Role,
+    Screening,
+    Vetting,
+)
+from keyvault.domain.rules import Rule, Standard
 from keyvault.domain.scopes import Scope
-from keyvault.domain.times import text_of
-from keyvault.signatures import SoftwareCredential, verify
+from keyvault.domain.standing import Electorate
+from keyvault.domain.times import day_text, text_of
+from keyvault.signatures import SoftwareCredential, spki_of_certificate, verify
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 ORIGIN = "example.test/keys/2026-1"
 SCOPE = Scope("1f-example", "supplier", "90-b3-d5-1f-30-01-00-00")
 SEEN = Seen(7, "ab" * 32)
-RULE = Rule("everything", ("*",), ("*",), Role.KEY_APPROVER, 2, 86_400)
+RULE = Rule("everything", ("*",), ("*",), (Role.KEY_APPROVER,), 2, 86_400)
 ORDER = GenerateKey("meter signing", Algorithm.EC_P256, KeyUsage.SIGN, "standard", 365, 730)
 CLASSES = (
     KeyClass("standard", Residence.RESIDENT, VerifyPolicy.ALWAYS),
     KeyClass("bulk", Residence.WRAPPED, VerifyPolicy.SAMPLED, extractable=True),
 )
+DUTY = Duty("keeping-keys", 1, "5a" * 32, (Role.KEY_APPROVER, Role.KEY_OWNER), day_text(NOW))
+STANDARD = Standard("BS 7858", "2019", None, None, "to be confirmed")
 SERVICES = Services(("example.test/keys/2026-1+00000000+AAAA",), b"session-ca", b"evidence")
+ROLES = (Role.KEY_APPROVER, Role.KEY_OWNER, Role.REGISTRAR)
+DECADE = timedelta(days=3_652)
 _NUMBERS = UUID("00000000-0000-4000-8000-000000000000")
+
+
+def screening(at: datetime = NOW, **changes: Any) -> Screening:
+    """A review on the day of `at`, due after the longest time there is."""
+    day = timedelta(days=366)
+    given = Screening(
+        "BS 7858:2019", Vetting.BASELINE, "HR-2026-17", day_text(at), day_text(at + day)
+    )
+    return replace(given, **changes)
+
+
+def grants(*roles: Role, scope: Scope | str = EVERYWHERE, at: datetime = NOW) -> tuple[Grant, ...]:
+    """These roles for ten years."""
+    return tuple(Grant(role, str(scope), text_of(at + DECADE)) for role in roles)
 
 
 @dataclass(frozen=True)
 class Officer:
     """A person together with the key that only they hold."""
 
-    person: Person
+    joining: RegisterPerson
     credential: SoftwareCredential
 
     @property
     def id(self) -> str:
-        return self.person.id
+        return self.joining.person
+
+    @property
+    def thumbprint(self) -> str:
+        return self.joining.credential.thumbprint
+
+    @property
+    def person(self) -> Person:
+        """As authority knows them after genesis, where they acknowledged their duty."""
+        return person_from(self.joining).acknowledges(DUTY.name, DUTY.version)
+
+    def like(self, **changes: Any) -> "Officer":
+        """The same human being with the same key, described otherwise."""
+        return replace(self, joining=replace(self.joining, **changes))
 
     def decides(self, document: dict[str, Any], **changes: Any) -> Approval:
         """Sign yes, or what `changes` make of it, at `NOW`."""
         unsigned = Approval(
             approver=self.id,
-            credential=thumbprint(self.person.spki),
+            credential=self.thumbprint,
             decision=Decision.APPROVE,
             reason="checked against the order form",
             at=text_of(NOW),
@@ -63,11 +108,20 @@ class Officer:
 
 
 @cache
-def officer(name: str, *roles: Role) -> Officer:
+def officer(name: str, *roles: Role, assurance: Assurance = Assurance.SOFTWARE) -> Officer:
     """The same name and roles are the same officer, and the same key, all through a run."""
     credential = SoftwareCredential(ec.generate_private_key(ec.SECP256R1()))
-    held = frozenset(roles or {Role.KEY_APPROVER, Role.KEY_OWNER, Role.REGISTRAR})
-    return Officer(Person(name, name.title(), held, credential.spki), credential)
+    joining = RegisterPerson(
+        person=name,
+        full_name=name.title(),
+        organisation="Example Energy",
+        site="leeds",
+        manager=None,
+        credential=Credential(credential.spki, assurance),
+        grants=grants(*(roles or ROLES)),
+        screening=screening(),
+    )
+    return Officer(joining, credential)
 
 
 ALICE, BOB, CAROL, DAVE = (officer(name) for name in ("alice", "bob", "carol", "dave"))
@@ -76,6 +130,10 @@ OFFICERS = (ALICE, BOB, CAROL, DAVE)
 
 def people_of(officers: Iterable[Officer]) -> dict[str, Person]:
     return {item.id: item.person for item in officers}
+
+
+def electorate(officers: Iterable[Officer] = OFFICERS, duties: tuple[Duty, ...] = ()) -> Electorate:
+    return Electorate(people_of(officers), duties)
 
 
 def request_for(
@@ -95,36 +153,61 @@ def request_for(
     return new_request(**{**given, **changes})
 
 
-def genesis_document(**changes: Any) -> dict[str, Any]:
+def genesis_document(
+    officers: Iterable[Officer] = OFFICERS, at: datetime = NOW, **changes: Any
+) -> dict[str, Any]:
+    """Genesis at `at`, when every officer is newly screened unless they say otherwise."""
     given: dict[str, Any] = {
         "origin": ORIGIN,
         "site": "example",
-        "officers": [item.person for item in OFFICERS],
-        "rules": [RULE],
+        "officers": tuple(_screened(item.joining, at) for item in officers),
+        "rules": (RULE,),
         "key_classes": CLASSES,
+        "duties": (DUTY,),
+        "standards": (STANDARD,),
         "services": SERVICES,
-        "created_at": text_of(NOW),
-        "nonce": bytes(16),
+        "created_at": text_of(at),
+        "nonce": bytes(16).hex(),
     }
-    return write_genesis(**{**given, **changes})
+    return Genesis(**{**given, **changes}).document()
 
 
-def genesis(officers: Iterable[Officer] = OFFICERS, **changes: Any) -> Record:
+def _screened(joining: RegisterPerson, at: datetime) -> RegisterPerson:
+    return replace(joining, screening=screening(at)) if at != NOW else joining
+
+
+def genesis(officers: Iterable[Officer] = OFFICERS, at: datetime = NOW, **changes: Any) -> Record:
     officers = tuple(officers)
-    document = genesis_document(officers=[item.person for item in officers], **changes)
-    return Record(0, NO_RECORD, document, tuple(item.decides(document) for item in officers))
+    document = genesis_document(officers, at, **changes)
+    approvals = tuple(item.decides(document, at=text_of(at)) for item in officers)
+    return Record(0, NO_RECORD, document, approvals, text_of(at))
 
 
-def founded(**changes: Any) -> Authority:
-    return found(genesis(**changes), verify)
+def founded(officers: Iterable[Officer] = OFFICERS, **changes: Any) -> Authority:
+    return found(genesis(officers, **changes), verify)
 
 
 def next_record(
-    authority: Authority, command: Command, approvers: Iterable[Officer] = (BOB, CAROL), **more: Any
+    authority: Authority,
+    command: Command,
+    approvers: Iterable[Officer] = (BOB, CAROL),
+    at: datetime = NOW,
+    **more: Any,
 ) -> Record:
-    document = request_for(command, number=authority.size, **more).document
-    approvals = tuple(item.decides(document) for item in approvers)
-    return Record(authority.size, authority.head, document, approvals)
+    """A change asked for, approved and carried out at `at`, under the rule in force."""
+    rule = authority.rule_for(command.name)
+    given = {"number": authority.size, "scope": None, "rule": rule, "now": at, **more}
+    document = request_for(command, **given).document
+    approvals = tuple(item.decides(document, at=text_of(at)) for item in approvers)
+    return Record(authority.size, authority.head, document, approvals, text_of(at))
+
+
+def after(
+    authority: Authority, command: Command, approvers: Iterable[Officer] = (BOB, CAROL), **more: Any
+) -> Authority:
+    """Authority with that record."""
+    record = next_record(authority, command, approvers, **more)
+    return extend(authority, record, verify, spki_of_certificate)
 
 
 @cache
