@@ -43,9 +43,19 @@ from cli.local.officers import Officer
 from cli.passphrases import Secrets
 from keyvault.domain.approvals import Approval, Decision, Seen
 from keyvault.domain.canonical import canonical
-from keyvault.domain.people import Person, thumbprint
-from keyvault.domain.times import text_of
-from keyvault.operations.genesis import OFFICER_ROLES
+from keyvault.domain.commands import Command, EnrolSystem, RegisterPerson
+from keyvault.domain.people import (
+    EVERYWHERE,
+    Assurance,
+    Credential,
+    Grant,
+    Role,
+    Screening,
+    Vetting,
+    thumbprint,
+)
+from keyvault.domain.times import day_text, text_of
+from keyvault.operations.genesis import officer_roles
 from keyvault.settings import Settings
 from keyvault.signatures import SoftwareCredential, spki_der
 from keyvault.supervisor import services
@@ -77,8 +87,8 @@ class Stack:
         folder = Path(tempfile.mkdtemp(prefix="kv-"))  # short: a socket's path has 107 bytes
         people = {n: SoftwareCredential.create(folder / f"{n}.key", PASSPHRASE) for n in OFFICERS}
         officers = [
-            Officer(Person(n, n.title(), OFFICER_ROLES, c.spki), KeyFile(folder / f"{n}.key"))
-            for n, c in people.items()
+            Officer(joiner(name, one, *officer_roles(place)), KeyFile(folder / f"{name}.key"))
+            for place, (name, one) in enumerate(people.items())
         ]
         plan = Plan(
             folder=folder / "service",
@@ -180,6 +190,13 @@ class Stack:
         self.approve(request, *others)
         return ok(self.person(by).client().post(f"/v1/requests/{request['id']}/executions"))
 
+    def ask(
+        self, command: Command, scope: Document | None = None, *, by: str = "alice", **more: object
+    ) -> Document:
+        """Ask for any command; nothing is approved yet."""
+        body = {"command": command.name, "parameters": command.parameters(), "scope": scope, **more}
+        return ok(self.person(by).client().post("/v1/requests", json=body))
+
     def order(self, **terms: object) -> Document:
         """Order a key as alice; the request is not approved yet."""
         body = {
@@ -215,13 +232,7 @@ class Stack:
     def register(self, name: str, *roles: str) -> "Someone":
         """Register one more person with these roles."""
         credential = SoftwareCredential.create(self.folder / f"{name}.key", PASSPHRASE)
-        body = {
-            "person": name,
-            "full_name": name.title(),
-            "roles": list(roles),
-            "public_key": b64encode(credential.spki).decode(),
-        }
-        self.carry_out(ok(self.person("alice").client().post("/v1/people", json=body)))
+        self.carry_out(self.ask(joiner(name, credential, *map(Role, roles))))
         self._people[name] = Someone(self, name, credential)
         return self._people[name]
 
@@ -234,15 +245,10 @@ class Stack:
     ) -> "Machine":
         """Enrol a system's new certificate and return the system."""
         machine = Machine(self, name)
-        body = {
-            "system": name,
-            "full_name": f"system {name}",
-            "scope": scope or SCOPE,
-            "certificate": machine.certificate.read_text(),
-            "actions": list(actions or SYSTEM_ACTIONS),
-            "keys": list(keys),
-        }
-        self.carry_out(ok(self.person("alice").client().post("/v1/systems", json=body)))
+        own = machine.der
+        rights = (tuple(actions or SYSTEM_ACTIONS), keys)
+        wanted = EnrolSystem(name, f"system {name}", own, own, *rights, text_of(in_days(30)))
+        self.carry_out(self.ask(wanted, scope or SCOPE))
         return machine
 
 
@@ -325,10 +331,37 @@ class Machine:
         pem = self_signed(name, self.private_key)
         self.certificate, self.key = _pair(stack.folder, name, pem, self.private_key)
 
+    @property
+    def der(self) -> bytes:
+        """Its certificate in DER."""
+        return ssl.PEM_cert_to_DER_cert(self.certificate.read_text())
+
     def client(self) -> httpx.Client:
         if self._client is None:
             self._client = self._stack.client(self.certificate, self.key)
         return self._client
+
+
+def in_days(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def joiner(name: str, credential: SoftwareCredential, *roles: Role, **more: Any) -> RegisterPerson:
+    """Somebody to register: screened last month, with these roles everywhere for a year."""
+    given: Document = {
+        "person": name,
+        "full_name": name.title(),
+        "organisation": "Acme Energy",
+        "site": "Leeds",
+        "manager": None,
+        "credential": Credential(credential.spki, Assurance.SOFTWARE),
+        "grants": tuple(Grant(role, EVERYWHERE, text_of(in_days(365))) for role in roles),
+        "screening": Screening(
+            *("BS 7858:2019", Vetting.BASELINE, "HR-1"),
+            *(day_text(in_days(-30)), day_text(in_days(300))),
+        ),
+    }
+    return RegisterPerson(**{**given, **more})
 
 
 def self_signed(name: str, key: ec.EllipticCurvePrivateKey, *, days: int = 30) -> bytes:

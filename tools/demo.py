@@ -38,7 +38,7 @@ FOLDER = Path(sys.argv[1]).resolve() if sys.argv[1:] else ROOT / "demo"
 MARK = FOLDER / ".made-by-make-demo"
 SCOPE = "acme-energy/IMPORT-SUPPLIER/00-07-81-00-00-00-00-01"
 OFFICERS = {"alice": "Alice Ash", "bob": "Bob Birch", "carol": "Carol Cole"}
-DUTIES = "key-owner+key-custodian+key-approver+registrar"
+AUDITOR = ("dora", "Dora Day")
 SYSTEM = "dcc-adapter"
 PAYLOAD = b"GBCS command 1 for meter 00-DB-12-34-56-78-9A-BC: read the active import register\n"
 READY_SECONDS = 90.0
@@ -115,10 +115,10 @@ def made_anew() -> None:
 
 def credentials(demo: Demo) -> None:
     demo.tell(
-        "Three officers make their own signing keys",
+        "Three officers and an auditor make their own signing keys",
         "Each key is encrypted under a passphrase that only its owner knows.",
     )
-    for person in OFFICERS:
+    for person in (*OFFICERS, AUDITOR[0]):
         demo.passphrases[person] = secrets.token_urlsafe(12)
         out = str(FOLDER / "people" / f"{person}.key")
         demo.keyvault("credential", "create", "--out", out, signers=(person,))
@@ -134,9 +134,9 @@ def genesis(demo: Demo) -> None:
     words = ["init", "--folder", str(FOLDER / "service"), "--site", "keyvault.demo"]
     words += ["--port", str(demo.port), "--yes"]
     for person, name in OFFICERS.items():
-        roles = f"{DUTIES}+auditor" if person == "carol" else f"{DUTIES}+incident-lead"
         key = FOLDER / "people" / f"{person}.key"
-        words += ["--officer", f"id={person},name={name},credential={key},roles={roles}"]
+        screened = f"reviewed={time.strftime('%Y-%m-%d')},reference=HR-{person}"
+        words += ["--officer", f"id={person},name={name},{screened},credential={key}"]
     demo.summary.update(demo.keyvault(*words, signers=tuple(OFFICERS)))
     note(f"genesis {demo.summary['genesis']}")
 
@@ -168,11 +168,31 @@ def login(demo: Demo) -> None:
         "The officers log in",
         "Each key signs for a short-lived one: no password travels, no token can be stolen.",
     )
-    made = demo.summary
     for person in OFFICERS:
-        words = ["--credential", str(FOLDER / "people" / f"{person}.key")]
-        words += ["--server", made["server"], "--ca", made["ca"], "--genesis", made["genesis"]]
-        demo.keyvault("login", "--person", person, *words, person=person, signers=(person,))
+        log_in(demo, person)
+
+
+def log_in(demo: Demo, person: str) -> None:
+    made = demo.summary
+    words = ["--credential", str(FOLDER / "people" / f"{person}.key")]
+    words += ["--server", made["server"], "--ca", made["ca"], "--genesis", made["genesis"]]
+    demo.keyvault("login", "--person", person, *words, person=person, signers=(person,))
+
+
+def join(demo: Demo) -> None:
+    person, name = AUDITOR
+    demo.tell(
+        "Dora joins as auditor, by approval",
+        "Who audits holds no other role: grants that must not meet in one person are refused.",
+    )
+    public = str(FOLDER / "people" / f"{person}.pub.pem")
+    words = ("--name", name, "--role", "auditor", "--public-key", public, "--site", "Leeds")
+    place = ("--organisation", "Audit Partners", "--reviewed", time.strftime("%Y-%m-%d"))
+    asked = demo.keyvault(
+        *("people", "register", person, *words, *place, "--reference", "HR-dora"), person="alice"
+    )
+    demo.summary["joiner"] = carry_out(demo, asked)
+    log_in(demo, person)
 
 
 def order(demo: Demo) -> None:
@@ -297,11 +317,11 @@ def suspend(demo: Demo) -> None:
 
 def export(demo: Demo) -> None:
     demo.tell(
-        "Carol, the auditor, exports the evidence and checks it",
+        "Dora, the auditor, exports the evidence and checks it",
         "The verifier is one file that needs Python and OpenSSL, and nothing of ours.",
     )
     out, verifier = FOLDER / "evidence.zip", FOLDER / "verify.py"
-    demo.keyvault("audit", "export", "--out", str(out), person="carol")
+    demo.keyvault("audit", "export", "--out", str(out), person="dora")
     shutil.copyfile(ROOT / "keyvault" / "evidence" / "verify.py", verifier)
     demo.summary.update(evidence=str(out), verifier=str(verifier))
     verify(demo, out, holds=True)
@@ -310,7 +330,7 @@ def export(demo: Demo) -> None:
 def verify(demo: Demo, bundle: Path, *, holds: bool) -> None:
     """Run the stand-alone verifier as an auditor would, and show what it says."""
     words = ["verify.py", bundle.name, "--genesis-sha256", demo.summary["genesis"]]
-    show("carol:demo$ python3", words)
+    show("dora:demo$ python3", words)
     # -I and an empty environment: not even our own modules are within its reach.
     line, environment = [sys.executable, "-I", *words], {"PATH": os.environ["PATH"]}
     done = subprocess.run(
@@ -364,7 +384,7 @@ def finish(demo: Demo) -> None:
 
 STEPS = (
     *(credentials, genesis, serve, login, order, one_is_not_enough, generate, activate),
-    *(enrol, sign, suspend, export, tamper, finish),
+    *(enrol, sign, suspend, join, export, tamper, finish),
 )
 
 

@@ -12,8 +12,9 @@ from cli.local.tls import server_certificate
 from cli.local.tokens import module_file
 from cli.output import say
 from cli.passphrases import Secrets
-from keyvault.domain.authority import Record, Services
+from keyvault.domain.authority import Services
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import Record
 from keyvault.domain.errors import InvalidInputError
 from keyvault.gate import ceremony
 from keyvault.gate.process import wipe

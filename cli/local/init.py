@@ -1,6 +1,7 @@
 """`keyvault init`: from an empty folder to a service whose authority every officer has signed."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ app = group("Found a service.")
 
 
 MIN_OFFICERS = 3
+EXAMPLE = "id=alice,name=Alice Ash,reviewed=2026-01-31,reference=HR-17,credential=alice.key"
 HOSTS = ("localhost", "127.0.0.1")
 
 Folder = Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder for the service.")]
@@ -29,7 +31,7 @@ Officers = Annotated[
     typer.Option(
         "--officer",
         metavar="SPEC",
-        help="id=alice,name=Alice Ash,credential=alice.key, or card=READER; at least three.",
+        help=f"{EXAMPLE}, or card=READER; at least three.",
     ),
 ]
 Hosts = Annotated[
@@ -57,7 +59,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
     "init",
     "keyvault init",
     "keyvault init --folder service --site keyvault.example"
-    " --officer 'id=alice,name=Alice Ash,credential=alice.key' --officer … --officer …",
+    f" --officer '{EXAMPLE}' --officer … --officer …",
 )
 def init(
     folder: Folder = None,
@@ -83,7 +85,7 @@ def init(
     """
     where = folder or Path(asked("folder of the service", "service"))
     named = site or asked("name of the site", "keyvault.example")
-    people, at, uris = officers(officer_), (listen, port), (keys_uri, log_uri)
+    people, at, uris = officers(officer_, named), (listen, port), (keys_uri, log_uri)
     hosts, variables = tuple(host or HOSTS), environment_of(environment or [])
     plan = Plan(where, named, origin, people, hosts, at, database, module, uris, variables)
     _tell(hold(plan, Secrets(pin_fd), Secrets(passphrase_fd), yes=yes))
@@ -100,12 +102,13 @@ def asked(question: str, default: str) -> str:
     return line_of(sys.stdin.fileno()).decode().strip() or default
 
 
-def officers(given: list[str] | None) -> list[Officer]:
+def officers(given: list[str] | None, site: str) -> list[Officer]:
     """Read the officers from the options, or ask for three, one after another."""
     if given is None:
-        say("an officer is written: id=alice,name=Alice Ash,credential=alice.key")
+        say(f"an officer is written: {EXAMPLE}")
         given = [asked(f"officer {number}", "none") for number in range(1, MIN_OFFICERS + 1)]
-    found = [officer(text) for text in given]
+    now = datetime.now(UTC)
+    found = [officer(text, number, site, now) for number, text in enumerate(given)]
     if len(found) < MIN_OFFICERS:
         raise InvalidInputError(
             f"a genesis has at least {MIN_OFFICERS} officers",

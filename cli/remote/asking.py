@@ -6,9 +6,11 @@ from cli.confirm import confirm
 from cli.output import answer, facts, say
 from cli.remote import log
 from cli.remote.client import Server
+from cli.remote.deciding import Wish, decide_here
 from cli.remote.requests import rebuilt
 from cli.remote.screens import (
     IRREVERSIBLE,
+    WORDS,
     about_command,
     about_key,
     about_quorum,
@@ -25,36 +27,57 @@ from keyvault.domain.scopes import Scope
 
 def ask(
     session: Path | None,
-    path: str,
     command: Command,
     scope: Scope | None = None,
     *,
-    body: Document | None = None,
+    break_glass: bool = False,
     yes: bool = False,
 ) -> None:
-    """Send an order, check that the request says exactly what was meant, and show it.
-
-    `body` is what the API wants where it is more than the command's parameters and scope.
-    """
+    """Ask for an act, check that the request says exactly what was meant, and show it."""
     here = open_session(session)
     server = Server.of(here)
     if isinstance(command, IRREVERSIBLE):
         _warn(server, here, command, yes=yes)
-    item = server.post(path, body or _body(command, scope))
+    item = asked_for(here, server, command, scope, break_glass=break_glass)
     asked = rebuilt(item)
-    if asked.request.command != command or asked.request.requester != here.person:
-        raise InvalidInputError(
-            "the server wrote another request than the one that was sent",
-            next_step=f"cancel it: keyvault approvals cancel {asked.request.id}",
-        )
     say(f"asked for; now others sign it: keyvault approvals approve {asked.request.id}")
     answer(item, facts(about_request(asked.request, asked, None)))
 
 
-def _body(command: Command, scope: Scope | None) -> Document:
-    parameters = command.parameters()
-    parameters.pop("key", None)  # stands in the path
-    return parameters if scope is None else {**parameters, "scope": scope.document()}
+def asked_for(
+    here: Session,
+    server: Server,
+    command: Command,
+    scope: Scope | None = None,
+    *,
+    break_glass: bool = False,
+) -> Document:
+    """The request as the server wrote it. Raises `InvalidInputError` if it is another one."""
+    body = {
+        "command": command.name,
+        "parameters": command.parameters(),
+        "scope": scope.document() if scope else None,
+        "break_glass": break_glass,
+    }
+    item = server.post("/v1/requests", body)
+    request = rebuilt(item).request
+    if request.command != command or request.requester != here.person:
+        raise InvalidInputError(
+            "the server wrote another request than the one that was sent",
+            next_step=f"cancel it: keyvault approvals cancel {request.id}",
+        )
+    return item
+
+
+def alone(session: Path | None, command: Command, signing: Wish) -> None:
+    """Ask, sign and carry out what one person may decide for all, or for themselves."""
+    here = open_session(session)
+    server = Server.of(here)
+    item = asked_for(here, server, command)
+    decide_here(here, rebuilt(item).request.id, signing)
+    done = server.post(f"/v1/requests/{item['id']}/executions")
+    say(f"done: {WORDS[type(command)][0]}")
+    answer(done, facts(about_command(command)))
 
 
 def _warn(server: Server, here: Session, command: Command, *, yes: bool) -> None:

@@ -73,7 +73,7 @@ def order(
     """Order a key. Nothing is made before enough people have signed."""
     days = (protect_days, process_days or protect_days)
     wanted = GenerateKey(label, algorithm, usage, key_class, *days)
-    ask(session, "/v1/keys", wanted, Scope.parse(scope))
+    ask(session, wanted, Scope.parse(scope))
 
 
 @command(
@@ -97,7 +97,7 @@ def import_(
     """Ask to bring in a key that another party wrapped under one of ours."""
     days = (protect_days, process_days or protect_days)
     wanted = ImportKey(label, algorithm, usage, key_class, *days, kek, file.read_bytes())
-    ask(session, "/v1/keys/imports", wanted, Scope.parse(scope))
+    ask(session, wanted, Scope.parse(scope))
 
 
 @command(app, "list", "keyvault keys list --scope acme/SUPPLIER/00-01 --state active")
@@ -174,25 +174,25 @@ def public_key(
 @command(app, "activate", "keyvault keys activate KEY --reason 'certificate accepted'")
 def activate(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     """Ask to let a new key be used."""
-    ask(session, f"/v1/keys/{key}/activations", ActivateKey(key, reason))
+    ask(session, ActivateKey(key, reason))
 
 
 @command(app, "resume", "keyvault keys resume KEY --reason 'false alarm, ticket 12'")
 def resume(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
     """Ask to let a suspended key be used again."""
-    ask(session, f"/v1/keys/{key}/resumptions", ResumeKey(key, reason))
+    ask(session, ResumeKey(key, reason))
 
 
 @command(app, "deactivate", "keyvault keys deactivate KEY --reason 'superseded'")
 def deactivate(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
     """Ask to end a key's use for new data; it still processes old data."""
-    ask(session, f"/v1/keys/{key}/deactivations", DeactivateKey(key, reason), yes=yes)
+    ask(session, DeactivateKey(key, reason), yes=yes)
 
 
 @command(app, "destroy", "keyvault keys destroy KEY --reason 'retention is over'")
 def destroy(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
     """Ask to destroy a key for ever."""
-    ask(session, f"/v1/keys/{key}/destructions", DestroyKey(key, reason), yes=yes)
+    ask(session, DestroyKey(key, reason), yes=yes)
 
 
 @command(app, "export", "keyvault keys export KEY --kek KEY --reason 'hand-over'")
@@ -200,7 +200,7 @@ def export(
     key: KeyId, kek: Kek, reason: Reason, yes: Yes = False, session: SessionDir = None
 ) -> None:
     """Ask for a wrapped copy of a key whose class allows it; execute with --out writes it."""
-    ask(session, f"/v1/keys/{key}/exports", ExportKey(key, kek, reason), yes=yes)
+    ask(session, ExportKey(key, kek, reason), yes=yes)
 
 
 @command(app, "suspend", "keyvault keys suspend KEY --reason 'owner is away'")

@@ -11,7 +11,8 @@ from cli.remote.client import Server
 from cli.state import LogMemory, Session, remember, remembered
 from keyvault import signatures
 from keyvault.domain.approvals import Seen
-from keyvault.domain.authority import Authority, Record, load
+from keyvault.domain.authority import Authority
+from keyvault.domain.chain import Record, load
 from keyvault.domain.notes import (
     Checkpoint,
     NoteError,

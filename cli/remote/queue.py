@@ -80,8 +80,11 @@ def _obstacle(asked: ApprovalRequest, me: Document) -> str:
         return "you asked for it, so others sign it"
     if me["id"] in {approval.approver for approval in asked.approvals}:
         return "you have signed it"
-    role = asked.request.rule.role
-    return "" if role in me["roles"] else f"it takes the role {role}, which you do not hold"
+    roles = set(asked.request.rule.roles)
+    if roles & set(me["roles"]):
+        return ""
+    lapses = [lapse["text"] for g in me["grants"] if g["role"] in roles for lapse in g["lapses"]]
+    return "; ".join(lapses) or f"it takes the role {' or '.join(sorted(roles))}"
 
 
 def span(time: timedelta) -> str:

@@ -12,6 +12,7 @@ from keyvault.domain.approvals import (
 )
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import rule_of
 from keyvault.domain.errors import AuthorityError, InvalidInputError, QuorumError
 
 
@@ -40,7 +41,7 @@ def check_rule(request: Request, authority: Authority, key_class: str) -> None:
     """Raise `AuthorityError` unless log and rule are those of the signed authority."""
     if request.origin != authority.origin:
         raise AuthorityError("the request belongs to another log")
-    if request.rule != authority.rule_for(request.command.name, key_class):
+    if request.rule != rule_of(authority, request, key_class):
         raise AuthorityError(
             "the request quotes another rule than the one in force",
             next_step="ask for it again under the rule in force",

@@ -2,27 +2,46 @@
 
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from hashlib import sha256
 
 from cli.output import grouped
 from cli.remote.client import Server
-from keyvault.domain.approvals import ApprovalRequest, Request, Rule, check_words
+from keyvault.domain.approvals import ApprovalRequest, Request, check_words
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
+    AcknowledgeDuty,
     ActivateKey,
+    AllowUse,
+    ChangePerson,
     Command,
     DeactivateKey,
     DestroyKey,
+    EnrolCredential,
     EnrolSystem,
     ExportKey,
     GenerateKey,
+    HoldPerson,
     ImportKey,
     RegisterPerson,
+    ReinstatePerson,
     RemovePerson,
+    RemoveRule,
     ResumeKey,
+    ReviewScreening,
+    RevokeCredential,
     RevokeSystem,
+    RotateSystem,
+    SetDuty,
+    SetKeyClass,
+    SetRule,
+    SetStandard,
+    SuspendPerson,
 )
-from keyvault.domain.people import thumbprint
+from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.people import Assurance, Credential, Grant, thumbprint
+from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
 from keyvault.signatures import spki_of_certificate
@@ -40,10 +59,25 @@ WORDS: dict[type[Command], tuple[str, str]] = {
     ResumeKey: ("let the suspended key be used again", "yes: it can be suspended again"),
     DeactivateKey: ("end the key's use for new data", "NO: it will never protect anything again"),
     DestroyKey: ("destroy the key", "NO: the key and everything only it can open are lost"),
+    AllowUse: ("let a system use a guarded key some times", "yes, until it has used it up"),
     RegisterPerson: ("give a person roles and accept their signatures", "yes: by removing them"),
-    RemovePerson: ("take every role from a person", "yes: by registering them again"),
+    ChangePerson: ("give a person these roles and no other", "yes: by changing them again"),
+    RemovePerson: ("take every role and key from a person", "yes: by registering them again"),
+    ReviewScreening: ("record that a person's screening was reviewed", "yes: by reviewing again"),
+    AcknowledgeDuty: ("say that you have read this duty and will keep it", "NO: it is your word"),
+    HoldPerson: ("stop a person's rights at once, for some hours", "yes: by reinstating them"),
+    SuspendPerson: ("stop a person's rights until they are reinstated", "yes: by reinstating them"),
+    ReinstatePerson: ("let a person's rights count again", "yes: by suspending them again"),
+    EnrolCredential: ("accept one more key as a person's signature", "yes: by revoking it"),
+    RevokeCredential: ("accept signatures by this key no longer", "yes: by enrolling another"),
     EnrolSystem: ("let a system use keys with its certificate", "yes: by revoking it"),
+    RotateSystem: ("give a system its next certificate", "yes: by rotating it again"),
     RevokeSystem: ("refuse a system from now on", "yes: by enrolling it again"),
+    SetRule: ("change who must sign for what", "yes, under the rule that it makes"),
+    RemoveRule: ("remove a rule", "yes: by setting it again"),
+    SetKeyClass: ("change what follows from a class, for keys made from now on", "yes"),
+    SetDuty: ("ask everybody concerned to acknowledge a duty anew", "yes: by a next version"),
+    SetStandard: ("record which edition of a standard is in force", "yes: by recording another"),
 }
 IRREVERSIBLE = (ExportKey, DeactivateKey, DestroyKey)
 
@@ -78,18 +112,37 @@ def about_command(command: Command) -> Pairs:
     """What will be done, with every parameter that is signed."""
     done, reversible = WORDS[type(command)]
     pairs: Pairs = [("this will", done), ("can be undone", reversible)]
-    for name, value in command.parameters().items():
-        shown = _public_key(command, name) or value
+    for name in command.parameters():
+        shown = told(getattr(command, name))
         pairs.append((name.replace("_", " "), shown))
     return pairs
 
 
-def _public_key(command: Command, name: str) -> str:
-    if isinstance(command, RegisterPerson) and name == "spki":
-        return f"key {grouped(thumbprint(command.spki))}"
-    if isinstance(command, EnrolSystem) and name == "certificate":
-        return f"key {grouped(thumbprint(spki_of_certificate(command.certificate)))}"
-    return ""
+def told(value: object) -> object:
+    """A parameter in words: keys and certificates by their fingerprint, the rest as it is."""
+    match value:
+        case Credential():
+            return f"{value.assurance} key {grouped(value.thumbprint)}"
+        case Grant():
+            return f"{value.role} for {value.scope} until {value.until}"
+        case bytes():
+            return _fingerprint(value)
+        case tuple():
+            return [told(item) for item in value]
+        case _ if is_dataclass(value):
+            return ", ".join(
+                f"{field.name.replace('_', ' ')} {told(getattr(value, field.name))}"
+                for field in fields(value)
+            )
+        case _:
+            return "none" if value is None else value
+
+
+def _fingerprint(data: bytes) -> str:
+    try:
+        return f"certificate of key {grouped(thumbprint(spki_of_certificate(data)))}"
+    except InvalidInputError:
+        return f"{len(data)} bytes, SHA-256 {grouped(sha256(data).hexdigest())}"
 
 
 def about_scope(scope: Scope | None) -> Pairs:
@@ -119,7 +172,7 @@ def about_quorum(
     """Who has decided and who still can. The requester never counts."""
     decided = [approval.approver for approval in asked.approvals] if asked else []
     missing = max(0, rule.approvals - len(decided))
-    pairs: Pairs = [("rule", f"{rule.approvals} holders of {rule.role}, not the requester")]
+    pairs: Pairs = [("rule", about_rule(rule))]
     if decided:
         pairs.append(("decided", _list(decided, authority)))
     if authority is None:
@@ -127,9 +180,19 @@ def about_quorum(
     can = sorted(
         person.id
         for person in authority.people.values()
-        if rule.role in person.roles and person.id not in {*decided, requester}
+        if person.roles & set(rule.roles) and person.id not in {*decided, requester}
     )
     return [*pairs, ("still needed", f"{missing} of {_list(can, authority)}")]
+
+
+def about_rule(rule: Rule) -> str:
+    """Who must sign, and how soon it happens, in a sentence."""
+    who = f"{rule.approvals} holders of {' or '.join(rule.roles)}, not the requester"
+    groups = f", from {rule.groups} {rule.group_by}s" if rule.groups > 1 else ""
+    card = f", with a {rule.assurance}" if rule.assurance is Assurance.CARD else ""
+    wait = f", not before {rule.wait // 60} minutes have passed" if rule.wait else ""
+    glass = "BREAKS THE GLASS: " if rule.break_glass else ""
+    return f"{glass}{who}{groups}{card}{wait} (rule {rule.id})"
 
 
 def _list(people: Iterable[str], authority: Authority | None) -> str:

@@ -161,16 +161,11 @@ def logout(vault: Vault, who: Principal) -> None:
         work.commit(AuditEvent(EventType.SESSION_CLOSED, Outcome.OK, uuid4(), who.actor, who.actor))
 
 
-def people(vault: Vault, who: Principal) -> list[Person]:
+def authority(vault: Vault, who: Principal) -> Authority:
+    """Return who may do what: persons, systems, rules."""
     permit(vault, who, Action.PEOPLE_READ)
     with vault.database.reading() as work:
-        return sorted(vault.authority(work).people.values(), key=lambda person: person.id)
-
-
-def systems(vault: Vault, who: Principal) -> list[System]:
-    permit(vault, who, Action.PEOPLE_READ)
-    with vault.database.reading() as work:
-        return sorted(vault.authority(work).systems.values(), key=lambda system: system.id)
+        return vault.authority(work)
 
 
 def records(vault: Vault, who: Principal) -> list[Record]:

@@ -61,6 +61,6 @@ def log_out(request: Request, vault: V, who: Who) -> Response:
 
 
 @router.get("/v1/whoami", operation_id="who_am_i", responses=documented())
-def who_am_i(who: Who) -> WhoOut:
+def who_am_i(vault: V, who: Who) -> WhoOut:
     """Say who calls."""
-    return WhoOut.of(who)
+    return WhoOut.of(who, vault.clock())

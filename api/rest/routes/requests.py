@@ -7,13 +7,24 @@ from fastapi import APIRouter, Depends, Query, Request
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas.common import Cursor, Id, Limit, ReasonIn
-from api.rest.schemas.requests import ApprovalWire, ExecutionOut, RequestOut, RequestsOut
+from api.rest.schemas.requests import ApprovalWire, AskIn, ExecutionOut, RequestOut, RequestsOut
 from keyvault.domain.approvals import RequestState
+from keyvault.domain.commands import command_of
 from keyvault.operations import approvals
 
 router = APIRouter(tags=["requests"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
 _CHANGE = documented(403, 404, 408, 409, 413, 415)
+
+
+@router.post("/v1/requests", status_code=202, operation_id="ask", responses=_CHANGE)
+def ask(body: AskIn, vault: V, who: Who, repeat: Repeat) -> RequestOut:
+    """Ask for an act that needs approvals, whichever it is."""
+    command = command_of(body.command, body.parameters)
+    scope = body.scope.read() if body.scope else None
+    return RequestOut.of(
+        approvals.ask(vault, who, command, scope, repeat, break_glass=body.break_glass)
+    )
 
 
 @router.get("/v1/requests", operation_id="list_requests", responses=_READ)

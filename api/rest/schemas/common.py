@@ -17,7 +17,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from keyvault.domain.commands import BYTES_LIMIT, TEXT_LIMIT
+from keyvault.domain.documents import BYTES_LIMIT, TEXT_LIMIT
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of, time_of
 

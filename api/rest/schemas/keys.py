@@ -18,7 +18,7 @@ from api.rest.schemas.common import (
     Wire,
 )
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
-from keyvault.domain.commands import MAX_DAYS
+from keyvault.domain.commands.keys import MAX_DAYS
 from keyvault.domain.keys import Key, KeyState, Residence
 
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS), WHOLE]

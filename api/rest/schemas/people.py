@@ -1,101 +1,161 @@
 """Persons, systems, sessions and the authority chain on the wire."""
 
+from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.rest.schemas.common import (
-    UUID_PATTERN,
-    Blob,
     Bytes,
     Hex64,
     InstantText,
     Moment,
     Name,
-    ScopeIn,
     ScopeOut,
     Signature,
-    Text,
     Wire,
     base64_schema,
 )
 from api.rest.schemas.requests import OpenDocument
-from keyvault.domain.access import SYSTEM_ACTIONS, Principal
-from keyvault.domain.commands import LIST_LIMIT
-from keyvault.domain.people import Person, Role, System
+from keyvault.domain.access import Principal
+from keyvault.domain.authority import Authority
+from keyvault.domain.documents import document_of
+from keyvault.domain.people import (
+    EVERYWHERE,
+    Assurance,
+    Duty,
+    Grant,
+    Person,
+    Role,
+    System,
+    Vetting,
+)
+from keyvault.domain.scopes import Scope
+from keyvault.domain.standing import Lapse, Reach, lapses
 
-_ACTIONS = {"enum": sorted(map(str, SYSTEM_ACTIONS))}
-KeyName = Annotated[str, StringConstraints(pattern=f"{UUID_PATTERN}|^\\*$")]
+
+class LapseOut(Wire):
+    """Why a right does not count now, and since when."""
+
+    code: str
+    text: str
+    since: Moment | None
+
+    @classmethod
+    def of(cls, lapse: Lapse) -> "LapseOut":
+        return cls(code=lapse.code, text=lapse.text, since=lapse.since)
 
 
-class PersonIn(Wire):
-    """A person to register, with the key (P-256 SPKI in DER) that signs for them."""
+class GrantOut(Wire):
+    """A role, where and until when it is granted, and what keeps it from counting now."""
 
-    person: Name
-    full_name: Text
-    roles: Annotated[list[Role], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
-    public_key: Blob
+    role: Role
+    scope: str
+    until: str
+    lapses: list[LapseOut]
 
 
-class SystemIn(Wire):
-    """A DCC system to enrol: one pinned certificate, one scope, named actions on named keys."""
+class CredentialOut(Wire):
+    thumbprint: Hex64
+    public_key: Bytes
+    assurance: Assurance
 
-    system: Name
-    full_name: Text
-    scope: ScopeIn
-    certificate: Annotated[str, Field(min_length=64, max_length=20_000, description="PEM")]
-    actions: Annotated[
-        list[Annotated[str, Field(json_schema_extra=_ACTIONS)]],
-        Field(min_length=1, max_length=32, json_schema_extra={"uniqueItems": True}),
-    ]
-    keys: Annotated[
-        list[KeyName],
-        Field(
-            min_length=1,
-            max_length=LIST_LIMIT,
-            json_schema_extra={"uniqueItems": True},
-            description='Key ids, or ["*"] for every key of the scope',
-        ),
-    ]
+
+class ScreeningOut(Wire):
+    standard: str
+    vetting: Vetting
+    reference: str
+    reviewed_on: str
+    due: str
 
 
 class PersonOut(Wire):
+    """A person, what they were granted, and what of it counts now."""
+
     id: str
     name: str
-    roles: list[Role]
-    public_key: Bytes
-    credential: Hex64
+    organisation: str
+    site: str
+    manager: str | None
+    roles: list[Role] = Field(description="Those that count now, somewhere")
+    grants: list[GrantOut]
+    credentials: list[CredentialOut]
+    screening: ScreeningOut
+    acknowledged: dict[str, int]
+    on_hold: str | None
 
     @classmethod
-    def of(cls, person: Person, credential: str) -> "PersonOut":
+    def of(cls, person: Person, duties: tuple[Duty, ...], now: datetime) -> "PersonOut":
+        grants = [_grant(person, grant, duties, now) for grant in person.grants]
+        held = person.hold is not None and person.hold.binds(now)
         return cls(
             id=person.id,
             name=person.name,
-            roles=sorted(person.roles),
-            public_key=person.spki,
-            credential=credential,
+            organisation=person.organisation,
+            site=person.site,
+            manager=person.manager,
+            roles=sorted({grant.role for grant in grants if not grant.lapses}),
+            grants=grants,
+            credentials=[
+                CredentialOut(
+                    thumbprint=one.thumbprint, public_key=one.spki, assurance=one.assurance
+                )
+                for one in person.credentials
+            ],
+            screening=ScreeningOut.model_validate(document_of(person.screening)),
+            acknowledged=dict(person.acknowledged),
+            on_hold=person.hold.reason if person.hold and held else None,
         )
+
+
+def _grant(person: Person, grant: Grant, duties: tuple[Duty, ...], now: datetime) -> GrantOut:
+    where = Reach.ALL if grant.scope == EVERYWHERE else Scope.parse(grant.scope)
+    found = lapses(person, duties, grant.role, where, now)
+    return GrantOut(
+        role=grant.role,
+        scope=grant.scope,
+        until=grant.until,
+        lapses=[LapseOut.of(lapse) for lapse in found],
+    )
+
+
+class PinOut(Wire):
+    """A certificate that was enrolled, as SHA-256 of the whole and of its key and issuer."""
+
+    certificate_sha256: Hex64
+    credential: Hex64
+    issuer_sha256: Hex64
+    until: Moment | None
 
 
 class SystemOut(Wire):
     id: str
     name: str
     scope: ScopeOut
-    certificate_sha256: Hex64
-    credential: Hex64
+    pins: list[PinOut]
     actions: list[str]
     keys: list[str]
+    until: Moment
 
     @classmethod
-    def of(cls, system: System, certificate_sha256: str) -> "SystemOut":
+    def of(cls, system: System) -> "SystemOut":
         return cls(
             id=system.id,
             name=system.name,
             scope=ScopeOut.of(system.scope),
-            certificate_sha256=certificate_sha256,
-            credential=system.spki_sha256,
+            pins=[
+                PinOut(
+                    certificate_sha256=sha256(pin.certificate).hexdigest(),
+                    credential=pin.spki_sha256,
+                    issuer_sha256=sha256(pin.issuer).hexdigest(),
+                    until=pin.until,
+                )
+                for pin in system.pins
+            ],
             actions=sorted(system.actions),
             keys=sorted(system.keys),
+            until=system.until,
         )
 
 
@@ -121,21 +181,26 @@ class WhoOut(Wire):
     kind: Literal["person", "system"]
     name: str
     roles: list[Role]
+    grants: list[GrantOut]
     actions: list[str]
     scope: ScopeOut | None
     until: Moment
 
     @classmethod
-    def of(cls, who: Principal) -> "WhoOut":
-        """Persons have roles, systems have actions and a scope."""
+    def of(cls, who: Principal, now: datetime) -> "WhoOut":
+        """Persons have roles (those that count now), systems have actions and a scope."""
         subject = who.subject
         is_system = isinstance(subject, System)
+        grants = (
+            [] if isinstance(subject, System) else PersonOut.of(subject, who.duties, now).grants
+        )
         return cls(
             actor=who.actor,
             id=who.id,
             kind="system" if is_system else "person",
             name=subject.name,
-            roles=[] if isinstance(subject, System) else sorted(subject.roles),
+            roles=sorted({grant.role for grant in grants if not grant.lapses}),
+            grants=grants,
             actions=sorted(subject.actions) if isinstance(subject, System) else [],
             scope=ScopeOut.of(subject.scope) if isinstance(subject, System) else None,
             until=who.until,
@@ -173,3 +238,21 @@ class SessionOut(Wire):
 
     certificate: str = Field(description="PEM")
     not_after: Moment
+
+
+class RulesOut(Wire):
+    """What is in force: who must sign for what, and what people must have acknowledged."""
+
+    rules: list[OpenDocument]
+    key_classes: list[OpenDocument]
+    duties: list[OpenDocument]
+    standards: list[OpenDocument]
+
+    @classmethod
+    def of(cls, authority: Authority) -> "RulesOut":
+        return cls(
+            rules=[document_of(rule) for rule in authority.rules],
+            key_classes=[document_of(one) for one in authority.key_classes.values()],
+            duties=[document_of(duty) for duty in authority.duties],
+            standards=[document_of(standard) for standard in authority.standards],
+        )

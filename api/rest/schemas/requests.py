@@ -13,16 +13,33 @@ from api.rest.schemas.common import (
     Moment,
     Name,
     Page,
+    ScopeIn,
     ScopeOut,
     Wire,
     base64_schema,
 )
 from keyvault.domain.approvals import Approval, ApprovalRequest, RequestState, check_words
 from keyvault.domain.canonical import Document
+from keyvault.domain.commands import COMMANDS
+from keyvault.domain.documents import document_of
 
 OpenDocument = Annotated[
     Document, Field(description="An object of the documented format, exactly as it was hashed")
 ]
+
+
+class AskIn(Wire):
+    """An act that needs approvals; docs/formats.md lists the commands and their parameters.
+
+    A command that names a key or a system is for its scope; any other is for the `scope` given, or
+    for the whole site. `break_glass` asks under the rule that takes more people and waits for
+    nobody.
+    """
+
+    command: Annotated[str, Field(json_schema_extra={"enum": sorted(COMMANDS)})]
+    parameters: OpenDocument
+    scope: ScopeIn | None = None
+    break_glass: bool = False
 
 
 class SeenWire(Wire):
@@ -76,7 +93,7 @@ class RequestOut(Wire):
             requester=request.requester,
             requested_at=request.requested_at,
             expires_at=request.expires_at,
-            rule=request.rule.document(),
+            rule=document_of(request.rule),
             approvals=[ApprovalWire.of(approval) for approval in asked.approvals],
             document=request.document,
             digest=request.digest.hex(),
