@@ -12,7 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from keyvault.domain.errors import InvalidInputError
-from keyvault.domain.notes import SignatureType, VerifierKey
+from keyvault.domain.notes import (
+    SignatureType,
+    VerifierKey,
+    cosignature_parts,
+    cosigned_message,
+)
 
 ALGORITHM = ec.ECDSA(hashes.SHA256())
 SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
@@ -119,14 +124,17 @@ def _p256(spki: bytes) -> ec.EllipticCurvePublicKey | None:
 
 
 def verify_note(key: VerifierKey, text: bytes, signature: bytes) -> bool:
-    """Check one signature line of a note: P-256 or Ed25519, any other type is False."""
+    """Check a line of a note: P-256, Ed25519 or a witness's cosignature, any other is False."""
     if key.type == SignatureType.ECDSA:
         return verify(key.public, signature, text)
     try:
+        if key.type == SignatureType.COSIGNATURE:
+            seconds, signature = cosignature_parts(signature)
+            text = cosigned_message(text, seconds)
         ed25519.Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
-    return key.type == SignatureType.ED25519
+    return key.type in (SignatureType.ED25519, SignatureType.COSIGNATURE)
 
 
 def spki_of_certificate(certificate: bytes) -> bytes:

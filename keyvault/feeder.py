@@ -1,0 +1,1 @@
+"""Asks outside witnesses for their cosignatures."""
