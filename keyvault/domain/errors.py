@@ -112,3 +112,33 @@ class NotReadyError(VaultError):
     """A part that signatures need is missing, behind or full."""
 
     code = "not-ready"
+
+
+class CsrRefusedError(VaultError):
+    """A certification request is not as its profile wants it. The message names every code."""
+
+    code = "csr-refused"
+
+
+class CertificateUnreadableError(VaultError):
+    """What should be a certificate is too large, or no X.509 in DER."""
+
+    code = "certificate-unreadable"
+
+
+class CertificateStateError(VaultError):
+    """The certificate's state, or its key's, does not allow this step."""
+
+    code = "certificate-state"
+
+
+class CertificatePendingError(KeyStateError):
+    """The key has a request or a certificate that nobody has accepted or withdrawn yet."""
+
+    code = "certificate-pending"
+
+
+class InterfaceTakenError(ConflictError):
+    """A key or the name of a system serves another interface already."""
+
+    code = "interface-taken"
