@@ -78,7 +78,7 @@ class AuditEvent:
 class Stamp:
     """What the writer adds: gapless counters, clocks, the newest checkpoint and authority."""
 
-    event_id: UUID
+    event_id: str  # UUIDv7
     stream_number: int
     actor_number: int
     node: str
@@ -114,7 +114,7 @@ def leaf_of(event: AuditEvent, stamp: Stamp, salt: bytes) -> Leaf:
 def _header(event: AuditEvent, stamp: Stamp) -> dict[str, Json]:
     return {
         "v": 1,
-        "ev": str(stamp.event_id),
+        "ev": stamp.event_id,
         "ty": str(event.type),
         "out": str(event.outcome),
         "op": str(event.operation),
