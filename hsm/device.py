@@ -19,7 +19,6 @@ from hsm.types import (
     WrappedKey,
 )
 
-
 Proof = Callable[[bytes], bytes]
 """(SPKI in DER) → the SHA-256 digest that a key-agreement key signs, once, at its birth."""
 

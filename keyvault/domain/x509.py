@@ -12,7 +12,7 @@ from hsm.types import Algorithm
 from keyvault.domain import der
 from keyvault.domain.der import DerError
 from keyvault.domain.errors import CertificateUnreadableError
-from keyvault.domain.profiles import NAMES, ORGANISATIONAL_UNIT, UNIQUE_IDENTIFIER
+from keyvault.domain.profiles import NAMES
 
 CERTIFICATE_LIMIT = 16_384  # bytes
 KEY_USAGE, BASIC_CONSTRAINTS = bytes.fromhex("551d0f"), bytes.fromhex("551d13")
@@ -36,7 +36,7 @@ class Attribute(NamedTuple):
     @property
     def text(self) -> str:
         """What people read and compare: an EUI-64 by its bytes, a text as it stands."""
-        if self.kind == UNIQUE_IDENTIFIER and self.content[:1] == b"\0":
+        if self.tag == der.BIT_STRING and self.content[:1] == b"\0":
             return "-".join(f"{byte:02X}" for byte in self.content[1:])
         return der.text_of(self.tag, self.content)
 
@@ -254,8 +254,3 @@ def _time(value: der.Value) -> datetime:
     if len(text) != 15:  # noqa: PLR2004  (strptime takes fewer digits, too)
         raise DerError("a time that is none of X.509")
     return moment
-
-
-def unit_of(name: bytes) -> str:
-    """Return the OU of a name, where the Remote Party Role stands, or nothing."""
-    return next((a.text for a in attributes_of(name) if a.kind == ORGANISATIONAL_UNIT), "")
