@@ -3,8 +3,8 @@
 Times are microseconds since 1970 UTC or, in the log, milliseconds; ids are the text of a UUID;
 documents are canonical JSON.
 
-The log's tables (event, event_payload, tile, checkpoint, authority_record) only ever grow:
-triggers and database roles say so, see migrations.
+The log's tables (event, event_payload, tile, checkpoint, cosignature, authority_record) only
+ever grow: triggers and database roles say so, see migrations.
 """
 
 from sqlalchemy import (
@@ -111,6 +111,14 @@ checkpoint = Table(
     _text("note"),
     _number("signed_at"),
 )
+cosignature = Table(
+    "cosignature",
+    METADATA,
+    Column("size", _NUMBER, ForeignKey(checkpoint.c.size), primary_key=True),
+    _text("witness", key=True),  # its verifier key
+    _text("line"),
+)
+Index(None, cosignature.c.witness, cosignature.c.size)
 authority_record = Table(
     "authority_record",
     METADATA,
