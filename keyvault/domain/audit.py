@@ -50,6 +50,9 @@ class EventType(StrEnum):
     AUDIT_EXPORTED = "AUDIT.EXPORTED"
     AUDIT_QUERIED = "AUDIT.QUERIED"
     SERVICE_STARTED = "SERVICE.STARTED"
+    WITNESS_FAILED = "WITNESS.FAILED"  # it gives no answer
+    WITNESS_REFUSED = "WITNESS.REFUSED"  # it answers no: perhaps two histories are told
+    WITNESS_RECOVERED = "WITNESS.RECOVERED"
 
 
 class Outcome(StrEnum):
