@@ -142,3 +142,33 @@ class InterfaceTakenError(ConflictError):
     """A key or the name of a system serves another interface already."""
 
     code = "interface-taken"
+
+
+class CounterRegressionError(ConflictError):
+    """These originator counters were given before: the database is older than the gate's memory."""
+
+    code = "counter-regression"
+
+
+class CounterNotIssuedError(ConflictError):
+    """Nobody was given this originator counter, or it is void."""
+
+    code = "counter-not-issued"
+
+
+class CounterUsedError(ConflictError):
+    """A message with this originator counter was protected before; a second one would be forged."""
+
+    code = "counter-used"
+
+
+class CellUsageError(VaultError):
+    """The key is for devices' slots of the other usage, or its usage is settled already."""
+
+    code = "cell-usage"
+
+
+class PublishedKeyError(InvalidInputError):
+    """The private half of this key is published, as those of public test systems are."""
+
+    code = "published-key"

@@ -128,4 +128,4 @@ def test_nothing_is_left_in_the_session(device):
 
 
 def session_objects(device) -> int:
-    return sum(1 for _ in device._session.get_objects())
+    return sum(1 for _ in device._session.get_objects())  # noqa: SLF001 - to count them
