@@ -198,6 +198,61 @@ approval = Table(
     _text("document"),
 )
 
+# Certificates --------------------------------------------------------------------------------
+
+certificate = Table(
+    "certificate",
+    METADATA,
+    _text("id", key=True),
+    _text("kind"),
+    _text("state"),
+    _text("spki_sha256"),
+    _text("subject"),
+    _text("profile"),
+    _text("interface"),
+    _text("system"),
+    _text("issuer"),
+    _text("serial"),
+    _text("reference"),
+    _text("reason"),
+    _number("version"),
+    _number("created_at"),
+    _text("scope", null=True),
+    Column("key_id", Text, ForeignKey(key.c.id)),
+    # The key while its request is open, so that no key ever has two: null is like no other.
+    Column("open_key", Text, unique=True),
+    _text("batch", null=True),
+    _bytes("csr"),
+    _bytes("certificate"),
+    _text("subject_sha256", null=True),  # of what may issue: an answer names its issuer by it
+    _number("not_before", null=True),
+    _number("not_after", null=True),
+    _number("received_at", null=True),
+    _number("decide_until", null=True),  # while it is issued and nobody has decided
+    Column("overdue", Boolean, nullable=False),
+)
+Index(None, certificate.c.created_at, certificate.c.id)
+for _filter in ("scope", "state", "kind", "key_id"):
+    Index(None, certificate.c[_filter], certificate.c.created_at, certificate.c.id)
+Index(
+    None,
+    certificate.c.batch,
+    certificate.c.state,
+    certificate.c.created_at,
+    certificate.c.id,
+)
+Index(None, certificate.c.not_after, certificate.c.id)
+for _filter in ("spki_sha256", "subject_sha256", "decide_until"):
+    Index(None, certificate.c[_filter])
+
+interface_claim = Table(  # one interface for a key, and for a system's name, for ever
+    "interface_claim",
+    METADATA,
+    _text("subject", key=True),  # key:<id> or system:<name>
+    _text("scope"),
+    _text("interface"),
+)
+
 # Sessions and repeated calls -----------------------------------------------------------------
 
 session = Table(

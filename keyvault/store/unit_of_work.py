@@ -9,6 +9,7 @@ from keyvault.domain.audit import AuditEvent
 from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
+from keyvault.store.certificates import Certificates
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
@@ -21,6 +22,7 @@ class Reading:
 
     def __init__(self, connection: Connection, *, writes: bool = False) -> None:
         self.keys = Keys(connection)
+        self.certificates = Certificates(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.audit = Audit(connection)
