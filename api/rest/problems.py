@@ -41,6 +41,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.OutcomeUnknownError: _S.CONFLICT,
     vault.LogUnavailableError: _S.SERVICE_UNAVAILABLE,
     vault.NotReadyError: _S.SERVICE_UNAVAILABLE,
+    vault.NotWitnessedError: _S.SERVICE_UNAVAILABLE,
+    vault.RolledBackError: _S.SERVICE_UNAVAILABLE,
     vault.BusyError: _S.TOO_MANY_REQUESTS,
     vault.CsrRefusedError: _S.UNPROCESSABLE_ENTITY,
     vault.CertificateUnreadableError: _S.UNPROCESSABLE_ENTITY,

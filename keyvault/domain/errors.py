@@ -172,3 +172,15 @@ class PublishedKeyError(InvalidInputError):
     """The private half of this key is published, as those of public test systems are."""
 
     code = "published-key"
+
+
+class NotWitnessedError(VaultError):
+    """Too few witnesses have seen the event that has to come first, so the act did not happen."""
+
+    code = "not-witnessed"
+
+
+class RolledBackError(VaultError):
+    """The log is shorter than somebody has seen it, or another: nothing is served from it."""
+
+    code = "rolled-back"

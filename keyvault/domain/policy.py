@@ -86,6 +86,17 @@ class Policy:
         count = sum(self._witnessed(member, cosigners) for member in group.members)
         return count >= group.threshold
 
+    @property
+    def fewest(self) -> int:
+        """Return how many witnesses it takes at least."""
+        return self._fewest(self.quorum) if self.asks else 0
+
+    def _fewest(self, name: str) -> int:
+        group = self.groups.get(name)
+        if group is None:
+            return 1
+        return sum(sorted(map(self._fewest, group.members))[: group.threshold])
+
     def cosigners(self, note: Note, verify: Verify) -> dict[str, int]:
         """Return which witnesses cosigned the note, and when, in POSIX seconds.
 
@@ -180,6 +191,16 @@ class _Reader:
     def _defined(self, name: str, where: str) -> None:
         if name not in self.witnesses and name not in self.groups:
             raise PolicyError(f"{where} names {name}, which no earlier line defines")
+
+
+def shown(name: str) -> str:
+    """Write a name of the policy in ASCII, for logs and events: it may be any bytes."""
+    return name.encode("ascii", "backslashreplace").decode()
+
+
+def stream_of(witness: str) -> str:
+    """Name the stream of a witness's events, by its name in the policy."""
+    return f"witness:{shown(witness)}"
 
 
 def _lines(data: bytes) -> list[str]:
