@@ -48,6 +48,13 @@ class WitnessSettings(_Strict):
     alarm_after: Annotated[float, Field(gt=0)] = 900.0  # seconds without a quorum
 
 
+class CertificateSettings(_Strict):
+    """What the authority's procedures say about time; check both against them."""
+
+    decide_within: Annotated[float, Field(gt=0, le=8_760)] = 24.0  # hours from receipt
+    alarm_before: Annotated[float, Field(ge=0, le=8_760)] = 6.0  # hours before that
+
+
 class Settings(_Strict):
     """Everything a process needs to know. Paths are relative to the folder of the file."""
 
@@ -64,6 +71,7 @@ class Settings(_Strict):
     api: ApiSettings
     accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
+    certificates: CertificateSettings = CertificateSettings()
     witnesses: WitnessSettings | None = None
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.
