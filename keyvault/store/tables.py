@@ -253,6 +253,34 @@ interface_claim = Table(  # one interface for a key, and for a system's name, fo
     _text("interface"),
 )
 
+# Agreement -----------------------------------------------------------------------------------
+
+originator_counter = Table(
+    "originator_counter",
+    METADATA,
+    _text("series", key=True),
+    _text("party"),
+    _text("originator"),
+    _text("cell_usage"),
+    _text("recipient"),  # of top-ups; empty for all other messages
+    _number("created_at"),
+    _number("issued"),  # the highest number given, 0 for none
+    _number("floor"),  # up to here none is given or used any more
+)
+Index(None, originator_counter.c.created_at, originator_counter.c.series)
+Index(
+    None,
+    originator_counter.c.party,
+    originator_counter.c.created_at,
+    originator_counter.c.series,
+)
+key_cell_usage = Table(  # of keys that are not for management; a row is written once
+    "key_cell_usage",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _text("cell_usage"),
+)
+
 # Sessions and repeated calls -----------------------------------------------------------------
 
 session = Table(

@@ -10,6 +10,7 @@ from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.certificates import Certificates
+from keyvault.store.counters import Counters
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
@@ -25,6 +26,7 @@ class Reading:
         self.certificates = Certificates(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
+        self.counters = Counters(connection, writes=writes)
         self.audit = Audit(connection)
         self.sessions = Sessions(connection)
         self.idempotency = Idempotency(connection)
