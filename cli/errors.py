@@ -42,6 +42,60 @@ class FindingsError(VaultError):
     code = "findings"
 
 
+class CertificateRefusedError(VaultError):
+    """A certificate or request that came in is not what it should be; what came is kept."""
+
+    code = "certificate-refused"
+
+
+class BatchTooManyError(VaultError):
+    """An archive with more members than one batch may have."""
+
+    code = "batch-too-many"
+
+
+class BatchNameTakenError(VaultError):
+    """Two members of an archive have the same name."""
+
+    code = "batch-name-taken"
+
+
+class BatchNoArchiveError(VaultError):
+    """The file is no ZIP archive of the simple kind that a batch is."""
+
+    code = "batch-no-archive"
+
+
+class BatchCutOffError(VaultError):
+    """The archive, or one of its members, ends too early or is damaged."""
+
+    code = "batch-cut-off"
+
+
+class BatchEncryptedError(VaultError):
+    """A member of the archive is encrypted."""
+
+    code = "batch-encrypted"
+
+
+class BatchNotFlatError(VaultError):
+    """A member lies in a folder, or its name leads elsewhere or has another ending."""
+
+    code = "batch-not-flat"
+
+
+class BatchMemberTooLargeError(VaultError):
+    """A member says that it is larger than a request or certificate can be."""
+
+    code = "batch-member-too-large"
+
+
+class BatchBombError(VaultError):
+    """A member unpacks to more than it says."""
+
+    code = "batch-bomb"
+
+
 class ProblemError(VaultError):
     """The server refused: its own code, words and next step (RFC 9457)."""
 
@@ -73,11 +127,19 @@ EXIT: dict[str, int] = {
     "findings": os.EX_UNAVAILABLE,
     "card-service-unavailable": os.EX_UNAVAILABLE,
     "card-reader-not-found": os.EX_UNAVAILABLE,
+    "counter-regression": os.EX_UNAVAILABLE,
+    "counter-not-issued": os.EX_UNAVAILABLE,
+    "counter-used": os.EX_UNAVAILABLE,
+    "cell-usage": os.EX_UNAVAILABLE,
+    "published-key": os.EX_DATAERR,
     "hsm-key-exists": os.EX_CANTCREAT,
     "server-unreachable": os.EX_TEMPFAIL,
     "outcome-unknown": os.EX_TEMPFAIL,
     "busy": os.EX_TEMPFAIL,
     "not-ready": os.EX_TEMPFAIL,
+    "not-witnessed": os.EX_TEMPFAIL,
+    "witness-unreachable": os.EX_TEMPFAIL,
+    "rolled-back": os.EX_PROTOCOL,
     "log-unavailable": os.EX_TEMPFAIL,
     "hsm-unavailable": os.EX_TEMPFAIL,
     "hsm-timeout": os.EX_TEMPFAIL,
@@ -88,6 +150,9 @@ EXIT: dict[str, int] = {
     "card-removed": os.EX_IOERR,
     "card-mute": os.EX_IOERR,
     "log-fork": os.EX_PROTOCOL,
+    "witness-refused": os.EX_PROTOCOL,
+    "witness-state-lost": os.EX_NOINPUT,
+    "policy-invalid": os.EX_DATAERR,
     "card-data-invalid": os.EX_PROTOCOL,
     "hsm-integrity": os.EX_PROTOCOL,
     "declined": os.EX_NOPERM,
@@ -103,6 +168,20 @@ EXIT: dict[str, int] = {
     "hsm-pin-locked": os.EX_NOPERM,
     "hsm-token-not-found": os.EX_CONFIG,
     "hsm-uri": os.EX_CONFIG,
+    "csr-refused": os.EX_DATAERR,
+    "certificate-unreadable": os.EX_DATAERR,
+    "certificate-refused": os.EX_DATAERR,
+    "certificate-state": os.EX_UNAVAILABLE,
+    "certificate-pending": os.EX_UNAVAILABLE,
+    "interface-taken": os.EX_UNAVAILABLE,
+    "batch-too-many": os.EX_DATAERR,
+    "batch-name-taken": os.EX_DATAERR,
+    "batch-no-archive": os.EX_DATAERR,
+    "batch-cut-off": os.EX_DATAERR,
+    "batch-encrypted": os.EX_DATAERR,
+    "batch-not-flat": os.EX_DATAERR,
+    "batch-member-too-large": os.EX_DATAERR,
+    "batch-bomb": os.EX_DATAERR,
     "vault-error": os.EX_SOFTWARE,
 }
 

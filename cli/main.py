@@ -34,6 +34,7 @@ NOUNS = {
     "systems": ("cli.remote.systems",),
     "audit": ("cli.remote.audit",),
     "token": ("cli.local.tokens",),
+    "witness": ("cli.local.witness",),
     "credential": ("cli.desk.credentials",),
 }
 

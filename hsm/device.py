@@ -4,9 +4,12 @@ Every method raises `hsm.errors.HsmError`. A device is used by one thread of one
 Keys are named by CKA_ID (16 bytes) where resident, or carried as `WrappedKey`.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from hsm.types import (
+    Agreed,
+    Agreement,
     DeviceInfo,
     KeySpec,
     MadeKey,
@@ -15,6 +18,9 @@ from hsm.types import (
     VerifyPolicy,
     WrappedKey,
 )
+
+Proof = Callable[[bytes], bytes]
+"""(SPKI in DER) → the SHA-256 digest that a key-agreement key signs, once, at its birth."""
 
 
 class Signer(Protocol):
@@ -37,10 +43,17 @@ class Signer(Protocol):
 
 
 class KeyMaker(Protocol):
-    def generate(self, spec: KeySpec) -> MadeKey:
-        """Make a resident key, read its attributes back and test it pairwise."""
+    def generate(self, spec: KeySpec, *, proof: Proof | None = None) -> MadeKey:
+        """Make a resident key, read its attributes back and test it pairwise.
 
-    def generate_wrapped(self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes) -> MadeKey:
+        With `proof`, an EC key to agree with signs once, before it is what `spec` says: see
+        `MadeKey.proof`. Afterwards nothing can make it sign. A module that cannot turn a signing
+        key into one to agree with raises `MechanismUnsupportedError`.
+        """
+
+    def generate_wrapped(
+        self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes, *, proof: Proof | None = None
+    ) -> MadeKey:
         """Make a key, wrap it under a resident trusted KEK and keep only the blob."""
 
     def destroy(self, key_id: bytes) -> int:
@@ -92,6 +105,19 @@ class Device(Signer, KeyMaker, KeyWrapper, Protocol):
 
     def derive(self, key: bytes | WrappedKey, peer_public_key: bytes) -> bytes:
         """ECDH with a peer's SPKI: Z, to be used and dropped behind the gate."""
+
+    def seal_agreed(
+        self, key: bytes | WrappedKey, agreement: Agreement, plaintext: bytes, aad: bytes
+    ) -> Agreed:
+        """ECDH (P-256), one-step KDF with SHA-256, AES-128-GCM: ciphertext || tag.
+
+        Without plaintext that is a GMAC. Z is in the module, or overwritten after the call.
+        """
+
+    def open_agreed(
+        self, key: bytes | WrappedKey, agreement: Agreement, sealed: bytes, aad: bytes
+    ) -> Agreed:
+        """The reverse. Raises `DataInvalidError` if the tag does not fit."""
 
     def inventory(self) -> list[ObjectRecord]:
         """Every object on the token that this login can see, ours and foreign."""

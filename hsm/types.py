@@ -117,12 +117,34 @@ class WrappedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """A key for one message: agreed on with a peer (its SPKI), told apart by `other_info`.
+
+    `other_info` and `iv` (12 bytes) are public; `tag_size` is 12 to 16 bytes.
+    """
+
+    peer_public_key: bytes
+    other_info: bytes
+    iv: bytes
+    tag_size: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What such a key made of the data, and whether it was ever outside the module."""
+
+    data: bytes
+    in_module: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MadeKey:
     """What the device says of a key that it has just made, read back and tested.
 
     `public_key` is the SPKI in DER for a pair; `check_value` the first 3 bytes of an AES-CMAC over
     a zero block (or of an HMAC over the empty message) in hex for a secret key. A KEK can do
     neither: its check value is of AES-KWP over 8 zero bytes. Empty where the module allows none.
+    `proof` is what a key-agreement key signed at its birth, raw r || s, if it was asked to.
     """
 
     spec: KeySpec
@@ -130,6 +152,7 @@ class MadeKey:
     check_value: str = ""
     wrapped: WrappedKey | None = None
     attributes: dict[str, bool | int | str] = field(default_factory=dict)
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

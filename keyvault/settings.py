@@ -35,6 +35,26 @@ class ApiSettings(_Strict):
     session_hours: Annotated[int, Field(ge=1, le=24)] = 8
 
 
+class WitnessSettings(_Strict):
+    """Outside witnesses, and how long is waited for them."""
+
+    policy: Path  # c2sp.org/tlog-policy: who they are, where, and how many are enough
+    ca: Path | None = None  # PEM, for witnesses at https; the system's authorities if not given
+    interval: Annotated[float, Field(gt=0, le=3600)] = 1.0  # seconds between two checkpoints
+    # Acts whose intent has to be witnessed before a device acts: names of commands, or
+    # "authority" for every change of it; none for never.
+    wait_for: tuple[str, ...] = ("import-key", "export-key", "destroy-key", "authority")
+    wait: Annotated[float, Field(gt=0, le=300)] = 15.0  # seconds
+    alarm_after: Annotated[float, Field(gt=0)] = 900.0  # seconds without a quorum
+
+
+class CertificateSettings(_Strict):
+    """What the authority's procedures say about time; check both against them."""
+
+    decide_within: Annotated[float, Field(gt=0, le=8_760)] = 24.0  # hours from receipt
+    alarm_before: Annotated[float, Field(ge=0, le=8_760)] = 6.0  # hours before that
+
+
 class Settings(_Strict):
     """Everything a process needs to know. Paths are relative to the folder of the file."""
 
@@ -49,7 +69,13 @@ class Settings(_Strict):
     keys: ModuleSettings
     log: ModuleSettings
     api: ApiSettings
+    accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
+    certificates: CertificateSettings = CertificateSettings()
+    witnesses: WitnessSettings | None = None
+    # Where the sealer also writes the newest checkpoint: another disk, which no restored
+    # database brings back. What it says is demanded at every start.
+    anchor: Path | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Settings":
@@ -78,6 +104,8 @@ class Settings(_Strict):
                 "credentials": folder / self.credentials if self.credentials else None,
                 "keys": _anchored(self.keys, folder),
                 "log": _anchored(self.log, folder),
+                "anchor": folder / self.anchor if self.anchor else None,
+                "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
                 "api": self.api.model_copy(
                     update={
                         "certificate": folder / self.api.certificate,
@@ -86,6 +114,11 @@ class Settings(_Strict):
                 ),
             }
         )
+
+
+def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
+    ca = folder / witnesses.ca if witnesses.ca else None
+    return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
 
 
 def _anchored(module: ModuleSettings, folder: Path) -> ModuleSettings:

@@ -9,10 +9,15 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from keyvault.domain.errors import InvalidInputError
-from keyvault.domain.notes import SignatureType, VerifierKey
+from keyvault.domain.notes import (
+    SignatureType,
+    VerifierKey,
+    cosignature_parts,
+    cosigned_message,
+)
 
 ALGORITHM = ec.ECDSA(hashes.SHA256())
 SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
@@ -119,14 +124,17 @@ def _p256(spki: bytes) -> ec.EllipticCurvePublicKey | None:
 
 
 def verify_note(key: VerifierKey, text: bytes, signature: bytes) -> bool:
-    """Check one signature line of a note: P-256 or Ed25519, any other type is False."""
+    """Check a line of a note: P-256, Ed25519 or a witness's cosignature, any other is False."""
     if key.type == SignatureType.ECDSA:
         return verify(key.public, signature, text)
     try:
+        if key.type == SignatureType.COSIGNATURE:
+            seconds, signature = cosignature_parts(signature)
+            text = cosigned_message(text, seconds)
         ed25519.Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
-    return key.type == SignatureType.ED25519
+    return key.type in (SignatureType.ED25519, SignatureType.COSIGNATURE)
 
 
 def check_issued(certificate: bytes, issuer: bytes) -> None:
@@ -150,3 +158,31 @@ def spki_of_certificate(certificate: bytes) -> bytes:
         )
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidInputError("not an X.509 certificate in DER") from error
+
+
+# AlgorithmIdentifiers (RFC 5758, RFC 4055) by which requests and certificates are signed.
+_HASHES: dict[bytes, hashes.HashAlgorithm] = {
+    bytes.fromhex("300a06082a8648ce3d040302"): hashes.SHA256(),
+    bytes.fromhex("300a06082a8648ce3d040303"): hashes.SHA384(),
+    bytes.fromhex("300d06092a864886f70d01010b0500"): hashes.SHA256(),
+    bytes.fromhex("300d06092a864886f70d01010c0500"): hashes.SHA384(),
+    bytes.fromhex("300d06092a864886f70d01010d0500"): hashes.SHA512(),
+}
+
+
+def verify_x509(spki: bytes, algorithm: bytes, message: bytes, signature: bytes) -> bool:
+    """Check the signature of a request or certificate. An algorithm unknown here is False."""
+    digest = _HASHES.get(algorithm)
+    try:
+        key = serialization.load_der_public_key(spki)
+        if digest is None:
+            return False
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, message, ec.ECDSA(digest))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), digest)
+        else:
+            return False
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True

@@ -80,7 +80,7 @@ class Held:
                 f"a digest of {sorted(sizes)} bytes is wanted, not of {len(data)}",
                 next_step="Hash the message with SHA-256 or, for P-384, SHA-384.",
             )
-        _capped(data)
+        capped(data)
         signature: bytes
         if mechanism is Mechanism.ECDSA:
             signature = self.secret.sign(data, mechanism=Ckm.ECDSA)
@@ -95,7 +95,7 @@ class Held:
 
     def mac(self, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
         self.allow(mechanism)
-        _capped(data)
+        capped(data)
         if mechanism is Mechanism.AES_GMAC:
             if len(iv) != IV_SIZE:
                 raise DataInvalidError(f"GMAC wants an IV of {IV_SIZE} bytes, not of {len(iv)}")
@@ -105,7 +105,7 @@ class Held:
 
     def encrypt(self, mechanism: Mechanism, plaintext: bytes, aad: bytes, iv: bytes) -> bytes:
         self.allow(mechanism)
-        _capped(plaintext, aad)
+        capped(plaintext, aad)
         if mechanism is Mechanism.AES_GCM:
             return iv + self._gcm(plaintext, iv, aad)
         if not isinstance(self.public, RSAPublicKey) or aad:
@@ -117,19 +117,26 @@ class Held:
 
     def decrypt(self, mechanism: Mechanism, ciphertext: bytes, aad: bytes) -> bytes:
         self.allow(mechanism)
-        _capped(ciphertext, aad)
+        capped(ciphertext, aad)
         if mechanism is Mechanism.AES_GCM:
             if len(ciphertext) < IV_SIZE + TAG_SIZE:
                 raise DataInvalidError("the ciphertext is shorter than its IV and tag")
-            param: Any = GCMParams(ciphertext[:IV_SIZE], aad or None, 8 * TAG_SIZE)
-            return self._decrypt(ciphertext[IV_SIZE:], Ckm.AES_GCM, param)
+            return self.opened(ciphertext[IV_SIZE:], ciphertext[:IV_SIZE], aad, TAG_SIZE)
         size = RSA_BITS[self.spec.algorithm] // 8
         if aad or len(ciphertext) != size:
             raise DataInvalidError(f"RSA-OAEP takes {size} bytes here and no additional data")
         return self._decrypt(ciphertext, Ckm.RSA_PKCS_OAEP, (Ckm.SHA256, MGF.SHA256, None))
 
+    def opened(self, sealed: bytes, iv: bytes, aad: bytes, tag_size: int) -> bytes:
+        """AES-GCM: what is in ciphertext || tag. Raises `DataInvalidError`."""
+        return self._decrypt(sealed, Ckm.AES_GCM, GCMParams(iv, aad or None, 8 * tag_size))
+
     def derive(self, peer_public_key: bytes) -> bytes:
         """ECDH (SP 800-56A): Z, left-padded to the size of the curve."""
+        return bytes(self.shared_secret(peer_public_key))
+
+    def shared_secret(self, peer_public_key: bytes) -> bytearray:
+        """The same Z, in a buffer that its owner overwrites."""
         self.allow(Mechanism.ECDH)
         peer = spki.load(peer_public_key, self.spec.algorithm)
         size = spki.NAMED_CURVES[self.spec.algorithm].key_size
@@ -146,9 +153,14 @@ class Held:
             },
         )
         try:
-            return bytes(secret[Attribute.VALUE]).rjust(size // 8, b"\0")
+            return self._value(secret, size // 8)
         finally:
             secret.destroy()
+
+    def _value(self, secret: Any, size: int) -> bytearray:
+        if self.functions:
+            return self.functions.value(self.secret.session.handle, secret.handle, size)
+        return bytearray(bytes(secret[Attribute.VALUE]).rjust(size, b"\0"))
 
     def wrap(self, other: Any) -> bytes:
         """Wrap an extractable key object with AES-KWP."""
@@ -194,6 +206,6 @@ def mac_mechanism(algorithm: Algorithm) -> Mechanism:
     raise MechanismUnsupportedError(f"a key of {algorithm} makes no MAC")
 
 
-def _capped(*data: bytes) -> None:
+def capped(*data: bytes) -> None:
     if sum(map(len, data)) > MAX_DATA:
         raise DataInvalidError(f"at most {MAX_DATA} bytes go to the device at once")

@@ -10,8 +10,8 @@ import ctypes
 from contextlib import suppress
 from typing import Any
 
+from pkcs11 import Attribute, _pkcs11
 from pkcs11 import Mechanism as Ckm
-from pkcs11 import _pkcs11
 from pkcs11.constants import SlotFlag, TokenFlag
 from pkcs11.exceptions import PKCS11Error
 
@@ -79,6 +79,14 @@ class _GcmParams(ctypes.Structure):
     )
 
 
+class _Attribute(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_ulong),
+        ("value", ctypes.c_void_p),
+        ("length", ctypes.c_ulong),
+    )
+
+
 class Functions:
     """The function list of a module, for what python-pkcs11 does not do as needed."""
 
@@ -140,6 +148,18 @@ class Functions:
         out, size = _room(MAX_BLOB)
         check(self("C_WrapKey", session, ctypes.byref(named), kek, key, out, ctypes.byref(size)))
         return bytes(out.raw[: size.value])
+
+    def value(self, session: int, key: int, size: int) -> bytearray:
+        """CKA_VALUE of at most `size` bytes, left-padded, in a buffer that can be overwritten."""
+        buffer = bytearray(size)
+        room = (ctypes.c_ubyte * size).from_buffer(buffer)
+        wanted = _Attribute(Attribute.VALUE, ctypes.addressof(room), size)
+        check(self("C_GetAttributeValue", session, key, ctypes.byref(wanted), 1))
+        short = size - wanted.length
+        if short:  # a big integer without its leading zeros
+            buffer[short:] = buffer[: wanted.length]
+            buffer[:short] = bytes(short)
+        return buffer
 
 
 def _room(size: int) -> tuple[Any, Any]:

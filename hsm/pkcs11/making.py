@@ -15,7 +15,7 @@ from hsm.pkcs11.library import MAX_BLOB, Functions
 from hsm.pkcs11.objects import discard
 from hsm.pkcs11.templates import KEY_TYPES, RSA_BITS, Template
 from hsm.pkcs11.vendors import Vendor
-from hsm.types import KeySpec, MadeKey
+from hsm.types import KeySpec, KeyUsage, MadeKey
 
 SMALLEST_PAIR = 40  # PKCS#8 around the 32 bytes of an EC key is longer than this
 # True of what was born in the device and may never leave it; an unwrapped key has been outside.
@@ -33,16 +33,23 @@ class Maker:
     def hold(self, spec: KeySpec, secret: Any, public: spki.PublicKey | None) -> Held:
         return Held(spec, secret, self.vendor, self.functions, public)
 
-    def generate(self, spec: KeySpec, *, token: bool) -> tuple[Held, MadeKey]:
-        """A new key; nothing of it stays on the token if any test fails."""
+    def generate(
+        self, spec: KeySpec, *, token: bool, more: Template | None = None
+    ) -> tuple[Held, MadeKey]:
+        """A new key; nothing of it stays on the token if any test fails.
+
+        `more` is what a private key has otherwise than its template says.
+        """
         if not spec.algorithm.is_pair:
-            return self._finished(spec, self._generate_secret(spec, token), None, token, born=True)
-        public, private = self._generate_pair(spec, token)
+            secret = self._generate_secret(spec, token)
+            return self.finished(spec, secret, None, token=token, born=True)
+        more = more or {}
+        public, private = self._generate_pair(spec, token, more)
         try:
             wanted = templates.public_key(spec, self.vendor, token=token)
             objects.read_back(public, wanted, self.vendor)
             key = spki.from_attributes(spec.algorithm, public.get_attributes(list(objects.KINDS)))
-            made = self._finished(spec, private, key, token, born=True)
+            made = self.finished(spec, private, key, token=token, born=True, more=more)
         except BaseException:
             discard(public, private)
             raise
@@ -59,14 +66,18 @@ class Maker:
     ) -> tuple[Held, MadeKey]:
         """A resident key from its blob, with its public half beside it."""
         held, made = self._unwrapped(kek, blob, spec, public_key, token=True)
+        return self.completed(held), made
+
+    def completed(self, held: Held) -> Held:
+        """Put the public half of a resident pair beside it; without it, nothing is left."""
         if held.public is None:
-            return held, made
+            return held
         try:
-            template = templates.public_key(spec, self.vendor, token=True)
+            template = templates.public_key(held.spec, self.vendor, token=True)
             public = self.session.create_object(
                 {
                     Attribute.CLASS: ObjectClass.PUBLIC_KEY,
-                    Attribute.KEY_TYPE: KEY_TYPES[spec.algorithm],
+                    Attribute.KEY_TYPE: KEY_TYPES[held.spec.algorithm],
                     **spki.to_attributes(held.public),
                     **template,
                 }
@@ -75,7 +86,7 @@ class Maker:
         except BaseException:
             discard(held.secret)
             raise
-        return held, made
+        return held
 
     def _unwrapped(
         self, kek: Held, blob: bytes, spec: KeySpec, public_key: bytes, *, token: bool
@@ -88,7 +99,7 @@ class Maker:
         secret = self._unwrap(kek, blob, spec, template)
         if self.vendor.grants_on_unwrap and public is not None:
             self._restrict(secret, template)
-        return self._finished(spec, secret, public, token, born=False)
+        return self.finished(spec, secret, public, token=token, born=False)
 
     def _restrict(self, secret: Any, template: Template) -> None:
         try:
@@ -118,7 +129,7 @@ class Maker:
                 ) from error
             raise
 
-    def _generate_pair(self, spec: KeySpec, token: bool) -> tuple[Any, Any]:
+    def _generate_pair(self, spec: KeySpec, token: bool, more: Template) -> tuple[Any, Any]:
         public = templates.public_key(spec, self.vendor, token=token)
         if spec.algorithm not in RSA_BITS:
             public |= templates.kind(spec)
@@ -128,7 +139,7 @@ class Maker:
             store=token,
             capabilities=0,
             public_template=public,
-            private_template=templates.private_key(spec, self.vendor, token=token),
+            private_template=_with(templates.private_key(spec, self.vendor, token=token), more),
         )
         return pair
 
@@ -141,12 +152,20 @@ class Maker:
             template=templates.secret_key(spec, self.vendor, token=token),
         )
 
-    def _finished(
-        self, spec: KeySpec, secret: Any, public: spki.PublicKey | None, token: bool, *, born: bool
+    def finished(
+        self,
+        spec: KeySpec,
+        secret: Any,
+        public: spki.PublicKey | None,
+        *,
+        token: bool,
+        born: bool,
+        more: Template | None = None,
     ) -> tuple[Held, MadeKey]:
+        """Read a new object back and test it; destroy it if it is not what it should be."""
         held = self.hold(spec, secret, public)
         try:
-            return held, self._examined(held, token, born=born)
+            return held, self._examined(held, token, born=born, more=more or {})
         except BaseException:
             discard(secret)
             raise
@@ -161,8 +180,10 @@ class Maker:
         expected = replace(held, spec=spec)
         return self._examined(expected, token=True, born=bool(held.secret[Attribute.LOCAL]))
 
-    def _examined(self, held: Held, token: bool, *, born: bool) -> MadeKey:
-        wanted = self._wanted(held.spec, token, born=born)
+    def _examined(
+        self, held: Held, token: bool, *, born: bool, more: Template | None = None
+    ) -> MadeKey:
+        wanted = _with(self._wanted(held.spec, token, born=born), more or {})
         attributes = objects.read_back(held.secret, wanted, self.vendor)
         pairwise.test(held)
         der = held.public_der if held.public is not None else b""
@@ -172,6 +193,9 @@ class Maker:
         template = self._template(spec, token, born=born)
         if not spec.algorithm.is_pair:
             template |= templates.kind(spec)
+        if spec.usage is KeyUsage.AGREE:  # it may be a copy: see `proving`
+            fixed = self.vendor.fixed_in_copies
+            template = {name: value for name, value in template.items() if name not in fixed}
         if born:
             template |= BORN_HERE | {Attribute.NEVER_EXTRACTABLE: not spec.extractable}
             return template
@@ -183,6 +207,11 @@ class Maker:
         skipped = frozenset() if born else self.vendor.unknown_on_unwrap
         template = make(spec, self.vendor, token=token)
         return {name: value for name, value in template.items() if name not in skipped}
+
+
+def _with(template: Template, more: Template) -> Template:
+    """A template in which some values are others; what a vendor does not know stays out."""
+    return {name: more.get(name, value) for name, value in template.items()}
 
 
 def _fits(spec: KeySpec, size: int) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
 
+from hsm.device import Proof
 from hsm.errors import (
     DataInvalidError,
     DeviceUnavailableError,
@@ -25,7 +26,8 @@ from hsm.errors import (
     KeyUnusableError,
     MechanismUnsupportedError,
 )
-from hsm.pkcs11 import data_objects, objects, probe, spki, wrapped
+from hsm.pkcs11 import data_objects, objects, probe, proving, spki, wrapped
+from hsm.pkcs11.agreement import Agreeing
 from hsm.pkcs11.errors import LOST, of_exception
 from hsm.pkcs11.held import IV_SIZE, RULES, Held
 from hsm.pkcs11.library import Library
@@ -33,6 +35,8 @@ from hsm.pkcs11.making import Maker
 from hsm.pkcs11.vendors import vendor_of
 from hsm.types import (
     USAGES,
+    Agreed,
+    Agreement,
     DeviceInfo,
     KeySpec,
     KeyUsage,
@@ -86,6 +90,7 @@ class Pkcs11Device:
         self._verify = verify
         self._resident: dict[bytes, Held] = {}
         self._cache = wrapped.Cache(cache_size)
+        self._agreeing = Agreeing()
         self._lost = ""
         self._closed = False
         self._session: Any = None
@@ -184,23 +189,38 @@ class Pkcs11Device:
         return self._hold(key).derive(peer_public_key)
 
     @_guarded
+    def seal_agreed(
+        self, key: AnyKey, agreement: Agreement, plaintext: bytes, aad: bytes
+    ) -> Agreed:
+        self._supports(Mechanism.ECDH)
+        return self._agreeing.seal(self._hold(key), agreement, plaintext, aad)
+
+    @_guarded
+    def open_agreed(self, key: AnyKey, agreement: Agreement, sealed: bytes, aad: bytes) -> Agreed:
+        self._supports(Mechanism.ECDH)
+        return self._agreeing.open(self._hold(key), agreement, sealed, aad)
+
+    @_guarded
     def random(self, size: int) -> bytes:
         if not 0 < size <= MAX_RANDOM:
             raise DataInvalidError(f"between 1 and {MAX_RANDOM} random bytes can be had at once")
         return self._random(size)
 
     @_guarded
-    def generate(self, spec: KeySpec) -> MadeKey:
+    def generate(self, spec: KeySpec, *, proof: Proof | None = None) -> MadeKey:
         self._may_make(spec, resident=True)
-        held, made = self._maker.generate(spec, token=True)
+        held, made = proving.generate(self._maker, spec, proof, token=True)
         self._resident[spec.key_id] = held
         return made
 
     @_guarded
-    def generate_wrapped(self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes) -> MadeKey:
+    def generate_wrapped(
+        self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes, *, proof: Proof | None = None
+    ) -> MadeKey:
         self._may_make(spec, resident=False)
         kek, mac_key = self._kek(kek_id), self._hold(mac_key_id)
-        held, made = self._maker.generate(wrapped.travelling(spec), token=False)
+        travelling = wrapped.travelling(spec)
+        held, made = proving.generate(self._maker, travelling, proof, token=False)
         try:
             blob = kek.wrap(held.secret)
         finally:

@@ -40,6 +40,21 @@ class EventType(StrEnum):
     KEY_USED = "KEY.USED"
     KEY_USE_DENIED = "KEY.USE_DENIED"
     KEY_RECONCILED = "KEY.RECONCILED"
+    CELL_USAGE_DECLARED = "KEY.CELL_USAGE_DECLARED"
+    COUNTER_ADVANCED = "COUNTER.ADVANCED"
+    COUNTER_FLOOR_RAISED = "COUNTER.FLOOR_RAISED"
+    COUNTER_REGRESSION_BLOCKED = "COUNTER.REGRESSION_BLOCKED"
+    CSR_BUILT = "CSR.BUILT"
+    CSR_SUBMITTED = "CSR.SUBMITTED"
+    CSR_REJECTED = "CSR.REJECTED"
+    CSR_WITHDRAWN = "CSR.WITHDRAWN"
+    CERT_RECEIVED = "CERT.RECEIVED"
+    CERT_ACCEPTED = "CERT.ACCEPTED"
+    CERT_REJECTED = "CERT.REJECTED"
+    CERT_REVOKED = "CERT.REVOKED"
+    CERT_EXPIRED = "CERT.EXPIRED"
+    CERT_OVERDUE = "CERT.OVERDUE"
+    CERT_WATCHED = "CERT.WATCHED"
     AUTH_OK = "AUTH.OK"
     AUTH_FAILED = "AUTH.FAILED"
     SESSION_CLOSED = "SESSION.CLOSE"
@@ -50,6 +65,9 @@ class EventType(StrEnum):
     AUDIT_EXPORTED = "AUDIT.EXPORTED"
     AUDIT_QUERIED = "AUDIT.QUERIED"
     SERVICE_STARTED = "SERVICE.STARTED"
+    WITNESS_FAILED = "WITNESS.FAILED"  # it gives no answer
+    WITNESS_REFUSED = "WITNESS.REFUSED"  # it answers no: perhaps two histories are told
+    WITNESS_RECOVERED = "WITNESS.RECOVERED"
 
 
 class Outcome(StrEnum):
@@ -78,7 +96,7 @@ class AuditEvent:
 class Stamp:
     """What the writer adds: gapless counters, clocks, the newest checkpoint and authority."""
 
-    event_id: UUID
+    event_id: str  # UUIDv7
     stream_number: int
     actor_number: int
     node: str
@@ -114,7 +132,7 @@ def leaf_of(event: AuditEvent, stamp: Stamp, salt: bytes) -> Leaf:
 def _header(event: AuditEvent, stamp: Stamp) -> dict[str, Json]:
     return {
         "v": 1,
-        "ev": str(stamp.event_id),
+        "ev": stamp.event_id,
         "ty": str(event.type),
         "out": str(event.outcome),
         "op": str(event.operation),

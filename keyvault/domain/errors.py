@@ -112,3 +112,75 @@ class NotReadyError(VaultError):
     """A part that signatures need is missing, behind or full."""
 
     code = "not-ready"
+
+
+class CsrRefusedError(VaultError):
+    """A certification request is not as its profile wants it. The message names every code."""
+
+    code = "csr-refused"
+
+
+class CertificateUnreadableError(VaultError):
+    """What should be a certificate is too large, or no X.509 in DER."""
+
+    code = "certificate-unreadable"
+
+
+class CertificateStateError(VaultError):
+    """The certificate's state, or its key's, does not allow this step."""
+
+    code = "certificate-state"
+
+
+class CertificatePendingError(KeyStateError):
+    """The key has a request or a certificate that nobody has accepted or withdrawn yet."""
+
+    code = "certificate-pending"
+
+
+class InterfaceTakenError(ConflictError):
+    """A key or the name of a system serves another interface already."""
+
+    code = "interface-taken"
+
+
+class CounterRegressionError(ConflictError):
+    """These originator counters were given before: the database is older than the gate's memory."""
+
+    code = "counter-regression"
+
+
+class CounterNotIssuedError(ConflictError):
+    """Nobody was given this originator counter, or it is void."""
+
+    code = "counter-not-issued"
+
+
+class CounterUsedError(ConflictError):
+    """A message with this originator counter was protected before; a second one would be forged."""
+
+    code = "counter-used"
+
+
+class CellUsageError(VaultError):
+    """The key is for devices' slots of the other usage, or its usage is settled already."""
+
+    code = "cell-usage"
+
+
+class PublishedKeyError(InvalidInputError):
+    """The private half of this key is published, as those of public test systems are."""
+
+    code = "published-key"
+
+
+class NotWitnessedError(VaultError):
+    """Too few witnesses have seen the event that has to come first, so the act did not happen."""
+
+    code = "not-witnessed"
+
+
+class RolledBackError(VaultError):
+    """The log is shorter than somebody has seen it, or another: nothing is served from it."""
+
+    code = "rolled-back"

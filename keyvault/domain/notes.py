@@ -14,9 +14,10 @@ from typing import Self
 from keyvault.domain.tree import HASH_SIZE, MAX_SIZE
 
 MAX_NOTE_SIZE = 65_536
-MAX_SIGNATURES = 32
+MAX_SIGNATURES = 64
 KEY_ID_SIZE = 4
 ED25519_SIZE = 32
+TIME_SIZE = 8  # of a cosignature: POSIX seconds, before the 64 bytes of Ed25519
 PROOF_MAGIC = "c2sp.org/tlog-proof@v1"
 
 
@@ -25,7 +26,7 @@ class NoteError(ValueError):
 
 
 class SignatureType(IntEnum):
-    """Identifier bytes of c2sp.org/signed-note. A witness's cosignature is kept, not checked."""
+    """Identifier bytes of c2sp.org/signed-note; a cosignature is of c2sp.org/tlog-cosignature."""
 
     ED25519 = 0x01
     ECDSA = 0x02
@@ -56,13 +57,13 @@ class VerifierKey:
     @property
     def vkey(self) -> str:
         """The key as one line of text, without a newline."""
-        return f"{self.name}+{self.key_id.hex()}+{_encode(bytes([self.type]) + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{encode(bytes([self.type]) + self.public)}"
 
     @classmethod
     def parse(cls, line: str) -> Self:
         """Read a vkey line. Raises `NoteError`, also when the key id is not the key's."""
         name, _, rest = line.partition("+")
-        data = _decode(rest.partition("+")[2])
+        data = decode(rest.partition("+")[2])
         key = cls(name, data[0] if data else 0, data[1:])
         if key.vkey != line:
             raise NoteError(f"key id of {name} does not match its key")
@@ -83,7 +84,7 @@ class Signature:
 
     @property
     def line(self) -> str:
-        return f"\u2014 {self.name} {_encode(self.key_id + self.value)}\n"
+        return f"\u2014 {self.name} {encode(self.key_id + self.value)}\n"
 
     @classmethod
     def parse(cls, line: str) -> Self:
@@ -92,7 +93,7 @@ class Signature:
         if len(parts) != 3 or parts[0] != "\u2014":  # noqa: PLR2004 - dash, name, signature
             raise NoteError("a signature line is not of the form: em dash, name, base64")
         _check_name(parts[1])
-        data = _decode(parts[2])
+        data = decode(parts[2])
         if len(data) <= KEY_ID_SIZE:
             raise NoteError("a signature line holds no signature")
         return cls(parts[1], data[:KEY_ID_SIZE], data[KEY_ID_SIZE:])
@@ -162,7 +163,7 @@ class Checkpoint:
     @property
     def body(self) -> str:
         """What is signed. There are no extension lines: nobody could audit them."""
-        return f"{self.origin}\n{self.size}\n{_encode(self.root)}\n"
+        return f"{self.origin}\n{self.size}\n{encode(self.root)}\n"
 
     @classmethod
     def parse(cls, body: str) -> Self:
@@ -170,7 +171,7 @@ class Checkpoint:
         lines = body.split("\n")
         if len(lines) != 4 or not lines[1].isdecimal():  # noqa: PLR2004 - three lines, an end
             raise NoteError("a checkpoint is three lines: origin, size and root")
-        checkpoint = cls(lines[0], int(lines[1][:20]), _decode(lines[2]))
+        checkpoint = cls(lines[0], int(lines[1][:20]), decode(lines[2]))
         if checkpoint.body != body:
             raise NoteError("the checkpoint is not written in the one right way")
         return checkpoint
@@ -190,9 +191,28 @@ def open_checkpoint(data: bytes, keys: Iterable[VerifierKey], verify: Verify) ->
     return Checkpoint.parse(note.text)
 
 
+def cosigned_message(body: bytes, seconds: int) -> bytes:
+    """What a witness signs at a time: cosignature/v1 of c2sp.org/tlog-cosignature."""
+    return b"cosignature/v1\ntime %d\n%b" % (seconds, body)
+
+
+def cosignature_parts(value: bytes) -> tuple[int, bytes]:
+    """Split a cosignature into POSIX seconds and 64 bytes of Ed25519. Raises `NoteError`."""
+    seconds = int.from_bytes(value[:TIME_SIZE])
+    if len(value) != TIME_SIZE + 2 * ED25519_SIZE or seconds > MAX_SIZE:
+        raise NoteError(f"a signature of {len(value)} bytes is no cosignature/v1")
+    return seconds, value[TIME_SIZE:]
+
+
+def cosign(key: VerifierKey, sign: Sign, body: str, seconds: int) -> Signature:
+    """Return a witness's line for a checkpoint's body, dated in POSIX seconds."""
+    signature = sign(cosigned_message(body.encode(), seconds))
+    return Signature(key.name, key.key_id, seconds.to_bytes(TIME_SIZE) + signature)
+
+
 def tlog_proof(index: int, path: Sequence[bytes], note: bytes) -> bytes:
     """Return a stand-alone proof, for a `.tlog-proof` file, that leaf `index` is in the log."""
-    lines = [PROOF_MAGIC, f"index {index}", *map(_encode, path)]
+    lines = [PROOF_MAGIC, f"index {index}", *map(encode, path)]
     return "\n".join(lines).encode() + b"\n\n" + note
 
 
@@ -201,16 +221,18 @@ def _check_name(name: str) -> None:
         raise NoteError(f"{name[:80]!r} is no name: empty, or with a space, plus or control")
 
 
-def _encode(data: bytes) -> str:
+def encode(data: bytes) -> str:
+    """Return base64 with padding."""
     return base64.b64encode(data).decode()
 
 
-def _decode(text: str) -> bytes:
+def decode(text: str) -> bytes:
+    """Read base64 that is spelled in the one right way. Raises `NoteError`."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise NoteError("not base64") from error
-    if _encode(data) != text:
+    if encode(data) != text:
         raise NoteError("not the one right base64 of its bytes")
     return data
 

@@ -89,6 +89,18 @@ class GateClient:
     async def mac(self, key_id: bytes, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
         return bytes(await self._use(key_id, "mac", mechanism, data, iv))
 
+    async def seal_agreed(
+        self, key_id: bytes, terms: Document, series: str, plaintext: bytes, aad: bytes
+    ) -> Document:
+        """Protect a message under a key agreed on: {"data", "in_module", "highest"}."""
+        return dict(await self._use(key_id, "seal_agreed", terms, series, plaintext, aad))
+
+    async def open_agreed(
+        self, key_id: bytes, terms: Document, sealed: bytes, aad: bytes
+    ) -> Document:
+        """The reverse: {"data", "in_module"}. Raises `DataInvalidError` if the tag is wrong."""
+        return dict(await self._use(key_id, "open_agreed", terms, sealed, aad))
+
     async def random(self, size: int) -> bytes:
         self._breaker.check()
         return bytes(await self._once("random", size))
@@ -156,6 +168,10 @@ class Gate:
         self.push_authority()
         return bytes(self._call("issue_session", delegation, signature))
 
+    def certification_requests(self, items: Sequence[Document]) -> list[Document]:
+        """Return {"csr"} for each of up to 64 keys, or {"code", "message", "next_step"}."""
+        return [dict(each) for each in self._call("certification_requests", list(items))]
+
     def session_ca(self) -> bytes:
         """Return the certificate (DER) that issues session certificates."""
         return bytes(self._call("session_ca"))
@@ -163,6 +179,18 @@ class Gate:
     def sign_manifest(self, manifest: bytes) -> bytes:
         """Sign an evidence manifest: DER, over its context line and the manifest."""
         return bytes(self._call("sign_manifest", manifest))
+
+    def counter(self, series: str) -> int:
+        """The highest originator counter of a series that was ever given."""
+        return int(self._call("counter", series))
+
+    def issue_counters(self, series: str, first: int, last: int) -> None:
+        """Have the gate remember numbers for ever. Raises `CounterRegressionError`."""
+        self._call("issue_counters", series, first, last)
+
+    def raise_counter(self, series: str, floor: int) -> None:
+        """Have the gate remember that no number up to `floor` is to be given."""
+        self._call("raise_counter", series, floor)
 
     def inventory(self) -> list[ObjectRecord]:
         return [record_of(document) for document in self._call("inventory")]

@@ -4,18 +4,21 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from hsm.device import Device
-from hsm.errors import KeyUnusableError
+from hsm.errors import DeviceUnavailableError, HsmError, KeyUnusableError
 from hsm.types import KeySpec, Mechanism, VerifyPolicy, WrappedKey
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command, DestroyKey, ExportKey, GenerateKey, ImportKey
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.domain.keys import KeyClass, Residence, service_key_id
 from keyvault.gate import services, sessions
+from keyvault.gate.agreement import AgreementGate
+from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Ledger, Trust
 from keyvault.gate.documents import made_document, spec_of, wrapped_of
 from keyvault.gate.services import ordinary
@@ -23,11 +26,13 @@ from keyvault.settings import Settings
 
 MAX_ITEMS = 1_000  # of one call to sign
 MAX_RANDOM = 4_096  # bytes
+MAX_REQUESTS = 64  # certification requests in one call, so that no other call waits for long
 
 METHODS = (
     *("authority", "execute", "load", "issue_session", "session_ca", "sign_manifest"),
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
     *("inventory", "inspect", "discard_public_half", "withdraw"),
+    "certification_requests",
 )
 
 # A caller who could name another MAC key would forge records: MACs are there for the asking.
@@ -48,13 +53,16 @@ class KeysGate:
         self._device = device
         self._clock = clock
         self._ledger = Ledger(settings.state / "redeemed")
+        self._certification = Certification(device, self._ledger, settings.state / "requests")
         memory = settings.state / "authority.json"
         self._trust = Trust(settings.origin, settings.genesis, memory, clock)
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
+        self._agreement = AgreementGate(device, settings, self._key)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        return {name: getattr(self, name) for name in METHODS}
+        own = {name: getattr(self, name) for name in METHODS}
+        return {**own, **self._agreement.methods()}
 
     def status(self) -> Document:
         authority = {**self._trust.position(), "seen": self._trust.seen}
@@ -111,11 +119,13 @@ class KeysGate:
 
     def _generate(self, spec: KeySpec, key_class: KeyClass | None) -> Callable[[], Document]:
         if key_class is None or key_class.residence is Residence.RESIDENT:
-            return lambda: made_document(self._device.generate(spec))
+            make = partial(self._device.generate, spec)
+            return lambda: made_document(self._certification.born(make, spec))
         return lambda: self._generate_wrapped(spec)
 
     def _generate_wrapped(self, spec: KeySpec) -> Document:
-        made = self._device.generate_wrapped(spec, *_RESTING)
+        make = partial(self._device.generate_wrapped, spec, *_RESTING)
+        made = self._certification.born(make, spec)
         if made.wrapped is not None:
             self._remember(made.wrapped)
         return made_document(made)
@@ -198,6 +208,29 @@ class KeysGate:
         if not 0 < size <= MAX_RANDOM:
             raise InvalidInputError(f"ask for 1 to {MAX_RANDOM} bytes")
         return self._device.random(size)
+
+    # What a key signs before it is active: its own certification request, and only that.
+
+    def certification_requests(self, items: list[Document]) -> list[Document]:
+        """Return {"csr"} for each key, or why there is none: {"code", "message", "next_step"}.
+
+        An item has key_id, profile, interface, system, and wrapped: the key's record, or None.
+        """
+        if not 0 < len(items) <= MAX_REQUESTS:
+            raise InvalidInputError(f"ask for 1 to {MAX_REQUESTS} requests")
+        return [self._certification_request(item) for item in items]
+
+    def _certification_request(self, item: Document) -> Document:
+        key_id = ordinary(item["key_id"])
+        try:
+            if item["wrapped"] is not None:
+                self.load(item["wrapped"])
+            terms = item["profile"], item["interface"], item["system"]
+            return {"csr": self._certification.request(key_id, self._key(key_id), *terms)}
+        except DeviceUnavailableError:
+            raise
+        except (HsmError, VaultError) as error:
+            return {"code": error.code, "message": str(error), "next_step": error.next_step}
 
     # The service's own keys, each with its one message.
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, sel
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotFoundError
-from keyvault.domain.notes import Checkpoint, Note
+from keyvault.domain.notes import Checkpoint, Note, VerifierKey
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import milliseconds
 from keyvault.domain.tree import TILE_WIDTH, ReadHash, TileReader, Tree, tile_hash
@@ -25,6 +25,7 @@ _PAYLOAD = tables.event_payload
 _HEAD = tables.log_head
 _TILE = tables.tile
 _CHECKPOINT = tables.checkpoint
+_COSIGNATURE = tables.cosignature
 _ORDER = Order(_EVENT.c.time_ms, _EVENT.c.idx, int)
 _STRIDE = 1_000  # rows read at once
 _ROOT_DIGITS = 8  # of a checkpoint, as event headers quote it
@@ -174,9 +175,39 @@ class Audit:
     def latest_checkpoint_size(self) -> int:
         return self._connection.scalar(select(func.max(_CHECKPOINT.c.size))) or 0
 
+    def cosigned(self, size: int) -> str:
+        """Return the checkpoint of this size with the lines of all who cosigned it.
+
+        Raises `NotFoundError`.
+        """
+        query = select(_COSIGNATURE.c.line).where(_COSIGNATURE.c.size == size)
+        lines = self._connection.scalars(query.order_by(_COSIGNATURE.c.witness)).all()
+        found = self.checkpoint(size)
+        if found is None or found.size != size:
+            raise NotFoundError(f"there is no checkpoint of size {size}")
+        return found.note + "".join(lines)
+
+    def cosigned_sizes(self, at_least: int = 0, limit: int = 1_000) -> list[int]:
+        """List the sizes that any witness has cosigned, largest first."""
+        query = select(_COSIGNATURE.c.size).where(_COSIGNATURE.c.size >= at_least).distinct()
+        rows = self._connection.scalars(query.order_by(_COSIGNATURE.c.size.desc()).limit(limit))
+        return list(rows)
+
+    def cosigned_by(self, witness: VerifierKey) -> int:
+        """Return the largest size that this witness has cosigned, or 0."""
+        largest = select(func.max(_COSIGNATURE.c.size))
+        return self._connection.scalar(largest.where(_COSIGNATURE.c.witness == witness.vkey)) or 0
+
+    def newest_of(self, stream: str) -> LoggedEvent | None:
+        """Return the last event of a stream."""
+        query = _events().where(_EVENT.c.stream == stream)
+        newest = query.order_by(_EVENT.c.time_ms.desc(), _EVENT.c.idx.desc()).limit(1)
+        row = self._connection.execute(newest).first()
+        return None if row is None else _event(row)
+
 
 class Seals:
-    """What the sealer adds to the log: full tiles and checkpoints, which are no events."""
+    """What is made of the log itself and is no event: tiles, checkpoints and cosignatures."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -192,6 +223,13 @@ class Seals:
         self._connection.execute(insert(_CHECKPOINT).values(row))
         quoted = f"{checkpoint.size}:{checkpoint.root.hex()[:_ROOT_DIGITS]}"
         self._connection.execute(update(_HEAD).values(checkpoint=quoted))
+
+    def add_cosignature(self, size: int, witness: VerifierKey, line: str) -> None:
+        """Keep a witness's line, which the caller has verified; the first one stays."""
+        row = {"size": size, "witness": witness.vkey, "line": line}
+        same = (_COSIGNATURE.c.size == size) & (_COSIGNATURE.c.witness == witness.vkey)
+        if not self._connection.scalar(select(func.count()).where(same)):
+            self._connection.execute(insert(_COSIGNATURE).values(row))
 
 
 def _equal(filters: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:

@@ -5,8 +5,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,9 +22,16 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from keyvault.domain.errors import BusyError, InvalidInputError, LogUnavailableError
+from keyvault.domain.errors import (
+    BusyError,
+    InvalidInputError,
+    LogUnavailableError,
+    OutcomeUnknownError,
+    VaultError,
+)
 
 WAIT = 15.0  # seconds a writer waits for its turn
+PAUSE = 1.0  # seconds after which a standing connection is looked at before it is used
 _POLL = 0.0002  # seconds; SQLite's own busy handler sleeps up to 100 ms and starves the unlucky
 _SQLITE = "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"
 # What is deleted is overwritten: wrapped keys and erased payloads leave no copy in free pages.
@@ -76,8 +83,9 @@ def _open_sqlite(url: URL) -> Engine:
             connection.execute(pragma)
 
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("standing"):  # which has begun already
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
@@ -88,11 +96,97 @@ def _open_sqlite(url: URL) -> Engine:
 def writing(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that may write, one at a time on SQLite; rolled back if not committed."""
     if engine.dialect.name == "sqlite":
-        with _turn(sqlite_path(engine)), _connected(engine, writes=True) as connection:
+        with (
+            _locks(sqlite_path(engine)) as locks,
+            _turn(*locks),
+            _connected(engine, writes=True) as connection,
+        ):
             yield connection
     else:
         with _connected(engine, isolation_level="READ COMMITTED") as connection:
             yield connection
+
+
+class Standing:
+    """A connection for one writer that comes back at once.
+
+    It stays open, and begins and commits in the driver's own words: SQLAlchemy's way in and out
+    takes longer than a small commit. What fails otherwise than by a no of ours takes it along.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._used = 0.0
+        self._held = ExitStack()
+        self._connection: Connection | None = None
+        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Do as `writing` does, over and over."""
+        with translated():
+            connection = self._connected()
+            try:
+                with self._turn():
+                    yield from self._transaction(connection)
+            except VaultError:
+                raise
+            except BaseException:
+                self.close()
+                raise
+            self._used = time.monotonic()
+
+    def close(self) -> None:
+        self._connection = None
+        self._held.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is not None and time.monotonic() - self._used > PAUSE:
+            self.close()  # the pool looks whether it is still good
+        if self._connection is None:
+            if self._engine.dialect.name == "sqlite":
+                locks = self._held.enter_context(_locks(sqlite_path(self._engine)))
+                self._turn = partial(_turn, *locks)
+            options = {"standing": True}
+            opened = self._held.enter_context(self._engine.connect())
+            self._connection = opened.execution_options(**options)
+        return self._connection
+
+    def _transaction(self, connection: Connection) -> Iterator[Connection]:
+        if self._engine.dialect.name == "sqlite":
+            driver_of(connection).execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        finally:
+            if connection.in_transaction():  # SQLAlchemy began one for a statement of its own
+                connection.rollback()
+            driver_of(connection).rollback()
+
+
+def driver_of(connection: Connection) -> Any:
+    """The driver's own connection, past the layers."""
+    return connection.connection.dbapi_connection
+
+
+def commit(connection: Connection) -> None:
+    """Commit what `writing` began. Raises `OutcomeUnknownError` if nobody can say whether."""
+    driver = driver_of(connection)
+    try:
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            driver.commit()
+    except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+        if not (getattr(error, "connection_invalidated", False) or _is_gone(driver)):
+            raise
+        raise OutcomeUnknownError(
+            "the database went away while it was committing",
+            next_step="look whether the change is there before you repeat it",
+        ) from error
+
+
+def _is_gone(driver: Any) -> bool:
+    return isinstance(driver, psycopg.Connection) and driver.closed
 
 
 @contextmanager
@@ -128,18 +222,23 @@ def translated() -> Iterator[None]:
 
 
 @contextmanager
-def _turn(database: Path) -> Iterator[None]:
+def _turn(queue: int, writer: int) -> Iterator[None]:
     """Wait in line. Who waits first holds the queue, so nobody who has just written overtakes."""
-    with _held(database, "queue") as queue, _held(database, "writer"):
+    _lock(queue)
+    try:
+        _lock(writer)
+    finally:
         fcntl.flock(queue, fcntl.LOCK_UN)
+    try:
         yield
+    finally:
+        fcntl.flock(writer, fcntl.LOCK_UN)
 
 
 @contextmanager
-def _held(database: Path, name: str) -> Iterator[int]:
-    with _opened(database, name) as descriptor:
-        _lock(descriptor)
-        yield descriptor
+def _locks(database: Path) -> Iterator[tuple[int, int]]:
+    with _opened(database, "queue") as queue, _opened(database, "writer") as writer:
+        yield queue, writer
 
 
 @contextmanager

@@ -61,21 +61,13 @@ class Idempotency:
 
         In the order of their keys, so that two recorders never wait for each other.
         """
-        rows = [
-            {"principal": call[0], "key": call[1], "request_hash": call[2]}
-            for call in sorted(calls)
-        ]
-        if rows and _statements(self._connection.dialect).claim.execute(
-            self._connection, rows
-        ) < len(rows):
+        claim = _statements(self._connection.dialect).claim
+        if calls and claim.execute(self._connection, sorted(calls)) < len(calls):
             raise ConflictError("a call with one of these Idempotency-Keys was made before")
 
     def settle(self, outcomes: Sequence[tuple[str, str, Document]]) -> None:
         """Finish many calls that were claimed: (principal, key, outcome) of each."""
-        rows = [
-            {"of": principal, "with": key, "outcome": text_of(outcome)}
-            for principal, key, outcome in outcomes
-        ]
+        rows = [(text_of(outcome), principal, key) for principal, key, outcome in outcomes]
         if rows:
             _statements(self._connection.dialect).settle.execute(self._connection, rows)
 
@@ -93,7 +85,8 @@ class _Statements:
         columns = "principal", "key", "request_hash"
         self.claim = Prepared(insert_or_skip(dialect, _CALL), dialect, columns)
         same = (_CALL.c.principal == bindparam("of")) & (_CALL.c.key == bindparam("with"))
-        self.settle = Prepared(update(_CALL).where(same), dialect, ("outcome",))
+        names = "outcome", "of", "with"
+        self.settle = Prepared(update(_CALL).where(same), dialect, names, ("outcome",))
 
 
 _statements = lru_cache(maxsize=8)(_Statements)

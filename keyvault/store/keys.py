@@ -1,5 +1,6 @@
 """Keys: their metadata, and the wrapped ones' blobs. Never Secret Key Material in clear."""
 
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,14 @@ class Keys:
         if row is None:
             raise no_key(key_id)
         return _key(row)
+
+    def some(self, key_ids: Collection[UUID]) -> dict[UUID, tuple[Key, WrappedKey | None]]:
+        """Return those of these keys that there are, each with its wrapped record if it has one."""
+        names = [str(key_id) for key_id in key_ids]
+        blobs = self._connection.execute(select(_WRAPPED).where(_WRAPPED.c.key_id.in_(names)))
+        wrapped = {row.key_id: _wrapped_key(row) for row in blobs}
+        rows = self._connection.execute(select(_KEY).where(_KEY.c.id.in_(names)))
+        return {UUID(row.id): (_key(row), wrapped.get(row.id)) for row in rows}
 
     def change(self, key: Key) -> None:
         """Store the next version. Raises `ConflictError` if another one came between.

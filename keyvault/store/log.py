@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 from sqlalchemy.engine import Dialect
@@ -20,6 +20,7 @@ from keyvault.domain.audit import SALT_SIZE, AuditEvent, Leaf, Stamp, leaf_of
 from keyvault.domain.errors import LogUnavailableError
 from keyvault.domain.tree import Tree
 from keyvault.store import tables
+from keyvault.store.engine import Standing
 from keyvault.store.prepared import Prepared
 
 _HEAD = tables.log_head
@@ -51,8 +52,9 @@ class Head:
 
 @dataclass(slots=True)
 class Memory:
-    """What the last transaction left behind: counters, and versions of keys it looked at."""
+    """What the last transaction left behind: its connection, counters, and versions of keys."""
 
+    standing: Standing | None = None
     tree: Tree | None = None
     counters: dict[str, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class Log:
         since_start = _uptime_ms()
         stamps = [
             Stamp(
-                event_id=_event_id(now),
+                event_id=_event_id(now, os.urandom(_RANDOM)),
                 stream_number=self._next(stream),
                 actor_number=self._next(actor),
                 node=self._node,
@@ -142,7 +144,7 @@ class Log:
 
     def _write_counters(self, names: Iterable[str]) -> None:
         counters = self.memory.counters
-        rows = [{"name": name, "next": counters[name]} for name in sorted(names)]
+        rows = [(name, counters[name]) for name in sorted(names)]
         self._statements.counter.execute(self._connection, rows)
 
     def _write_events(
@@ -157,20 +159,12 @@ class Log:
             for at, (event, stamp, leaf) in enumerate(zip(events, stamps, leaves, strict=True))
         ]
         self._statements.event.execute(self._connection, rows)
-        payloads = [
-            {"idx": size + at, "salt": leaf.salt, "payload": leaf.payload}
-            for at, leaf in enumerate(leaves)
-        ]
+        payloads = [(index, leaf.salt, leaf.payload) for index, leaf in enumerate(leaves, size)]
         self._statements.payload.execute(self._connection, payloads)
 
     def _write_head(self, head: Head) -> None:
-        row = {
-            "new_size": head.tree.size,
-            "new_peaks": b"".join(head.tree.peaks),
-            "new_root": head.tree.root,
-            "new_authority": head.authority,
-            "new_latest_ms": head.latest_ms,
-        }
+        tree = head.tree
+        row = tree.size, b"".join(tree.peaks), tree.root, head.authority, head.latest_ms
         self._statements.move.execute(self._connection, [row])
         self.memory.tree = head.tree
         self._head = head
@@ -179,7 +173,7 @@ class Log:
 class _Statements:
     def __init__(self, dialect: Dialect) -> None:
         head = select(*(_HEAD.c[name] for name in ("size", "peaks", *_QUOTED)))
-        self.head = Prepared(head.with_for_update(), dialect, ())
+        self.head = Prepared(head.with_for_update(), dialect)
         event = ("idx", "leaf", "leaf_hash", *_FOUND_BY)
         self.event = Prepared(insert(tables.event), dialect, event)
         payload = ("idx", "salt", "payload")
@@ -190,10 +184,13 @@ class _Statements:
                 "ON CONFLICT (name) DO UPDATE SET next = excluded.next"
             ),
             dialect,
+            ("name", "next"),
             (),
         )
         moved: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _MOVED}
-        self.move = Prepared(update(_HEAD).values(**moved), dialect, ())
+        self.move = Prepared(
+            update(_HEAD).values(**moved), dialect, [f"new_{n}" for n in _MOVED], ()
+        )
 
 
 _QUOTED = ("checkpoint", "authority", "latest_ms")
@@ -221,22 +218,15 @@ def _uptime_ms() -> int:
     return (time.monotonic_ns() - _STARTED) // 1_000_000
 
 
-def _event_id(now_ms: int) -> UUID:
+def _event_id(now_ms: int, chance: bytes) -> str:
     """Make a UUIDv7 (RFC 9562): 48 bits of time, then chance around version and variant."""
-    value = now_ms << 80 | int.from_bytes(os.urandom(_RANDOM))
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+    digits = f"{now_ms:012x}{chance.hex()}"
+    variant = "89ab"[chance[2] & 3]
+    halves = digits[:8], digits[8:12], f"7{digits[13:16]}", f"{variant}{digits[17:20]}"
+    return f"{'-'.join(halves)}-{digits[20:]}"
 
 
-def _row(index: int, event: AuditEvent, stamp: Stamp, leaf: Leaf) -> dict[str, object]:
-    return {
-        "idx": index,
-        "leaf": leaf.data,
-        "leaf_hash": leaf.hash,
-        "type": str(event.type),
-        "outcome": str(event.outcome),
-        "stream": event.stream,
-        "actor": event.actor,
-        "scope": str(event.scope or ""),
-        "time_ms": stamp.time_ms,
-    }
+def _row(index: int, event: AuditEvent, stamp: Stamp, leaf: Leaf) -> tuple[Any, ...]:
+    scope = str(event.scope or "")
+    found_by = str(event.type), str(event.outcome), event.stream, event.actor, scope, stamp.time_ms
+    return index, leaf.data, leaf.hash, *found_by

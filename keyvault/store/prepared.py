@@ -1,38 +1,53 @@
 """Statements of the hot path, where SQLAlchemy's own layers would cost more than the database."""
 
+import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import Executable
 
+from keyvault.store.engine import driver_of
+
+_NAMED = re.compile(r"%\((\w+)\)s")  # psycopg's
+
 
 class Prepared:
     """A statement compiled once; the driver gets its text and bare rows, and no layer between.
 
-    Only for columns of numbers, texts and bytes, which both drivers take as they are.
+    `names` are its parameters in the order of a row, and `columns` those of them that are columns
+    to be set. Only numbers, texts and bytes, which both drivers take as they are.
     """
 
-    def __init__(self, statement: Executable, dialect: Dialect, columns: Sequence[str]) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=list(columns) or None)  # type: ignore[attr-defined]
-        self.text = str(compiled)
-        self._order: list[str] | None = compiled.positiontup
+    def __init__(
+        self,
+        statement: Executable,
+        dialect: Dialect,
+        names: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        keys = list(names if columns is None else columns) or None
+        compiled = statement.compile(dialect=dialect, column_keys=keys)  # type: ignore[attr-defined]
+        text = str(compiled)
+        order = compiled.positiontup or _NAMED.findall(text)
+        self.text = _NAMED.sub("%s", text)
+        self._arrange = None
+        if order != list(names):
+            self._arrange = itemgetter(*map(names.index, order))
 
-    def execute(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
+    def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """Run it once for each row; return how many rows of the table were touched."""
-        order = self._order
-        if order is not None:
-            arranged = [tuple([row[name] for name in order]) for row in rows]
-        cursor = connection.connection.cursor()
-        cursor.executemany(self.text, list(rows) if order is None else arranged)
-        touched = cursor.rowcount
+        cursor = driver_of(connection).cursor()
+        cursor.executemany(self.text, rows if self._arrange is None else map(self._arrange, rows))
+        touched: int = cursor.rowcount
         cursor.close()
         return touched
 
     def first(self, connection: Connection) -> tuple[Any, ...] | None:
         """Run it without parameters and return the first row."""
-        cursor = connection.connection.cursor()
+        cursor = driver_of(connection).cursor()
         cursor.execute(self.text)
         row: tuple[Any, ...] | None = cursor.fetchone()
         cursor.close()

@@ -3,8 +3,8 @@
 Times are microseconds since 1970 UTC or, in the log, milliseconds; ids are the text of a UUID;
 documents are canonical JSON.
 
-The log's tables (event, event_payload, tile, checkpoint, authority_record) only ever grow:
-triggers and database roles say so, see migrations.
+The log's tables (event, event_payload, tile, checkpoint, cosignature, authority_record) only
+ever grow: triggers and database roles say so, see migrations.
 """
 
 from sqlalchemy import (
@@ -111,6 +111,14 @@ checkpoint = Table(
     _text("note"),
     _number("signed_at"),
 )
+cosignature = Table(
+    "cosignature",
+    METADATA,
+    Column("size", _NUMBER, ForeignKey(checkpoint.c.size), primary_key=True),
+    _text("witness", key=True),  # its verifier key
+    _text("line"),
+)
+Index(None, cosignature.c.witness, cosignature.c.size)
 authority_record = Table(
     "authority_record",
     METADATA,
@@ -189,6 +197,89 @@ approval = Table(
     Column("request_id", Text, ForeignKey(approval_request.c.id), primary_key=True),
     _text("approver", key=True),
     _text("document"),
+)
+
+# Certificates --------------------------------------------------------------------------------
+
+certificate = Table(
+    "certificate",
+    METADATA,
+    _text("id", key=True),
+    _text("kind"),
+    _text("state"),
+    _text("spki_sha256"),
+    _text("subject"),
+    _text("profile"),
+    _text("interface"),
+    _text("system"),
+    _text("issuer"),
+    _text("serial"),
+    _text("reference"),
+    _text("reason"),
+    _number("version"),
+    _number("created_at"),
+    _text("scope", null=True),
+    Column("key_id", Text, ForeignKey(key.c.id)),
+    # The key while its request is open, so that no key ever has two: null is like no other.
+    Column("open_key", Text, unique=True),
+    _text("batch", null=True),
+    _bytes("csr"),
+    _bytes("certificate"),
+    _text("subject_sha256", null=True),  # of what may issue: an answer names its issuer by it
+    _number("not_before", null=True),
+    _number("not_after", null=True),
+    _number("received_at", null=True),
+    _number("decide_until", null=True),  # while it is issued and nobody has decided
+    Column("overdue", Boolean, nullable=False),
+)
+Index(None, certificate.c.created_at, certificate.c.id)
+for _filter in ("scope", "state", "kind", "key_id"):
+    Index(None, certificate.c[_filter], certificate.c.created_at, certificate.c.id)
+Index(
+    None,
+    certificate.c.batch,
+    certificate.c.state,
+    certificate.c.created_at,
+    certificate.c.id,
+)
+Index(None, certificate.c.not_after, certificate.c.id)
+for _filter in ("spki_sha256", "subject_sha256", "decide_until"):
+    Index(None, certificate.c[_filter])
+
+interface_claim = Table(  # one interface for a key, and for a system's name, for ever
+    "interface_claim",
+    METADATA,
+    _text("subject", key=True),  # key:<id> or system:<name>
+    _text("scope"),
+    _text("interface"),
+)
+
+# Agreement -----------------------------------------------------------------------------------
+
+originator_counter = Table(
+    "originator_counter",
+    METADATA,
+    _text("series", key=True),
+    _text("party"),
+    _text("originator"),
+    _text("cell_usage"),
+    _text("recipient"),  # of top-ups; empty for all other messages
+    _number("created_at"),
+    _number("issued"),  # the highest number given, 0 for none
+    _number("floor"),  # up to here none is given or used any more
+)
+Index(None, originator_counter.c.created_at, originator_counter.c.series)
+Index(
+    None,
+    originator_counter.c.party,
+    originator_counter.c.created_at,
+    originator_counter.c.series,
+)
+key_cell_usage = Table(  # of keys that are not for management; a row is written once
+    "key_cell_usage",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _text("cell_usage"),
 )
 
 # Sessions and repeated calls -----------------------------------------------------------------

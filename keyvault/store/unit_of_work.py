@@ -1,16 +1,16 @@
 """A transaction with the rooms in it. Nothing is saved without saying what happened."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from keyvault.domain.audit import AuditEvent
-from keyvault.domain.errors import OutcomeUnknownError
 from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
+from keyvault.store.certificates import Certificates
+from keyvault.store.counters import Counters
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
@@ -23,8 +23,10 @@ class Reading:
 
     def __init__(self, connection: Connection, *, writes: bool = False) -> None:
         self.keys = Keys(connection)
+        self.certificates = Certificates(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
+        self.counters = Counters(connection, writes=writes)
         self.audit = Audit(connection)
         self.sessions = Sessions(connection)
         self.idempotency = Idempotency(connection)
@@ -48,7 +50,7 @@ class Work(Reading):
         """
         receipts = self.log.append([event, *more], self.authority.newest)
         note(receipts)
-        _commit(self._connection)
+        engine.commit(self._connection)
         return receipts
 
 
@@ -58,6 +60,7 @@ class Database:
     def __init__(self, url: str, node: str = "local") -> None:
         self._engine = engine.open_engine(url)
         self._node = node
+        self._standing: list[engine.Standing] = []
 
     @contextmanager
     def work(self, memory: Memory | None = None) -> Iterator[Work]:
@@ -65,8 +68,16 @@ class Database:
 
         `memory` is for a writer that comes back at once, see `keyvault.store.log`.
         """
-        with engine.writing(self._engine) as connection:
+        with self._writing(memory) as connection:
             yield Work(connection, self._node, memory)
+
+    def _writing(self, memory: Memory | None) -> AbstractContextManager[Connection]:
+        if memory is None:
+            return engine.writing(self._engine)
+        if memory.standing is None:
+            memory.standing = engine.Standing(self._engine)
+            self._standing.append(memory.standing)
+        return memory.standing.writing()
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -82,7 +93,7 @@ class Database:
         """
         with engine.writing(self._engine) as connection:
             yield Seals(connection)
-            _commit(connection)
+            engine.commit(connection)
 
     @contextmanager
     def election(self, office: str) -> Iterator[Callable[[], bool]]:
@@ -107,16 +118,6 @@ class Database:
         return migrating.is_current(self._engine)
 
     def close(self) -> None:
+        for standing in self._standing:
+            standing.close()
         self._engine.dispose()
-
-
-def _commit(connection: Connection) -> None:
-    try:
-        connection.commit()
-    except (OperationalError, InterfaceError) as error:
-        if not error.connection_invalidated:
-            raise
-        raise OutcomeUnknownError(
-            "the database went away while it was committing",
-            next_step="look whether the change is there before you repeat it",
-        ) from error

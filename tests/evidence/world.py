@@ -167,7 +167,7 @@ class World:
             scope=more.pop("scope", None),
         )
         stamp = Stamp(
-            event_id=self.unique(),
+            event_id=str(self.unique()),
             stream_number=self.count("st", event.stream),
             actor_number=self.count("ac", event.actor),
             node="node-1",

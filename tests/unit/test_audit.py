@@ -35,7 +35,7 @@ EVENT = AuditEvent(
     scope=SCOPE,
 )
 STAMP = Stamp(
-    UUID(int=3), 4, 5, "node-1", "boot-1", 6, 1_772_366_400_000, 7, "9:0a1b2c3d", "f" * 16
+    str(UUID(int=3)), 4, 5, "node-1", "boot-1", 6, 1_772_366_400_000, 7, "9:0a1b2c3d", "f" * 16
 )
 SALT = bytes(range(16))
 

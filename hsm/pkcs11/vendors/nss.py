@@ -4,6 +4,7 @@ Its database has no column for COPYABLE and DESTROYABLE, and LOCAL stays false. 
 of a GCM ciphertext or a wrapped key, it tells the size of what went in. It stores no data
 objects, and its tokens are made by certutil, not by C_InitToken. A wrapped EC
 key comes back only if its public point is given, and every private key with all uses granted.
+A copy of a key that was always sensitive is said not to be.
 """
 
 from pkcs11 import Attribute
@@ -18,4 +19,5 @@ NSS = Vendor(
     unknown_on_unwrap=frozenset({Attribute.MODIFIABLE}),  # or its uses could not be taken away
     grants_on_unwrap=True,
     misstates_sizes=True,
+    copies_are_born_here=False,
 )

@@ -6,7 +6,8 @@ A bad GCM tag is CKR_GENERAL_ERROR.
 TRUSTED may only be set by the security officer, who sees no private object, so that a trusted
 KEK would have to lie on the disk in clear: no key is marked TRUSTED here, and none
 WRAP_WITH_TRUSTED. C_UnwrapKey refuses MODIFIABLE, since it makes the object before it
-fills it, and leaves VALUE_LEN at 0. It cannot wrap Ed25519 keys. OAEP knows SHA-1 only, which
+fills it, and leaves VALUE_LEN at 0. A copy stays COPYABLE, and a copy that is not MODIFIABLE can
+be copied only as it is. It cannot wrap Ed25519 keys. OAEP knows SHA-1 only, which
 the probe finds out.
 """
 
@@ -19,4 +20,5 @@ SOFTHSM = Vendor(
     kwp=Mechanism.AES_KEY_WRAP_PAD,
     refusals=frozenset({"CKR_GENERAL_ERROR"}),
     unknown_on_unwrap=frozenset({Attribute.MODIFIABLE, Attribute.VALUE_LEN}),
+    fixed_in_copies=frozenset({Attribute.COPYABLE}),
 )

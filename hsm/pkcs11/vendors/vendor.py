@@ -15,6 +15,8 @@ class Vendor:
     `point_on_unwrap` is the attribute in which C_UnwrapKey wants the public point of an EC key.
     `grants_on_unwrap`: an unwrapped private key may do everything, whatever its template said.
     `misstates_sizes`: asked for the size of an output, it tells too little.
+    `copies_are_born_here`: a copy within the token still counts as never sensitive elsewhere.
+    `fixed_in_copies` are attributes that a copy has as its original has them, whatever is asked.
     `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
     """
 
@@ -26,4 +28,6 @@ class Vendor:
     point_on_unwrap: int | None = None
     grants_on_unwrap: bool = False
     misstates_sizes: bool = False
+    copies_are_born_here: bool = True
+    fixed_in_copies: frozenset[Attribute] = frozenset()
     trusts: bool = False

@@ -1,0 +1,87 @@
+"""Keys for messages, agreed on with a meter or a party: what GBCS derives, and nothing else.
+
+Callers name the parts of a transaction, never the bytes that are hashed, so that this is no way
+to derive a key for another purpose. Z stays below the device's calls.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hsm.device import Device
+from hsm.types import Agreed, Agreement, WrappedKey
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import CounterNotIssuedError, InvalidInputError
+from keyvault.domain.gbcs import MESSAGE_TAG, TOP_UP_TAG, MessageKind, Transaction
+from keyvault.gate import published
+from keyvault.gate.counters import CounterMemory
+from keyvault.settings import Settings
+
+PEER_LIMIT = 1_024  # bytes of an SPKI
+
+
+class AgreementGate:
+    """The part of the keys gate that agrees, and that remembers counters."""
+
+    def __init__(
+        self,
+        device: Device,
+        settings: Settings,
+        key: Callable[[bytes], bytes | WrappedKey],
+    ) -> None:
+        self._device = device
+        self._key = key
+        self._sandbox = settings.accept_published_keys
+        self._counters = CounterMemory(settings.state / "counters")
+
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        return {
+            "counter": self._counters.highest,
+            "issue_counters": self._counters.issue,
+            "raise_counter": self._counters.raise_to,
+            "seal_agreed": self.seal,
+            "open_agreed": self.open,
+        }
+
+    def seal(
+        self, key_id: bytes, terms: Document, series: str, plaintext: bytes, aad: bytes
+    ) -> Document:
+        """MAC or encrypt a message of ours. Its counter has to be one that was given.
+
+        Answers with {"data", "in_module", "highest"}: the last is the series' highest number.
+        """
+        transaction, agreement = self._terms(terms)
+        highest = self._counters.highest(series)
+        if transaction.counter > highest:
+            raise CounterNotIssuedError(
+                f"{transaction.counter:016X} of {series} was not given to anybody",
+                next_step="reserve counters first",
+            )
+        agreed = self._device.seal_agreed(self._key(key_id), agreement, plaintext, aad)
+        return {**_document(agreed), "highest": highest}
+
+    def open(self, key_id: bytes, terms: Document, sealed: bytes, aad: bytes) -> Document:
+        """Decrypt, or with nothing but a tag check, a message of the peer's."""
+        _, agreement = self._terms(terms)
+        return _document(self._device.open_agreed(self._key(key_id), agreement, sealed, aad))
+
+    def _terms(self, document: Document) -> tuple[Transaction, Agreement]:
+        try:
+            peer, tag = bytes(document["peer"]), document["tag"]
+            transaction = Transaction(
+                MessageKind(document["kind"]),
+                str(document["originator"]),
+                int(document["counter"]),
+                str(document["recipient"]),
+            )
+            info, iv = transaction.other_info, transaction.iv
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInputError("not the terms of an agreement") from error
+        if tag not in (MESSAGE_TAG, TOP_UP_TAG) or len(peer) > PEER_LIMIT:
+            raise InvalidInputError("not the terms of an agreement")
+        if not self._sandbox:
+            published.refuse(peer)
+        return transaction, Agreement(peer, info, iv, tag)
+
+
+def _document(agreed: Agreed) -> Document:
+    return {"data": agreed.data, "in_module": agreed.in_module}

@@ -1,0 +1,227 @@
+"""Certificates: requests of our keys, what came of them, and others' that are watched."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from keyvault.domain import x509
+from keyvault.domain.certificates import OPEN, Certificate, CertificateState, Kind
+from keyvault.domain.errors import ConflictError, NotFoundError
+from keyvault.domain.scopes import Scope
+from keyvault.store import tables
+from keyvault.store.paging import Order
+from keyvault.store.rows import insert_new, insert_or_skip, moment, ticks
+
+_TABLE = tables.certificate
+_CLAIM = tables.interface_claim
+_NEWEST = Order(_TABLE.c.created_at, _TABLE.c.id, str, newest_first=True)
+_OLDEST = Order(_TABLE.c.created_at, _TABLE.c.id, str)
+_ENDING = Order(_TABLE.c.not_after, _TABLE.c.id, str)
+_WATCHED = tuple(str(state) for state in (CertificateState.ACCEPTED, CertificateState.IN_USE))
+
+
+class Certificates:
+    """The room of certificates in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, certificate: Certificate) -> bool:
+        """Insert it; False if its key has an open request already, or the id is taken."""
+        return insert_new(self._connection, _TABLE, **_row(certificate))
+
+    def get(self, certificate_id: UUID) -> Certificate:
+        """Raises `NotFoundError`."""
+        found = self.known([certificate_id])
+        if not found:
+            raise NotFoundError(
+                f"there is no certificate {certificate_id}",
+                next_step="list them: keyvault certificates list",
+            )
+        return found[certificate_id]
+
+    def known(self, ids: Iterable[UUID]) -> dict[UUID, Certificate]:
+        """Return those of these that there are."""
+        query = select(_TABLE).where(_TABLE.c.id.in_([str(each) for each in ids]))
+        return {UUID(row.id): _certificate(row) for row in self._connection.execute(query)}
+
+    def change(self, certificate: Certificate) -> None:
+        """Store the next version. Raises `ConflictError` if another one came between."""
+        same = (_TABLE.c.id == str(certificate.id)) & (_TABLE.c.version == certificate.version - 1)
+        new = update(_TABLE).where(same).values(_row(certificate))
+        if self._connection.execute(new).rowcount != 1:
+            raise ConflictError(
+                f"certificate {certificate.id} changed meanwhile", next_step="look again"
+            )
+
+    def page(
+        self, filters: Mapping[str, object], after: str | None = None, limit: int = 50
+    ) -> tuple[list[Certificate], str | None]:
+        """List certificates, newest first, and the cursor of the next page.
+
+        `filters` are by column: scope, state, kind, key_id, batch. None leaves one open.
+        """
+        rows, following = _NEWEST.page(self._connection, _where(filters), after, limit)
+        return [_certificate(row) for row in rows], following
+
+    def ending(
+        self, before: datetime, scope: Scope | None, after: str | None, limit: int
+    ) -> tuple[list[Certificate], str | None]:
+        """List what is in force and ends before a time, the first to end first."""
+        query = _where({"scope": scope}).where(
+            _TABLE.c.not_after < ticks(before), _TABLE.c.state.in_(_WATCHED)
+        )
+        rows, following = _ENDING.page(self._connection, query, after, limit)
+        return [_certificate(row) for row in rows], following
+
+    def of_batch(self, batch: UUID, state: CertificateState, limit: int) -> list[Certificate]:
+        """Return the first of a batch in a state, the oldest first."""
+        rows, _ = _OLDEST.page(
+            self._connection, _where({"batch": batch, "state": state}), None, limit
+        )
+        return [_certificate(row) for row in rows]
+
+    def of_key(self, key_id: UUID) -> list[Certificate]:
+        """Return everything that a key ever had, the oldest first."""
+        query = _where({"key_id": key_id}).order_by(_TABLE.c.created_at, _TABLE.c.id)
+        return [_certificate(row) for row in self._connection.execute(query)]
+
+    def open_of(self, keys: Iterable[UUID]) -> dict[UUID, Certificate]:
+        """Return the open request of each of these keys that has one."""
+        query = select(_TABLE).where(_TABLE.c.open_key.in_([str(key) for key in keys]))
+        return {UUID(row.key_id): _certificate(row) for row in self._connection.execute(query)}
+
+    def by_public_key(self, spki_sha256: Iterable[str]) -> list[Certificate]:
+        """Return our own certificates of these public keys, the newest first."""
+        query = (
+            _where({"kind": Kind.OWN})
+            .where(_TABLE.c.spki_sha256.in_(list(spki_sha256)))
+            .order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
+        )
+        return [_certificate(row) for row in self._connection.execute(query)]
+
+    def issuers(self, subjects: Iterable[bytes]) -> list[Certificate]:
+        """Return what may issue in force under these names (DER)."""
+        digests = [sha256(subject).hexdigest() for subject in subjects]
+        query = select(_TABLE).where(
+            _TABLE.c.subject_sha256.in_(digests),
+            _TABLE.c.state == str(CertificateState.IN_USE),
+        )
+        return [_certificate(row) for row in self._connection.execute(query)]
+
+    def claim(self, subject: str, scope: Scope, interface: str) -> bool:
+        """Bind a key or a system's name to one interface; False if it has another."""
+        row = {"subject": subject, "scope": str(scope), "interface": interface}
+        self._connection.execute(insert_or_skip(self._connection.dialect, _CLAIM).values(**row))
+        held = select(_CLAIM).where(_CLAIM.c.subject == subject)
+        return dict(self._connection.execute(held).one()._mapping) == row  # noqa: SLF001  (SQLAlchemy's public name for it)
+
+    def counts(self, batch: UUID | None = None) -> dict[CertificateState, int]:
+        """Count by state: a batch, or everything of our own."""
+        query = select(_TABLE.c.state, func.count()).group_by(_TABLE.c.state)
+        chosen = _TABLE.c.kind == str(Kind.OWN) if batch is None else _TABLE.c.batch == str(batch)
+        rows = self._connection.execute(query.where(chosen))
+        return {CertificateState(state): count for state, count in rows}
+
+    def undecided(self, until: datetime, limit: int) -> list[Certificate]:
+        """Return what nobody has decided on and has to be by a time, the first due first."""
+        query = (
+            select(_TABLE)
+            .where(_TABLE.c.decide_until < ticks(until))
+            .order_by(_TABLE.c.decide_until)
+            .limit(limit)
+        )
+        return [_certificate(row) for row in self._connection.execute(query)]
+
+    def count_undecided(self, until: datetime) -> int:
+        query = select(func.count()).where(_TABLE.c.decide_until < ticks(until))
+        return int(self._connection.scalar(query) or 0)
+
+    def count_ending(self, before: datetime) -> int:
+        """Count what is in force and ends before a time."""
+        query = select(func.count()).where(
+            _TABLE.c.not_after < ticks(before), _TABLE.c.state.in_(_WATCHED)
+        )
+        return int(self._connection.scalar(query) or 0)
+
+
+def _where(filters: Mapping[str, object]) -> Any:
+    given = {name: value for name, value in filters.items() if value is not None}
+    return select(_TABLE).where(*(_TABLE.c[name] == str(value) for name, value in given.items()))
+
+
+def _row(one: Certificate) -> dict[str, Any]:
+    texts = ("subject", "profile", "interface", "system", "issuer", "serial", "reference", "reason")
+    issued = one.state is CertificateState.ISSUED
+    return {
+        "id": str(one.id),
+        "kind": str(one.kind),
+        "state": str(one.state),
+        "version": one.version,
+        "spki_sha256": one.spki_sha256,
+        **{name: getattr(one, name) for name in texts},
+        "created_at": ticks(one.created_at),
+        "scope": _text(one.scope),
+        "key_id": _text(one.key),
+        "open_key": _text(one.key) if one.state in OPEN else None,
+        "batch": _text(one.batch),
+        "csr": one.csr,
+        "certificate": one.certificate,
+        "subject_sha256": _issuing_name(one),
+        "not_before": _ticks(one.not_before),
+        "not_after": _ticks(one.not_after),
+        "received_at": _ticks(one.received_at),
+        "decide_until": _ticks(one.decide_until) if issued else None,
+        "overdue": one.overdue,
+    }
+
+
+def _issuing_name(one: Certificate) -> str | None:
+    if one.kind not in (Kind.ROOT, Kind.ISSUING):
+        return None
+    return sha256(x509.read_certificate(one.certificate).subject).hexdigest()
+
+
+def _certificate(row: Row[Any]) -> Certificate:
+    return Certificate(
+        id=UUID(row.id),
+        kind=Kind(row.kind),
+        state=CertificateState(row.state),
+        version=row.version,
+        created_at=moment(row.created_at),
+        spki_sha256=row.spki_sha256,
+        subject=row.subject,
+        scope=None if row.scope is None else Scope.parse(row.scope),
+        key=None if row.key_id is None else UUID(row.key_id),
+        profile=row.profile,
+        interface=row.interface,
+        system=row.system,
+        batch=None if row.batch is None else UUID(row.batch),
+        csr=row.csr,
+        certificate=row.certificate,
+        issuer=row.issuer,
+        serial=row.serial,
+        not_before=_moment(row.not_before),
+        not_after=_moment(row.not_after),
+        received_at=_moment(row.received_at),
+        decide_until=_moment(row.decide_until),
+        overdue=row.overdue,
+        reference=row.reference,
+        reason=row.reason,
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _ticks(when: datetime | None) -> int | None:
+    return None if when is None else ticks(when)
+
+
+def _moment(count: int | None) -> datetime | None:
+    return None if count is None else moment(count)
