@@ -154,9 +154,16 @@ class Gauges:
                 ("log_events", "Events in the log"),
                 ("log_sealed", "Events under the newest checkpoint"),
                 ("checkpoint_lag", "Events that no checkpoint covers yet"),
+                ("log_witnessed", "Events under a checkpoint cosigned by the witnesses' quorum"),
             )
         }
         self._keys = Gauge("keyvault_keys", "Keys by state", ("state",), registry=registry)
+        self._witness_lag = Gauge(
+            "keyvault_witness_lag", "Events not cosigned yet", ("witness",), registry=registry
+        )
+        self._witness_up = Gauge(
+            "keyvault_witness_up", "0 if it is silent or refuses", ("witness",), registry=registry
+        )
 
     def show(self, figures: Figures) -> None:
         """Take over what was just read."""
@@ -164,5 +171,9 @@ class Gauges:
         self._gauges["log_events"].set(figures.log_events)
         self._gauges["log_sealed"].set(figures.log_sealed)
         self._gauges["checkpoint_lag"].set(figures.log_events - figures.log_sealed)
+        self._gauges["log_witnessed"].set(figures.log_witnessed)
+        for witness in figures.witnesses:
+            self._witness_lag.labels(witness.name).set(figures.log_events - witness.cosigned)
+            self._witness_up.labels(witness.name).set(not witness.trouble)
         for state, count in figures.keys.items():
             self._keys.labels(str(state)).set(count)

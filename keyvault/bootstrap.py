@@ -15,14 +15,19 @@ from keyvault.gate.breaker import Breaker
 from keyvault.gate.client import Gate, GateClient
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
+from keyvault.store.quorum import Quorum
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database
+from keyvault.witness.client import read_policy
 
 log = logging.getLogger("keyvault")
 
 
 def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
+    policy = None
+    if settings.witnesses is not None:
+        policy = read_policy(settings.witnesses, settings.origin)
     database = Database(settings.database, node=settings.node)
     breaker = Breaker(partial(_report_in_background, database))
     socket, deadline = settings.keys.socket, settings.keys.deadline
@@ -44,6 +49,7 @@ def build(settings: Settings) -> Vault:
         recorder=RecorderClient(settings.recorder),
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
+        quorum=Quorum(policy, settings.origin),
     )
 
 

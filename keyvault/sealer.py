@@ -21,12 +21,18 @@ from pathlib import Path
 from hsm.errors import HsmError
 from keyvault import signatures
 from keyvault.domain.chain import found
-from keyvault.domain.errors import AuthorityError, ConflictError, VaultError
+from keyvault.domain.errors import (
+    AuthorityError,
+    ConflictError,
+    RolledBackError,
+    VaultError,
+)
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from keyvault.domain.tree import ReadHash, tree_at
 from keyvault.settings import Settings
 from keyvault.store import Database, LoggedEvent, Reading, StoredCheckpoint
 from keyvault.wire import Client
+from keyvault.witness import anchors
 
 WIDTH, HEIGHT = 256, 8  # of a tile
 Seal = Callable[[int, bytes], str]
@@ -100,6 +106,7 @@ class Sealer:
         self._keys = keys
         self._origin = origin
         self._shadow: Shadow | None = None
+        self.unanchored = ""  # the note sealed last, until it was brought elsewhere
 
     def seal(self) -> Checkpoint | None:
         """Check what is new and seal it; None if nothing is.
@@ -149,6 +156,7 @@ class Sealer:
             for level, number, hashes in shadow.full:
                 seals.add_tile(level, number, hashes)
             seals.add_checkpoint(checkpoint.size, note, datetime.now(UTC))
+        self.unanchored = note
         shadow.full.clear()
         return checkpoint
 
@@ -203,11 +211,12 @@ def run(settings: Settings, stop: threading.Event) -> None:
     sealer = Sealer(
         database, lambda size, root: str(gate.call("seal", size, root)), keys, settings.origin
     )
+    check_anchors(database, settings, keys)
     trouble = ""
     try:
         with database.election("sealer") as holds:
             while not stop.wait(settings.seal_interval):
-                before, trouble = trouble, _turn(sealer, holds)
+                before, trouble = trouble, _turn(sealer, holds, settings.anchor)
                 if trouble != before:
                     log.warning("%s", trouble or "sealing again")
     finally:
@@ -215,12 +224,24 @@ def run(settings: Settings, stop: threading.Event) -> None:
         database.close()
 
 
-def _turn(sealer: Sealer, holds: Callable[[], bool]) -> str:
+def check_anchors(database: Database, settings: Settings, keys: Sequence[VerifierKey]) -> None:
+    """Raise `RolledBackError` before an old copy of the log is sealed over what was seen."""
+    with database.reading() as reading:
+        newest = reading.audit.checkpoint()
+    seen = anchors.gathered(settings, keys, newest.note if newest else "")
+    with database.reading() as reading:
+        anchors.demand(seen, reading.audit.head().size, reading.audit.hashes())
+
+
+def _turn(sealer: Sealer, holds: Callable[[], bool], anchor: Path | None) -> str:
     """Seal once if elected; return what stood in the way that may pass by itself."""
     try:
         if holds():
             sealer.seal()
-    except (BrokenLogError, ConflictError):
+            if anchor is not None and sealer.unanchored:
+                anchors.write(anchor, sealer.unanchored)
+                sealer.unanchored = ""
+    except (BrokenLogError, ConflictError, RolledBackError):
         raise
     except (HsmError, VaultError, OSError) as error:
         return str(error)
@@ -238,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         run(settings, stop)
-    except (BrokenLogError, ConflictError) as error:
+    except (BrokenLogError, ConflictError, RolledBackError) as error:
         log.critical("SEALING HAS STOPPED: %s. %s", error, error.next_step)
         return os.EX_DATAERR
     except VaultError as error:  # the database went away, or there is no genesis yet

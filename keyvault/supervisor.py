@@ -64,8 +64,14 @@ def services(settings: Settings, config: Path) -> list[Service]:
             lambda: _listens(settings.recorder),
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
+        *_feeder(settings, path),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
     ]
+
+
+def _feeder(settings: Settings, path: str) -> Iterator[Service]:
+    if settings.witnesses is not None:
+        yield Service("feeder", ("-m", "keyvault.feeder", "--settings", path), lambda: True)
 
 
 def _api(settings: Settings, path: str, number: int) -> Service:

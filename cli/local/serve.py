@@ -9,6 +9,7 @@ import typer
 from cli.command import command, group
 from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.output import answer, say
+from keyvault.domain.errors import InvalidInputError
 from keyvault.settings import Settings
 from keyvault.supervisor import Supervisor, alone, services
 
@@ -20,6 +21,7 @@ class Part(StrEnum):
     LOG_GATE = "log-gate"
     RECORDER = "recorder"
     SEALER = "sealer"
+    FEEDER = "feeder"
 
 
 app = group("Run the service.")
@@ -39,7 +41,11 @@ def serve(
     settings = Settings.load(config)
     known = services(settings, config)
     if part is not Part.ALL:
-        line = next(service.line for service in known if service.name == part)
+        line = next((service.line for service in known if service.name == part), None)
+        if line is None:
+            raise InvalidInputError(
+                f"these settings have no {part}", next_step="name witnesses first: docs/witness.md"
+            )
         os.execv(line[0], line)  # noqa: S606  (this process becomes the part, for its unit)
     url = f"https://{settings.api.host}:{settings.api.port}"
     with alone(settings):

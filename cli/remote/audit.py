@@ -61,7 +61,7 @@ def events(
 
 def events_table(items: Iterable[Document]) -> Table:
     """Events as people read them: one line each."""
-    columns = ("event", "time (UTC)", "type", "outcome", "who", "role", "about", "reason")
+    columns = ("event", "time (UTC)", "type", "outcome", "who", "role", "about", "level", "reason")
     return table(columns, map(_event_row, items))
 
 
@@ -70,7 +70,7 @@ def _event_row(item: Document) -> tuple[object, ...]:
     moment = datetime.fromtimestamp(header["t"] / 1000, UTC)
     time = f"{moment:%Y-%m-%d %H:%M:%S}"
     what = (header["ty"], header["out"], header["ac"], header["ro"], header["st"])
-    return item["index"], time, *what, payload.get("reason", "")
+    return item["index"], time, *what, item["level"], payload.get("reason", "")
 
 
 @command(app, "checkpoint", "keyvault audit checkpoint")
@@ -108,8 +108,10 @@ def proof(
     text = tlog_proof(index, path, view.note.encode()).decode()
     if out is not None:
         out.write_text(text)
-    say(f"event {index} is in the log of {size} events that its key has signed")
-    answer({"index": index, "size": size, "leaf_hash": leaf.hex(), "proof": text}, text)
+    level = answered["level"]
+    say(f"event {index} is in the log of {size} events that its key has signed; it is {level}")
+    facts = {"index": index, "size": size, "leaf_hash": leaf.hex(), "level": level}
+    answer({**facts, "proof": text}, text)
 
 
 @command(
@@ -155,10 +157,15 @@ def verify(
     state: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Remembers the log between bundles.")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your witness policy; its quorum is demanded."),
+    ] = None,
 ) -> None:
     """Check a bundle with the stand-alone verifier; no server and no session are needed."""
     options = [f"--genesis-sha256={genesis}"] if genesis else []
     options += [f"--state={state}"] if state else []
+    options += [f"--policy={policy}"] if policy else []
     options += ["--json"] if STYLE.json else []
     # -I: the verifier must not pick up modules from the folder it is called in.
     line = [sys.executable, "-I", str(VERIFIER), *options, "--", str(file)]

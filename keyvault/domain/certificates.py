@@ -99,6 +99,10 @@ class Certificate:
             )
         return replace(self, state=state, version=self.version + 1, **changes)  # type: ignore[arg-type]  # by name
 
+    def noted_overdue(self) -> "Certificate":
+        """The same, with a note that the time to reject it is over."""
+        return replace(self, overdue=True, version=self.version + 1)
+
     def at(self, now: datetime) -> CertificateState:
         """The state by the clock: no job has to run for a certificate to end."""
         ended = self.not_after is not None and self.not_after <= now

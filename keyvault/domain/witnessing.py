@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Self
 
@@ -28,6 +29,28 @@ from keyvault.domain.tree import (
 MAX_PROOF = 63  # lines
 MAX_REQUEST_SIZE = MAX_NOTE_SIZE + 64 * 48  # bytes: a note, and lines of 44 characters
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
+
+
+class Level(StrEnum):
+    """What stands behind an event: the database, the log's own signature, outside witnesses."""
+
+    COMMITTED = "committed"
+    SEALED = "sealed"
+    WITNESSED = "witnessed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How many events of the log each level covers."""
+
+    sealed: int
+    witnessed: int
+
+    def of(self, index: int) -> Level:
+        """Return the level of an event."""
+        if index < self.witnessed:
+            return Level.WITNESSED
+        return Level.SEALED if index < self.sealed else Level.COMMITTED
 
 
 class WitnessError(VaultError):

@@ -169,8 +169,15 @@ class Gate:
         return bytes(self._call("issue_session", delegation, signature))
 
     def certification_requests(self, items: Sequence[Document]) -> list[Document]:
-        """Return {"csr"} for each of up to 64 keys, or {"code", "message", "next_step"}."""
-        return [dict(each) for each in self._call("certification_requests", list(items))]
+        """Return {"csr"} for each of up to 64 keys, or {"code", "message", "next_step"}.
+
+        An item has key_id, profile, interface, system, and wrapped: a `WrappedKey`, or None.
+        """
+        sent = [
+            {**item, "wrapped": item["wrapped"] and wrapped_document(item["wrapped"])}
+            for item in items
+        ]
+        return [dict(each) for each in self._call("certification_requests", sent)]
 
     def session_ca(self) -> bytes:
         """Return the certificate (DER) that issues session certificates."""

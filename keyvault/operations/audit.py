@@ -18,14 +18,15 @@ from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import consistency_proof, inclusion_proof, range_proof
+from keyvault.domain.witnessing import Level
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
 from keyvault.operations.vault import Vault, permit
+from keyvault.operations.witnesses import Events, reach
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 SEAL_TRIES, SEAL_PAUSE = 100, 0.1  # ten seconds in all
-Events = tuple[list[LoggedEvent], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,13 @@ _HEADERS = {"type": "ty", "outcome": "out", "stream": "st", "actor": "ac", "scop
 def page(
     vault: Vault, who: Principal, query: EventQuery, after: str | None = None, limit: int = 50
 ) -> Events:
-    """List events, oldest first, and the cursor of the next page. Asking is an event too."""
+    """List events, oldest first, the cursor of the next page, and how far levels reach.
+
+    Asking is an event too.
+    """
     permitted = permit(vault, who, Action.AUDIT_READ)
     with vault.database.reading() as work:
-        found = work.audit.page(
+        found, following = work.audit.page(
             type=query.type,
             outcome=query.outcome,
             stream=query.stream,
@@ -71,22 +75,23 @@ def page(
             after=after,
             limit=limit,
         )
+        covered = reach(vault, work)
     with vault.database.work() as work:
         work.commit(
             _event(EventType.AUDIT_QUERIED, who, permitted.role, {"query": query.document()})
         )
-    return found
+    return found, following, covered
 
 
-def event(vault: Vault, who: Principal, index: int) -> LoggedEvent:
-    """Raises `NotFoundError`."""
+def event(vault: Vault, who: Principal, index: int) -> tuple[LoggedEvent, Level]:
+    """Return an event and what stands behind it. Raises `NotFoundError`."""
     permit(vault, who, Action.AUDIT_READ)
     with vault.database.reading() as work:
-        return work.audit.event(index)
+        return work.audit.event(index), reach(vault, work).of(index)
 
 
 def checkpoint(vault: Vault, who: Principal, size: int | None = None) -> str:
-    """Return the newest signed note, or the first that covers `size` events.
+    """Return the newest signed note, or the first that covers `size` events, as cosigned so far.
 
     Everybody who can log in may watch the log: approvers hold it against what they saw before.
     """
@@ -95,15 +100,19 @@ def checkpoint(vault: Vault, who: Principal, size: int | None = None) -> str:
         found = work.audit.checkpoint(size)
     if found is None:
         raise NotFoundError("there is no such checkpoint yet", next_step="try again in a second")
-    return found.note
+    with vault.database.reading() as work:
+        return work.audit.cosigned(found.size)
 
 
-def inclusion(vault: Vault, who: Principal, index: int, size: int) -> list[bytes]:
-    """Return the hashes that lead from a leaf to the root of the tree of `size` (RFC 6962)."""
+def inclusion(vault: Vault, who: Principal, index: int, size: int) -> tuple[list[bytes], Level]:
+    """Return the hashes that lead from a leaf to the root of the tree of `size` (RFC 6962).
+
+    With them the level of the leaf.
+    """
     permit(vault, who, Action.KEY_READ)
     with vault.database.reading() as work:
         _check_size(work, index + 1, size)
-        return inclusion_proof(work.audit.hashes(), index, size)
+        return inclusion_proof(work.audit.hashes(), index, size), reach(vault, work).of(index)
 
 
 def consistency(vault: Vault, who: Principal, old: int, new: int) -> list[bytes]:

@@ -7,6 +7,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.operations.vault import Vault, permit
+from keyvault.operations.witnesses import Standing, reach, standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Figures:
     log_events: int
     log_sealed: int  # covered by the newest checkpoint
     keys: dict[KeyState, int]
+    log_witnessed: int  # covered by a checkpoint that a quorum of witnesses has cosigned
+    witnesses: list[Standing]
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -22,9 +25,10 @@ def read(vault: Vault, who: Principal) -> Figures:
     permit(vault, who, Action.METRICS_READ)
     with vault.database.reading() as work:
         counts = work.keys.count_by_state()
-        size, sealed = work.audit.head().size, work.audit.latest_checkpoint_size()
+        size, covered = work.audit.head().size, reach(vault, work)
+        each = standings(vault, work)
     keys = {state: counts.get(state, 0) for state in KeyState}
-    return Figures(_is_up(vault), size, sealed, keys)
+    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each)
 
 
 def _is_up(vault: Vault) -> bool:

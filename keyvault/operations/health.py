@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
+from keyvault.operations import witnesses
 from keyvault.operations.vault import Vault
 
 DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
@@ -38,20 +39,21 @@ def ready(vault: Vault) -> Readiness:
             ("hsm", _hsm),
             ("recorder", _recorder),
             ("sealer", _sealer),
+            ("witnesses", witnesses.check),
             ("disk", _disk),
         )
     )
     return Readiness(all(check.ok for check in checks), checks)
 
 
-def _checked(name: str, check: Callable[[Vault], None], vault: Vault) -> Check:
+def _checked(name: str, check: Callable[[Vault], str | None], vault: Vault) -> Check:
     try:
-        check(vault)
+        remark = check(vault)
     except (VaultError, HsmError) as error:
         return Check(name, ok=False, reason=str(error), next_step=error.next_step)
     except OSError as error:
         return Check(name, ok=False, reason=type(error).__name__, next_step=f"see runbook {name}")
-    return Check(name, ok=True)
+    return Check(name, ok=True, reason=remark or "")
 
 
 def _database(vault: Vault) -> None:

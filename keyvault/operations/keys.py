@@ -10,7 +10,7 @@ from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
-from keyvault.store.audit import LoggedEvent
+from keyvault.operations.witnesses import Events, reach
 
 
 def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
@@ -52,11 +52,12 @@ def page(
 
 def history(
     vault: Vault, who: Principal, key_id: UUID, after: str | None = None, limit: int = 50
-) -> tuple[list[LoggedEvent], str | None]:
+) -> Events:
     """Return what the log holds of a key, oldest first."""
     get(vault, who, key_id)
     with vault.database.reading() as work:
-        return work.audit.page(stream=key_stream(key_id), after=after, limit=limit)
+        found = work.audit.page(stream=key_stream(key_id), after=after, limit=limit)
+        return *found, reach(vault, work)
 
 
 def suspend(

@@ -23,13 +23,16 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
 )
 from keyvault.domain.keys import Key
+from keyvault.domain.notes import VerifierKey
 from keyvault.domain.people import System
 from keyvault.domain.standing import Where
 from keyvault.gate.client import Gate, GateClient
 from keyvault.settings import Settings
 from keyvault.store.keys import no_key
+from keyvault.store.quorum import Quorum
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database, Reading, Work
+from keyvault.witness import anchors
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Vault:
     recorder: RecorderClient
     recorder_status: wire.Client
     clock: Callable[[], datetime]
+    quorum: Quorum
     keys: "KeyCache" = field(init=False)
     _authority: Authority | None = None
     _lock: Lock = field(default_factory=Lock)
@@ -64,6 +68,7 @@ class Vault:
 
     def _announce(self) -> None:
         self.check_authority()
+        self.check_anchors()
         with self.database.work() as work:
             authority = self.authority(work)
             payload: Document = {"version": VERSION, "authority": authority.size}
@@ -105,6 +110,16 @@ class Vault:
                 f"the database holds {size} authority records, and the gate has seen {seen}",
                 next_step="restore the records that are gone, and call your officers",
             )
+
+    def check_anchors(self) -> None:
+        """Raise `RolledBackError` if anybody outside has seen more of the log, or another."""
+        with self.database.reading() as work:
+            lines = self.authority(work).services.log_keys
+            newest = work.audit.checkpoint()
+        keys = [VerifierKey.parse(line) for line in lines]
+        seen = anchors.gathered(self.settings, keys, newest.note if newest else "")
+        with self.database.reading() as work:  # a new snapshot: the log grew while they were asked
+            anchors.demand(seen, work.audit.head().size, work.audit.hashes())
 
     def authority(self, work: Reading) -> Authority:
         """Return who may do what, verified from genesis. Raises `AuthorityError`.

@@ -187,11 +187,12 @@ class Audit:
             raise NotFoundError(f"there is no checkpoint of size {size}")
         return found.note + "".join(lines)
 
-    def cosigned_sizes(self, at_least: int = 0, limit: int = 1_000) -> list[int]:
-        """List the sizes that any witness has cosigned, largest first."""
-        query = select(_COSIGNATURE.c.size).where(_COSIGNATURE.c.size >= at_least).distinct()
-        rows = self._connection.scalars(query.order_by(_COSIGNATURE.c.size.desc()).limit(limit))
-        return list(rows)
+    def cosigned_sizes(self, at_least: int, lines: int, limit: int) -> list[int]:
+        """List the sizes of checkpoints with so many cosignatures or more, largest first."""
+        column = _COSIGNATURE.c.size
+        query = select(column).where(column >= at_least).group_by(column)
+        enough = query.having(func.count() >= lines).order_by(column.desc()).limit(limit)
+        return list(self._connection.scalars(enough))
 
     def cosigned_by(self, witness: VerifierKey) -> int:
         """Return the largest size that this witness has cosigned, or 0."""

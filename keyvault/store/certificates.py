@@ -128,10 +128,10 @@ class Certificates:
         return {CertificateState(state): count for state, count in rows}
 
     def undecided(self, until: datetime, limit: int) -> list[Certificate]:
-        """Return what nobody has decided on and has to be by a time, the first due first."""
+        """Return what nobody decided on by a time, where that was not written down yet."""
         query = (
             select(_TABLE)
-            .where(_TABLE.c.decide_until < ticks(until))
+            .where(_TABLE.c.decide_until < ticks(until), _TABLE.c.overdue.is_(False))
             .order_by(_TABLE.c.decide_until)
             .limit(limit)
         )

@@ -15,6 +15,7 @@ from api.rest.schemas.audit import (
     EventOut,
     EventsOut,
     EvidenceIn,
+    InclusionOut,
     Index,
     ProofOut,
     Size,
@@ -51,13 +52,12 @@ def list_events(  # noqa: PLR0913  (each filter has its name)
     query = EventQuery(
         type, outcome, stream, actor, Scope.parse(scope) if scope else None, since, until
     )
-    items, following = audit.page(vault, who, query, after, limit)
-    return EventsOut(items=[EventOut.of(event) for event in items], next=following)
+    return EventsOut.of(*audit.page(vault, who, query, after, limit))
 
 
 @router.get("/v1/audit/events/{index}", operation_id="show_event", responses=_READ)
 def show_event(index: Index, vault: V, who: Who) -> EventOut:
-    return EventOut.of(audit.event(vault, who, index))
+    return EventOut.of(*audit.event(vault, who, index))
 
 
 @router.get(
@@ -69,14 +69,18 @@ def show_event(index: Index, vault: V, who: Who) -> EventOut:
 def show_checkpoint(
     vault: V, who: Who, size: Annotated[Size | None, Query()] = None
 ) -> PlainTextResponse:
-    """Return the newest signed note (C2SP tlog-checkpoint), or the first that covers `size`."""
+    """Return the newest signed note (C2SP tlog-checkpoint), or the first that covers `size`.
+
+    Behind the log's own signatures stand the cosignatures that witnesses have given so far.
+    """
     return PlainTextResponse(audit.checkpoint(vault, who, size))
 
 
 @router.get("/v1/audit/proofs/inclusion", operation_id="prove_inclusion", responses=_READ)
-def prove_inclusion(index: Index, size: Size, vault: V, who: Who) -> ProofOut:
-    """Prove that the event `index` stands in the tree of `size`."""
-    return ProofOut(hashes=[h.hex() for h in audit.inclusion(vault, who, index, size)])
+def prove_inclusion(index: Index, size: Size, vault: V, who: Who) -> InclusionOut:
+    """Prove that the event `index` stands in the tree of `size`, and say its level."""
+    hashes, level = audit.inclusion(vault, who, index, size)
+    return InclusionOut(hashes=[h.hex() for h in hashes], level=level)
 
 
 @router.get("/v1/audit/proofs/consistency", operation_id="prove_consistency", responses=_READ)

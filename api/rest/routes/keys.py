@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.public_keys import MEDIA_TYPES, encoded
-from api.rest.schemas.audit import EventOut, EventsOut
+from api.rest.schemas.audit import EventsOut
 from api.rest.schemas.common import Cursor, EventCursor, Id, Limit, ReasonIn, ScopeText, Text, Wire
 from api.rest.schemas.keys import ImportIn, KeyExportIn, KeyOut, KeysOut, OrderIn
 from api.rest.schemas.requests import RequestOut
@@ -77,8 +77,7 @@ def show_key_history(
     limit: Limit = 50,
 ) -> EventsOut:
     """List what the log holds of a key, oldest first."""
-    items, following = keys.history(vault, who, key_id, after, limit)
-    return EventsOut(items=[EventOut.of(event) for event in items], next=following)
+    return EventsOut.of(*keys.history(vault, who, key_id, after, limit))
 
 
 @router.get(

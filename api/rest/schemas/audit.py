@@ -1,6 +1,7 @@
 """Events, proofs and exports on the wire."""
 
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Wire
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType, Outcome
+from keyvault.domain.witnessing import Level, Reach
 
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**53 - 1)]
@@ -45,9 +47,10 @@ class EventOut(Wire):
     header: OpenDocument
     salt: Bytes | None
     payload: OpenDocument | None
+    level: Level = Field(description="What stands behind it: database, log's signature, witnesses")
 
     @classmethod
-    def of(cls, event: Logged) -> "EventOut":
+    def of(cls, event: Logged, level: Level) -> "EventOut":
         return cls(
             index=event.index,
             leaf_hash=event.leaf_hash.hex(),
@@ -55,17 +58,29 @@ class EventOut(Wire):
             header=event.header,
             salt=event.salt,
             payload=None if event.payload is None else json.loads(event.payload),
+            level=level,
         )
 
 
 class EventsOut(Page[EventOut]):
     """Events, oldest first."""
 
+    @classmethod
+    def of(cls, events: Iterable[Logged], following: str | None, reach: Reach) -> "EventsOut":
+        shown = [EventOut.of(event, reach.of(event.index)) for event in events]
+        return cls(items=shown, next=following)
+
 
 class ProofOut(Wire):
     """Hashes of RFC 6962, in the order in which its verifiers take them."""
 
     hashes: list[Hex64]
+
+
+class InclusionOut(ProofOut):
+    """The same, and what stands behind the event."""
+
+    level: Level
 
 
 class EvidenceIn(Wire):

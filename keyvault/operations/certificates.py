@@ -1,0 +1,270 @@
+"""Certificates of our keys: what there is, and the steps that people take with them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+from keyvault.domain.access import Action, Principal, readable_scope
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.certificates import Certificate, CertificateState, Kind
+from keyvault.domain.errors import (
+    CertificatePendingError,
+    InvalidInputError,
+    NotFoundError,
+    NotPermittedError,
+)
+from keyvault.domain.keys import KeyState
+from keyvault.domain.scopes import Scope
+from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.store.unit_of_work import Reading, Work
+
+CHUNK = 200  # certificates in one call: their transaction is over before anybody waits for it
+BUILD = Action.KEY_CHANGE
+RECORD = Action.KEY_CHANGE
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Certificates by their ids, or those of a batch whose turn it is."""
+
+    ids: tuple[UUID, ...] = ()
+    batch: UUID | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.ids) == (self.batch is not None):
+            raise InvalidInputError("name certificates, or a batch, and not both")
+        if len(self.ids) > CHUNK or len(set(self.ids)) != len(self.ids):
+            raise InvalidInputError(f"name up to {CHUNK} certificates, each once")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What was moved, and how many of the batch are still to be moved."""
+
+    certificates: list[Certificate]
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which certificates to list. None leaves a field open."""
+
+    scope: Scope | None = None
+    state: CertificateState | None = None
+    kind: Kind | None = None
+    key: UUID | None = None
+    batch: UUID | None = None
+
+
+def get(vault: Vault, who: Principal, certificate_id: UUID) -> Certificate:
+    """Raises `NotFoundError`, also for one that the caller may not know of."""
+    permit(vault, who, Action.KEY_READ)
+    with vault.database.reading() as work:
+        found = work.certificates.get(certificate_id)
+    own = readable_scope(who)
+    if own is not None and found.scope != own:
+        raise NotFoundError(f"there is no certificate {certificate_id}")
+    return found
+
+
+def page(
+    vault: Vault, who: Principal, query: Query, after: str | None = None, limit: int = 50
+) -> tuple[list[Certificate], str | None]:
+    """List certificates, newest first, and the cursor of the next page."""
+    filters = {
+        "scope": scope_for(vault, who, query.scope),
+        "state": query.state,
+        "kind": query.kind,
+        "key_id": query.key,
+        "batch": query.batch,
+    }
+    with vault.database.reading() as work:
+        return work.certificates.page(filters, after, limit)
+
+
+def scope_for(vault: Vault, who: Principal, asked: Scope | None) -> Scope | None:
+    """The one scope whose certificates `who` may list, or what they ask for."""
+    permit(vault, who, Action.KEY_READ)
+    own = readable_scope(who)
+    if own is not None and asked not in (None, own):
+        raise NotPermittedError("a system lists the certificates of its own scope only")
+    return own or asked
+
+
+def counts(vault: Vault, who: Principal, batch: UUID) -> dict[CertificateState, int]:
+    """Count a batch by state. Raises `NotFoundError`."""
+    permit(vault, who, Action.KEY_READ)
+    if readable_scope(who) is not None:
+        raise NotPermittedError("batches are looked at by people")
+    with vault.database.reading() as work:
+        found = work.certificates.counts(batch)
+    if not found:
+        raise NotFoundError(f"there is no batch {batch}")
+    return found
+
+
+# Steps ---------------------------------------------------------------------------------------
+
+Change = Callable[[Work, Certificate], Certificate]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step that a person takes: which event, and for a batch in which state it is due."""
+
+    event: EventType
+    due: CertificateState
+    change: Change
+    payload: Document
+
+
+def submit(
+    vault: Vault, who: Principal, which: Which, reference: str, once: Once | None = None
+) -> Moved:
+    """Record that requests were sent to the authority, for the first time or again."""
+
+    def change(_work: Work, one: Certificate) -> Certificate:
+        return one.to(CertificateState.SUBMITTED, reference=reference, reason="")
+
+    due = CertificateState.CSR_BUILT
+    step = _Step(EventType.CSR_SUBMITTED, due, change, {"reference": reference})
+    return _take(vault, who, which, step, once)
+
+
+def accept(
+    vault: Vault, who: Principal, which: Which, reason: str, once: Once | None = None
+) -> Moved:
+    """Accept certificates that fit their requests. That of an active key is in use at once."""
+
+    def change(work: Work, one: Certificate) -> Certificate:
+        accepted = one.to(CertificateState.ACCEPTED, reason=reason)
+        if one.key is None or work.keys.get(one.key).state is not KeyState.ACTIVE:
+            return accepted
+        return replace(accepted.to(CertificateState.IN_USE), version=accepted.version)
+
+    step = _Step(EventType.CERT_ACCEPTED, CertificateState.ISSUED, change, {"reason": reason})
+    return _take(vault, who, which, step, once)
+
+
+def reject(
+    vault: Vault, who: Principal, certificate_id: UUID, reason: str, once: Once | None = None
+) -> Moved:
+    """Reject a certificate that fits, for a reason of one's own; tell the Service Desk too."""
+
+    def change(_work: Work, one: Certificate) -> Certificate:
+        return one.to(CertificateState.REJECTED, reason=reason)
+
+    payload: Document = {"reason": reason, "mismatches": []}
+    step = _Step(EventType.CERT_REJECTED, CertificateState.ISSUED, change, payload)
+    return _take(vault, who, Which((certificate_id,)), step, once)
+
+
+def withdraw(
+    vault: Vault, who: Principal, certificate_id: UUID, reason: str, once: Once | None = None
+) -> Moved:
+    """Give a request up, so that its key may be activated without, or have another one."""
+
+    def change(_work: Work, one: Certificate) -> Certificate:
+        return one.to(CertificateState.WITHDRAWN, reason=reason)
+
+    step = _Step(EventType.CSR_WITHDRAWN, CertificateState.CSR_BUILT, change, {"reason": reason})
+    return _take(vault, who, Which((certificate_id,)), step, once)
+
+
+def revoke(
+    vault: Vault, who: Principal, certificate_id: UUID, reason: str, once: Once | None = None
+) -> Moved:
+    """Record that a certificate is revoked; another's that was imported is believed no more."""
+
+    def change(_work: Work, one: Certificate) -> Certificate:
+        return one.to(CertificateState.REVOKED, reason=reason)
+
+    step = _Step(EventType.CERT_REVOKED, CertificateState.IN_USE, change, {"reason": reason})
+    return _take(vault, who, Which((certificate_id,)), step, once)
+
+
+def _take(vault: Vault, who: Principal, which: Which, step: _Step, once: Once | None) -> Moved:
+    permitted = permit(vault, who, RECORD)
+    with vault.database.work() as work:
+        if earlier := recall(work, who, once):
+            ids = [UUID(each) for each in earlier["certificates"]]
+            return Moved(_ordered(work, ids), earlier["left"])
+        found = _chosen(work, which, step)
+        moved = [step.change(work, one) for one in found]
+        for one in moved:
+            work.certificates.change(one)
+        left = 0 if which.batch is None else work.certificates.counts(which.batch).get(step.due, 0)
+        done: Document = {"certificates": [str(one.id) for one in moved], "left": left}
+        if moved:
+            remember(work, who, once, done)
+            events = [_stepped(step, who, permitted.role, one) for one in moved]
+            work.commit(events[0], *events[1:])
+        return Moved(moved, left)
+
+
+def _chosen(work: Work, which: Which, step: _Step) -> list[Certificate]:
+    if which.batch is not None:
+        return work.certificates.of_batch(which.batch, step.due, CHUNK)
+    return _ordered(work, which.ids)
+
+
+def _ordered(work: Reading, ids: Iterable[UUID]) -> list[Certificate]:
+    wanted = list(ids)
+    found = work.certificates.known(wanted)
+    missing = [each for each in wanted if each not in found]
+    if missing:
+        raise NotFoundError(
+            f"there is no certificate {missing[0]}",
+            next_step="list them: keyvault certificates list",
+        )
+    return [found[each] for each in wanted]
+
+
+def _stepped(step: _Step, who: Principal, role: str, one: Certificate) -> AuditEvent:
+    payload = {**step.payload, "after": str(one.state)}
+    if one.batch is not None:
+        payload["batch"] = str(one.batch)
+    return event(step.event, who.actor, role, one, payload)
+
+
+def event(
+    kind: EventType,
+    actor: str,
+    role: str,
+    one: Certificate,
+    payload: Document,
+    outcome: Outcome = Outcome.OK,
+) -> AuditEvent:
+    """Write down a step of one certificate, in the stream of its key."""
+    return AuditEvent(
+        type=kind,
+        outcome=outcome,
+        operation=uuid4(),
+        stream=key_stream(one.key) if one.key else f"certificate:{one.id}",
+        actor=actor,
+        role=role,
+        scope=one.scope,
+        payload={"certificate": str(one.id), **payload},
+    )
+
+
+# What other rooms ask ------------------------------------------------------------------------
+
+
+def check_activation(work: Reading, key_id: UUID) -> None:
+    """Raise `CertificatePendingError` while a request of the key is open."""
+    pending = work.certificates.open_of([key_id]).get(key_id)
+    if pending is not None:
+        raise CertificatePendingError(
+            f"the key's certificate {pending.id} is {pending.state}",
+            next_step="accept it, or withdraw its request: keyvault certificates show "
+            f"{pending.id}",
+        )
+
+
+def put_in_use(work: Work, key_id: UUID) -> None:
+    """Move the accepted certificates of a key that has just become active; the caller commits."""
+    for one in work.certificates.of_key(key_id):
+        if one.state is CertificateState.ACCEPTED:
+            work.certificates.change(one.to(CertificateState.IN_USE))
