@@ -82,7 +82,7 @@ def alone(session: Path | None, command: Command, signing: Wish) -> None:
 
 def _warn(server: Server, here: Session, command: Command, *, yes: bool) -> None:
     key, authority = key_of(server, command) or {}, log.look(server, here).authority
-    rule = authority.rule_for(command.name, str(key.get("key_class", "")))
+    rule = authority.rule_in_force(command, str(key.get("key_class", "")))
     pairs = [
         *about_command(command),
         *about_key(key),

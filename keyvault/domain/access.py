@@ -20,8 +20,7 @@ from keyvault.domain.commands import (
 from keyvault.domain.keys import Key
 from keyvault.domain.people import EVERYWHERE, Duty, Person, Role, System
 from keyvault.domain.scopes import Scope
-from keyvault.domain.standing import Reach, Where, lapses
-from keyvault.domain.times import time_of
+from keyvault.domain.standing import SCREENING_DUE, Reach, Where, lapses
 
 
 class Action(StrEnum):
@@ -151,27 +150,33 @@ def decide(
     *,
     key: Key | None = None,
     where: Where | None = None,
+    review: bool = False,
 ) -> Permit | Deny:
     """Say whether `who` may take `action` at `now`: on `key`, or `where` it reaches.
 
-    With neither, any grant will do: what is listed is then only what `readable` names.
+    With neither, any grant will do: what is listed is then only what `readable` names. Where it
+    is about a `review` of somebody's screening, those whose own is due are let in: `quorum` says
+    whether their word counts, and there would be no way back without.
     """
     if now >= who.until:
         return Deny("the session or certificate has ended")
     if isinstance(who.subject, System):
         return _decide_system(who.subject, action, key)
-    return _decide_person(who, who.subject, action, key.scope if key else where or Reach.ANY, now)
+    where = key.scope if key else where or Reach.ANY
+    forgiven = SCREENING_DUE if review else ""
+    return _decide_person(who, who.subject, action, where, now, forgiven)
 
 
 def _decide_person(
-    who: Principal, person: Person, action: Action, where: Where, now: datetime
+    who: Principal, person: Person, action: Action, where: Where, now: datetime, forgiven: str
 ) -> Permit | Deny:
     if action in OWN_ACTIONS and not (person.hold and person.hold.binds(now)):
         return Permit("own")
     held = [role for role in sorted(person.roles) if action in PERMISSIONS[role]]
     reasons = []
     for role in held:
-        lapsed = lapses(person, who.duties, role, where, now)
+        found = lapses(person, who.duties, role, where, now)
+        lapsed = [lapse for lapse in found if lapse.code != forgiven]
         if not lapsed:
             return Permit(str(role))
         reasons += [lapse.text for lapse in lapsed]
@@ -188,9 +193,12 @@ def _decide_system(system: System, action: Action, key: Key | None) -> Permit | 
     return Permit("api-client")
 
 
-def readable(who: Principal, now: datetime) -> frozenset[Scope] | None:
-    """The scopes whose records `who` may list at `now`, or None for all of them."""
+def readable(who: Principal, action: Action, now: datetime) -> frozenset[Scope] | None:
+    """The scopes of which `who` may list what `action` reads at `now`, or None for all of them."""
     if isinstance(who.subject, System):
         return frozenset({who.subject.scope})
-    live = [g.scope for g in who.subject.grants if now < time_of(g.until)]
-    return None if EVERYWHERE in live else frozenset(map(Scope.parse, live))
+    if isinstance(decide(who, action, now, where=Reach.ALL), Permit):
+        return None
+    scopes = {g.scope for g in who.subject.grants if g.scope != EVERYWHERE}
+    own = map(Scope.parse, scopes)
+    return frozenset(s for s in own if isinstance(decide(who, action, now, where=s), Permit))

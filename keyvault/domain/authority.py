@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keyvault.domain.commands import PERSONAL_COMMANDS
+from keyvault.domain.commands import PERSONAL_COMMANDS, Command, RemoveRule, SetRule
 from keyvault.domain.errors import NotFoundError, RuleError
 from keyvault.domain.keys import KeyClass
 from keyvault.domain.people import Duty, Person, System
 from keyvault.domain.quorum import OWN_RULE
-from keyvault.domain.rules import Rule, Standard
+from keyvault.domain.rules import Rule, Standard, strictest
 from keyvault.domain.standing import Electorate
 
 _PERSONAL = frozenset(command.name for command in PERSONAL_COMMANDS)
@@ -45,6 +45,21 @@ class Authority:
     def electorate(self) -> Electorate:
         return Electorate(self.people, self.duties)
 
+    def rule_in_force(
+        self, command: Command, key_class: str = "", *, break_glass: bool = False
+    ) -> Rule:
+        """The rule under which this is asked for. Changing a rule takes that rule, too.
+
+        Raises `RuleError`.
+        """
+        rule = self.rule_for(command.name, key_class, break_glass=break_glass)
+        match command:
+            case SetRule(rule=Rule(id=changed)) | RemoveRule(rule=changed):
+                old = [one for one in self.rules if one.id == changed]
+                return rule.joined(old[0]) if old else rule
+            case _:
+                return rule
+
     def rule_for(self, command: str, key_class: str = "", *, break_glass: bool = False) -> Rule:
         """The strictest rule that covers the command. Raises `RuleError`: default is no."""
         if command in _PERSONAL:
@@ -57,7 +72,7 @@ class Authority:
         if not covering:
             how = " by breaking the glass" if break_glass else ""
             raise RuleError(f"no rule allows {command} for class {key_class or 'none'}{how}")
-        return max(covering, key=lambda rule: (rule.approvals, rule.wait, rule.groups))
+        return strictest(covering)
 
     def key_class(self, name: str) -> KeyClass:
         if name not in self.key_classes:

@@ -86,20 +86,19 @@ def extend(authority: Authority, record: Record, verify: Verify, spki_of: SpkiOf
     rule = rule_of(authority, request)
     clear(authority.electorate, rule, request, record.approvals, verify, at)
     changed = applied(authority, request.command, request.scope, at, spki_of)
-    lint(changed, request.command)
+    lint(changed, request.command, before=authority)
     return replace(
         changed,
         size=authority.size + 1,
         head=record.hash,
-        at=at,
         used=authority.used | {str(request.id)},
     )
 
 
 def rule_of(authority: Authority, request: Request, key_class: str = "") -> Rule:
     """The rule in force for a request; who breaks the glass says so in what they ask."""
-    name, broken = request.command.name, request.rule.break_glass
-    return authority.rule_for(name, key_class, break_glass=broken)
+    broken = request.rule.break_glass
+    return authority.rule_in_force(request.command, key_class, break_glass=broken)
 
 
 def load(

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from keyvault.domain.authority import Authority
 from keyvault.domain.commands import (
+    AUTHORITY_COMMANDS,
     AcknowledgeDuty,
     ChangePerson,
     Command,
@@ -27,12 +28,14 @@ from keyvault.domain.commands import (
     SetStandard,
     SuspendPerson,
 )
+from keyvault.domain.commands.people import MAX_HOLD_HOURS
 from keyvault.domain.errors import AuthorityError
-from keyvault.domain.people import Hold, Person, Pin, System, thumbprint
+from keyvault.domain.people import Hold, Person, Pin, Screening, System, thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import day_of, time_of
 
 T = TypeVar("T")
+HOLD_PAUSE = timedelta(hours=MAX_HOLD_HOURS)  # from one hold to the next that one person may set
 
 SpkiOf = Callable[[bytes], bytes]
 """A certificate in DER → its SubjectPublicKeyInfo. Given by whoever knows X.509."""
@@ -46,8 +49,13 @@ def applied(
     spki_of: SpkiOf,
 ) -> Authority:
     """Return authority as it is after this command, carried out at `at`. `AuthorityError` else."""
+    authority = replace(authority, at=at)
     if isinstance(command, EnrolSystem | RotateSystem | RevokeSystem):
         return _with_system(authority, command, scope, at, spki_of)
+    if scope is not None and isinstance(command, AUTHORITY_COMMANDS):
+        raise AuthorityError(
+            f"{command.name} concerns every scope", next_step="ask for it without a scope"
+        )
     if personal := _PEOPLE.get(type(command)):
         person = _known(authority.people, command.person)  # type: ignore[attr-defined]  # of _PEOPLE
         changed = personal(authority, person, command, at)
@@ -57,9 +65,10 @@ def applied(
     raise AuthorityError(f"{command.name} does not change authority")
 
 
-def _register(authority: Authority, new: RegisterPerson, _: datetime) -> Authority:
+def _register(authority: Authority, new: RegisterPerson, at: datetime) -> Authority:
     if new.person in authority.people:
         raise AuthorityError(f"{new.person} is registered already")
+    check_reviewed(new.screening, at)
     _check_new(authority, new.credential.thumbprint)
     return replace(authority, people={**authority.people, new.person: person_from(new)})
 
@@ -93,7 +102,14 @@ def _move(_: Authority, person: Person, new: ChangePerson, __: datetime) -> Pers
     )
 
 
-def _review(_: Authority, person: Person, new: ReviewScreening, __: datetime) -> Person:
+def check_reviewed(screening: Screening, at: datetime) -> None:
+    """Raise `AuthorityError` if the review is yet to come: its year would begin later."""
+    if day_of(screening.reviewed_on) > at:
+        raise AuthorityError(f"a review on {screening.reviewed_on} has not taken place yet")
+
+
+def _review(_: Authority, person: Person, new: ReviewScreening, at: datetime) -> Person:
+    check_reviewed(new.screening, at)
     if day_of(new.screening.reviewed_on) < day_of(person.screening.reviewed_on):
         raise AuthorityError(f"{person.name} was reviewed on {person.screening.reviewed_on}, later")
     return replace(person, screening=new.screening)
@@ -109,8 +125,13 @@ def _acknowledge(
 
 
 def _hold(_: Authority, person: Person, new: HoldPerson, at: datetime) -> Person:
-    if person.hold is not None and person.hold.until is None:
-        raise AuthorityError(f"{person.name} is suspended already")
+    before = person.hold
+    if before and (before.until is None or at < before.until + HOLD_PAUSE):
+        raise AuthorityError(
+            f"{person.name} is suspended, or was on hold until lately: one person alone cannot "
+            "keep them away",
+            next_step="let two decide on a suspension: keyvault people suspend",
+        )
     return replace(person, hold=Hold(new.reason, at, at + timedelta(hours=new.hours)))
 
 

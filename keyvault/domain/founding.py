@@ -7,7 +7,7 @@ from datetime import datetime
 from keyvault.domain.approvals import NONCE_SIZE, Approval, Decision, Verify
 from keyvault.domain.authority import Authority, Services
 from keyvault.domain.canonical import Document, equal
-from keyvault.domain.changes import person_from
+from keyvault.domain.changes import check_reviewed, person_from
 from keyvault.domain.commands import RegisterPerson
 from keyvault.domain.documents import document_of, read
 from keyvault.domain.errors import AuthorityError, InvalidInputError, RuleError
@@ -69,6 +69,8 @@ def founded(
     """The authority that genesis founds: sound, and signed by every officer. `AuthorityError`."""
     genesis = Genesis.read(document)
     _check_names(genesis)
+    for officer in genesis.officers:
+        check_reviewed(officer.screening, at)
     authority = _authority(genesis, at, head)
     if len(authority.people) < MIN_ELIGIBLE or not authority.rules:
         raise RuleError(f"genesis needs rules, and at least {MIN_ELIGIBLE} officers")

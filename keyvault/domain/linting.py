@@ -1,10 +1,11 @@
 """Refuses rules and grants under which too few people could decide, or nobody.
 
-It fails closed: what it does not understand to be safe is refused. It looks at who is registered
-with which roles, not at the clock: whose rights lapse with time, `quorums` watches.
+It fails closed: what it does not understand to be safe is refused. It looks at who holds which
+roles at the second of the change: whose rights lapse after it, `quorums` watches.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from keyvault.domain.access import asking, roles_for
 from keyvault.domain.authority import Authority
@@ -18,15 +19,18 @@ from keyvault.domain.commands import (
     HoldPerson,
     RegisterPerson,
     RemovePerson,
+    RemoveRule,
     RevokeCredential,
     RevokeSystem,
+    SetRule,
     SuspendPerson,
 )
 from keyvault.domain.errors import RuleError
-from keyvault.domain.people import EVERYWHERE, Person, Role
-from keyvault.domain.quorum import MIN_APPROVALS, MIN_ELIGIBLE
+from keyvault.domain.people import Person, Role
+from keyvault.domain.quorum import MIN_APPROVALS, MIN_ELIGIBLE, able
 from keyvault.domain.rules import ANYTHING, MAX_BREAK_GLASS, MAX_EXPIRY, Rule
 from keyvault.domain.standing import Reach, conflicts, reaches
+from keyvault.domain.times import time_of
 
 _PROTECTIVE = frozenset(command.name for command in PROTECTIVE_COMMANDS)
 _NEEDED = frozenset(c.name for c in AUTHORITY_COMMANDS) - {c.name for c in PERSONAL_COMMANDS}
@@ -34,8 +38,14 @@ _NEEDED = frozenset(c.name for c in AUTHORITY_COMMANDS) - {c.name for c in PERSO
 _LOSING = (RemovePerson, RevokeCredential, SuspendPerson, HoldPerson, RevokeSystem)
 
 
-def lint(authority: Authority, command: Command | None = None) -> None:
-    """Raise `RuleError` unless authority is sound after `command` (None: at genesis)."""
+def lint(
+    authority: Authority, command: Command | None = None, before: Authority | None = None
+) -> None:
+    """Raise `RuleError` unless authority is sound after `command` (None: at genesis).
+
+    A rule that was sound `before` has to be so still. One that losses broke does not stand in
+    the way of those who mend it.
+    """
     if isinstance(command, HoldPerson | RevokeSystem):
         return  # ends by itself, or concerns nobody who decides
     if isinstance(command, _LOSING):
@@ -44,7 +54,8 @@ def lint(authority: Authority, command: Command | None = None) -> None:
     for person in authority.people.values():
         lint_grants(person)
     for rule in authority.rules:
-        lint_rule(authority, rule)
+        if before is None or rule not in before.rules or _is_met(before, rule):
+            lint_rule(authority, rule)
     _check_overlaps(authority.rules)
     _check_complete(authority)
 
@@ -62,6 +73,20 @@ def lint_rule(authority: Authority, rule: Rule) -> None:
     """Refuse a rule that is too weak or cannot be met. Raises `RuleError`."""
     _check_shape(rule)
     _check_power(rule)
+    _check_people(authority, rule)
+    for change in (SetRule, RemoveRule):
+        _check_people(authority, authority.rule_for(change.name).joined(rule))
+
+
+def _is_met(authority: Authority, rule: Rule) -> bool:
+    try:
+        lint_rule(authority, rule)
+    except RuleError:
+        return False
+    return True
+
+
+def _check_people(authority: Authority, rule: Rule) -> None:
     eligible = electors(authority, rule)
     least = MIN_ELIGIBLE if rule.approvals >= MIN_APPROVALS else 1
     if len(eligible) < max(least, rule.approvals + 1):
@@ -79,8 +104,12 @@ def lint_rule(authority: Authority, rule: Rule) -> None:
 
 
 def electors(authority: Authority, rule: Rule) -> list[Person]:
-    """Persons whose signature could count under `rule` for every scope."""
-    return [person for person in authority.people.values() if _could_sign(person, rule)]
+    """Persons whose signature could count under `rule` for every scope.
+
+    Whose screening or duty is due counts: that mends without a quorum. Whose role ended does not.
+    """
+    people = authority.people.values()
+    return [person for person in people if _could_sign(person, rule, authority.at)]
 
 
 def meets(rule: Rule, people: Iterable[Person]) -> bool:
@@ -92,12 +121,16 @@ def meets(rule: Rule, people: Iterable[Person]) -> bool:
     )
 
 
-def _could_sign(person: Person, rule: Rule) -> bool:
-    return (
-        any(grant.role in rule.roles and grant.scope == EVERYWHERE for grant in person.grants)
-        and any(one.assurance.meets(rule.assurance) for one in person.credentials)
-        and person.screening.vetting.meets(rule.vetting)
-        and (person.hold is None or person.hold.until is not None)
+def _could_sign(person: Person, rule: Rule, at: datetime) -> bool:
+    return _holds(person, rule.roles, at) and able(person, rule)
+
+
+def _holds(person: Person, roles: Iterable[Role], at: datetime) -> bool:
+    """Whether they hold one of `roles` for every scope, unless they are suspended."""
+    wanted = set(roles)
+    return (person.hold is None or person.hold.until is not None) and any(
+        grant.role in wanted and reaches(grant, Reach.ALL) and at < time_of(grant.until)
+        for grant in person.grants
     )
 
 
@@ -131,7 +164,11 @@ def _check_overlaps(rules: tuple[Rule, ...]) -> None:
     """Of two rules for the same act the stricter one applies, so one has to be it throughout."""
     for at, one in enumerate(rules):
         for other in rules[at + 1 :]:
-            if one.overlaps(other) and not (one.as_strict_as(other) or other.as_strict_as(one)):
+            if (
+                one.break_glass is other.break_glass
+                and one.overlaps(other)
+                and not (one.as_strict_as(other) or other.as_strict_as(one))
+            ):
                 raise RuleError(
                     f"rules {one.id} and {other.id} cover the same act, and neither is stricter "
                     "in everything",
@@ -144,20 +181,12 @@ def _check_overlaps(rules: tuple[Rule, ...]) -> None:
 def _check_break_glass(bigger: Rule, normal: Rule) -> None:
     if not bigger.break_glass or normal.break_glass:
         return
-    if _same_act(bigger, normal) and bigger.approvals <= normal.approvals:
+    if bigger.overlaps(normal) and bigger.approvals <= normal.approvals:
         raise RuleError(
             f"rule {bigger.id} breaks the glass with {bigger.approvals} approvals, and rule "
             f"{normal.id} asks for {normal.approvals}",
             next_step="breaking the glass takes more people, never fewer",
         )
-
-
-def _same_act(one: Rule, other: Rule) -> bool:
-    return any(
-        other.covers(command, key_class)
-        for command in (one.commands if ANYTHING not in one.commands else tuple(COMMANDS))
-        for key_class in (one.key_classes if ANYTHING not in one.key_classes else other.key_classes)
-    )
 
 
 def _check_complete(authority: Authority) -> None:
@@ -173,17 +202,10 @@ def _check_mendable(authority: Authority) -> None:
         rule = authority.rule_for(command.name)
         roles = roles_for(asking(command))
         people = authority.people.values()
-        asking_people = [p for p in people if _could_ask(p, roles)]
-        able = electors(authority, rule)
-        if not any(meets(rule, [p for p in able if p is not one]) for one in asking_people):
+        able_to_ask = [p for p in people if p.credentials and _holds(p, roles, authority.at)]
+        able_to_sign = electors(authority, rule)
+        if not any(meets(rule, [p for p in able_to_sign if p is not one]) for one in able_to_ask):
             raise RuleError(
                 "without them, nobody could be registered any more",
                 next_step="register a successor first; until then: keyvault people hold",
             )
-
-
-def _could_ask(person: Person, roles: Iterable[Role]) -> bool:
-    wanted = set(roles)
-    return (person.hold is None or person.hold.until is not None) and any(
-        grant.role in wanted and reaches(grant, Reach.ALL) for grant in person.grants
-    )

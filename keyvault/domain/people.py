@@ -144,7 +144,11 @@ class Duty:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Somebody's rights are stopped, until a time or, with None, until they are reinstated."""
+    """Somebody's rights are stopped, until a time or, with None, until they are reinstated.
+
+    It binds as soon as it is on record, whatever another node's clock says, and what its person
+    signed before it does not count after it either.
+    """
 
     reason: str
     since: datetime

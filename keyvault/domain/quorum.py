@@ -77,9 +77,14 @@ def check_requester(electorate: Electorate, request: Request) -> None:
         raise AuthorityError(f"{request.requester} is no person known to authority")
     if _is_own(request.command, person.id):
         return
-    roles = roles_for(asking(type(request.command)))
-    at = request.requested_at
-    if all(_counted(electorate, request, person, role, at) for role in roles):
+    where, at = where_of(request), request.requested_at
+    lapses = [
+        electorate.lapses(person, role, where, at)
+        for role in roles_for(asking(type(request.command)))
+    ]
+    if isinstance(request.command, ReviewScreening):  # to ask for it decides nothing
+        lapses = [_but_screening(found) for found in lapses]
+    if all(lapses):
         raise AuthorityError(f"{person.name} could not ask for {request.command.name} then")
 
 
@@ -130,7 +135,7 @@ def _check_standing(electorate: Electorate, request: Request, person: Person, at
 
 def _counted(
     electorate: Electorate, request: Request, person: Person, role: Role, at: datetime
-) -> list[Lapse]:
+) -> tuple[Lapse, ...]:
     """The lapses that count.
 
     When too few are left in good standing to review anybody, those whose own screening is due
@@ -138,19 +143,31 @@ def _counted(
     """
     lapses = electorate.lapses(person, role, where_of(request), at)
     if isinstance(request.command, ReviewScreening) and _too_few(electorate, request, at):
-        return [lapse for lapse in lapses if lapse.code != SCREENING_DUE]
-    return list(lapses)
+        return _but_screening(lapses)
+    return lapses
+
+
+def _but_screening(lapses: tuple[Lapse, ...]) -> tuple[Lapse, ...]:
+    return tuple(lapse for lapse in lapses if lapse.code != SCREENING_DUE)
 
 
 def _too_few(electorate: Electorate, request: Request, at: datetime) -> bool:
     beside = {request.requester, getattr(request.command, "person", "")}
-    able = [
+    left = [
         person
         for person in electorate.people.values()
         if person.id not in beside
+        and able(person, request.rule)
         and electorate.role_of(person, request.rule.roles, where_of(request), at)
     ]
-    return len(able) < request.rule.approvals
+    return len(left) < request.rule.approvals
+
+
+def able(person: Person, rule: Rule) -> bool:
+    """Whether the person has a key, and was screened, as the rule asks."""
+    return person.screening.vetting.meets(rule.vetting) and any(
+        one.assurance.meets(rule.assurance) for one in person.credentials
+    )
 
 
 def _check_signature(request: Request, approval: Approval, person: Person, verify: Verify) -> None:

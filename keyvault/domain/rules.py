@@ -1,10 +1,11 @@
 """Rules of dual control: who has to sign for what, how many, how independent, how soon."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, RuleError
 from keyvault.domain.people import Assurance, Person, Role, Vetting, check_id
 from keyvault.domain.times import day_of
 
@@ -53,12 +54,8 @@ class Rule:
         )
 
     def overlaps(self, other: "Rule") -> bool:
-        """Whether both can cover one and the same act, in the same mode."""
-        return (
-            self.break_glass is other.break_glass
-            and _meet(self.commands, other.commands)
-            and _meet(self.key_classes, other.key_classes)
-        )
+        """Whether both can cover one and the same act."""
+        return _meet(self.commands, other.commands) and _meet(self.key_classes, other.key_classes)
 
     def as_strict_as(self, other: "Rule") -> bool:
         """Whether nothing that this rule allows would be refused by `other`."""
@@ -71,6 +68,31 @@ class Rule:
             and self.groups >= other.groups
             and self.assurance.meets(other.assurance)
             and self.vetting.meets(other.vetting)
+        )
+
+    def joined(self, old: "Rule") -> "Rule":
+        """The rule for changing `old`: this one, and of whoever decides all that `old` asks too.
+
+        Raises `RuleError` where nobody could decide under both.
+        """
+        by_group = self if self.groups >= old.groups else old
+        wait = max(self.wait, old.wait)
+        roles = tuple(role for role in self.roles if role in old.roles)
+        if not roles or (min(self.groups, old.groups) > 1 and self.group_by is not old.group_by):
+            raise RuleError(
+                f"rules {self.id} and {old.id} ask people of other roles or groups",
+                next_step="let the rule for set-rule and remove-rule share a role with each rule",
+            )
+        return replace(
+            self,
+            roles=roles,
+            approvals=max(self.approvals, old.approvals),
+            expires_after=(self if wait < self.expires_after else old).expires_after,
+            wait=wait,
+            group_by=by_group.group_by,
+            groups=by_group.groups,
+            assurance=self.assurance if self.assurance.meets(old.assurance) else old.assurance,
+            vetting=self.vetting if self.vetting.meets(old.vetting) else old.vetting,
         )
 
     def group_of(self, person: Person) -> str:
@@ -105,6 +127,18 @@ class Standard:
         for day in (self.in_force_from, self.transition_until):
             if day is not None:
                 day_of(day)
+
+
+def strictest(rules: Iterable[Rule]) -> Rule:
+    """The first that is as strict as every other. Raises `RuleError` where none is."""
+    listed = list(rules)
+    for rule in listed:
+        if all(rule.as_strict_as(other) for other in listed):
+            return rule
+    raise RuleError(
+        f"of the rules {', '.join(sorted(rule.id for rule in listed))} none is the strictest",
+        next_step="let one of them ask for at least all that the others do",
+    )
 
 
 def _meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

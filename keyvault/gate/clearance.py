@@ -26,6 +26,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.founding import NO_RECORD
 from keyvault.domain.quorum import Clearance, clear
+from keyvault.domain.rules import strictest
 from keyvault.domain.times import time_of
 from keyvault.gate import durable
 
@@ -97,7 +98,7 @@ class Trust:
             raise AuthorityError("the request belongs to another log")
         classes = sorted(authority.key_classes) if key_class is None else [key_class]
         rules = [rule_of(authority, request, name) for name in classes]
-        rule = max(rules, key=lambda rule: (rule.approvals, rule.wait, rule.groups))
+        rule = strictest(rules)
         given = [Approval.read(approval) for approval in approvals]
         return clear(authority.electorate, rule, request, given, signatures.verify, at)
 
@@ -183,10 +184,14 @@ class Ledger:
 
     def class_of(self, key_id: UUID) -> str | None:
         """The class a key was made in, if it was made here."""
+        made = self.making(key_id)
+        return made.command.key_class if made else None  # type: ignore[attr-defined]  # it makes
+
+    def making(self, key_id: UUID) -> Request | None:
+        """The request that a key was made for, if it was made here."""
         made = self.get(key_id)
-        if made is None or not isinstance(made.command, GenerateKey | ImportKey):
-            return None
-        return made.command.key_class
+        makes = made is not None and isinstance(made.command, GenerateKey | ImportKey)
+        return made if makes else None
 
 
 def _remembered(memory: Path) -> tuple[int, str]:

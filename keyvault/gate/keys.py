@@ -14,7 +14,7 @@ from hsm.types import KeySpec, Mechanism, VerifyPolicy, WrappedKey
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command, DestroyKey, ExportKey, GenerateKey, ImportKey
-from keyvault.domain.errors import InvalidInputError, VaultError
+from keyvault.domain.errors import AuthorityError, InvalidInputError, VaultError
 from keyvault.domain.keys import KeyClass, Residence, service_key_id
 from keyvault.gate import services, sessions
 from keyvault.gate.agreement import AgreementGate
@@ -80,6 +80,7 @@ class KeysGate:
         """
         request = Request.read(document)
         command = request.command
+        self._check_scope(request)
         known = self._class_of(command)
         again = isinstance(command, DestroyKey) and self._ledger.get(request.id) == request
         if not again:  # or it was cleared before: who left meanwhile does not undo that
@@ -90,6 +91,15 @@ class KeysGate:
             self._ledger.redeem(request)
         log.info("%s %s, asked for by %s", command.name, request.id, request.requester)
         return act()
+
+    def _check_scope(self, request: Request) -> None:
+        """Else those who decide for one scope could act on the keys of another."""
+        key = getattr(request.command, "key", None)
+        made = self._ledger.making(key) if key else None
+        if made is not None and made.scope != request.scope:
+            raise AuthorityError(
+                f"the request is for {request.scope or 'every scope'}, and the key for {made.scope}"
+            )
 
     def _class_of(self, command: Command) -> str | None:
         match command:

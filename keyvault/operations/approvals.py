@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from keyvault import signatures
-from keyvault.domain.access import Action, Principal, asking, readable
+from keyvault.domain.access import Action, Permit, Principal, asking, readable
 from keyvault.domain.approvals import (
     Approval,
     ApprovalRequest,
@@ -19,7 +19,7 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.chain import rule_of
-from keyvault.domain.commands import Command
+from keyvault.domain.commands import Command, ReviewScreening
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     ConflictError,
@@ -29,7 +29,7 @@ from keyvault.domain.errors import (
 from keyvault.domain.quorum import check_approval, check_requester, clear, shortfall, where_of
 from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
-from keyvault.domain.standing import Reach, Where
+from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
 from keyvault.domain.tree import tree_at
 from keyvault.operations import executors
@@ -62,13 +62,14 @@ def ask(
     """
     with vault.database.reading() as work:
         scope = executors.scope_of(work, vault.authority(work), command, scope)
-    permitted = permit(vault, who, asking(type(command)), where=scope or Reach.ALL)
+    review = isinstance(command, ReviewScreening)
+    permitted = permit(vault, who, asking(type(command)), where=scope or Reach.ALL, review=review)
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             return work.requests.get(UUID(earlier["request"]))
         authority = vault.authority(work)
         key_class = executors.check(work, authority, command, scope, vault.clock())
-        rule = authority.rule_for(command.name, key_class, break_glass=break_glass)
+        rule = authority.rule_in_force(command, key_class, break_glass=break_glass)
         request = _request(vault, work, rule, command, who, scope)
         check_requester(authority.electorate, request)
         asked = ApprovalRequest(request, RequestState.REQUESTED, version=1)
@@ -78,9 +79,11 @@ def ask(
         return asked
 
 
-def _where(vault: Vault, request_id: UUID) -> Where:
+def _permit(vault: Vault, who: Principal, action: Action, request_id: UUID) -> Permit:
     with vault.database.reading() as work:
-        return where_of(work.requests.get(request_id).request)
+        request = work.requests.get(request_id).request
+    review = isinstance(request.command, ReviewScreening)
+    return permit(vault, who, action, where=where_of(request), review=review)
 
 
 def _request(
@@ -107,10 +110,9 @@ def _request(
 
 def get(vault: Vault, who: Principal, request_id: UUID) -> ApprovalRequest:
     """Raises `NotFoundError`."""
+    _permit(vault, who, Action.REQUEST_READ, request_id)
     with vault.database.reading() as work:
-        asked = work.requests.get(request_id)
-    permit(vault, who, Action.REQUEST_READ, where=asked.request.scope)
-    return asked
+        return work.requests.get(request_id)
 
 
 def page(
@@ -125,7 +127,7 @@ def page(
     What concerns every scope is listed for those whose roles reach as far.
     """
     permit(vault, who, Action.REQUEST_READ)
-    scopes = readable(who, vault.clock())
+    scopes = readable(who, Action.REQUEST_READ, vault.clock())
     with vault.database.reading() as work:
         return work.requests.page(state=state, scopes=scopes, after=after, limit=limit)
 
@@ -134,7 +136,7 @@ def decide(
     vault: Vault, who: Principal, request_id: UUID, document: Document, once: Once | None = None
 ) -> ApprovalRequest:
     """Take in a signed approval or refusal. One that does not count is an event and an error."""
-    permitted = permit(vault, who, Action.REQUEST_DECIDE, where=_where(vault, request_id))
+    permitted = _permit(vault, who, Action.REQUEST_DECIDE, request_id)
     approval = Approval.read(document)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
@@ -211,7 +213,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     Raises `QuorumError` while approvals are missing, `OutcomeUnknownError` if the device was cut
     off: `reconcile` settles it then.
     """
-    permitted = permit(vault, who, Action.REQUEST_EXECUTE, where=_where(vault, request_id))
+    permitted = _permit(vault, who, Action.REQUEST_EXECUTE, request_id)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
         if earlier := _earlier(work, who, once, asked):
@@ -275,7 +277,7 @@ def cancel(
     vault: Vault, who: Principal, request_id: UUID, reason: str, once: Once | None = None
 ) -> ApprovalRequest:
     """Withdraw a request that is not under way yet."""
-    permitted = permit(vault, who, Action.REQUEST_CANCEL, where=_where(vault, request_id))
+    permitted = _permit(vault, who, Action.REQUEST_CANCEL, request_id)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
         if recall(work, who, once):

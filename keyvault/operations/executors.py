@@ -142,7 +142,7 @@ def _check_authority(
     if isinstance(command, EnrolSystem | RotateSystem):
         _check_system(authority, command)
     changed = applied(authority, command, scope, now, signatures.spki_of_certificate)
-    lint(changed, command)
+    lint(changed, command, before=authority)
 
 
 def _check_move(work: Work, command: Command) -> None:

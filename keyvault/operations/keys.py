@@ -36,7 +36,7 @@ def page(
 ) -> tuple[list[Key], str | None]:
     """List keys, oldest first, and the cursor of the next page: those of the caller's scopes."""
     permit(vault, who, Action.KEY_READ, where=query.scope)
-    own = readable(who, vault.clock())
+    own = readable(who, Action.KEY_READ, vault.clock())
     if own is not None and query.scope is not None and query.scope not in own:
         raise NotPermittedError("you list the keys of your own scopes only")
     with vault.database.reading() as work:

@@ -179,12 +179,14 @@ def permit(
     action: Action,
     key: Key | None = None,
     where: Where | None = None,
+    *,
+    review: bool = False,
 ) -> Permit:
     """Decide once. A no is an event too, and raises `NotPermittedError`.
 
     A system that asks for a key outside its scope learns no more than that there is none.
     """
-    verdict = decide(who, action, vault.clock(), key=key, where=where)
+    verdict = decide(who, action, vault.clock(), key=key, where=where, review=review)
     if isinstance(verdict, Permit):
         return verdict
     with vault.database.work() as work:
