@@ -71,8 +71,8 @@ def lint_grants(person: Person) -> None:
 
 def lint_rule(authority: Authority, rule: Rule) -> None:
     """Refuse a rule that is too weak or cannot be met. Raises `RuleError`."""
-    _check_shape(rule)
     _check_power(rule)
+    _check_shape(rule)
     _check_people(authority, rule)
     for change in (SetRule, RemoveRule):
         _check_people(authority, authority.rule_for(change.name).joined(rule))

@@ -195,7 +195,7 @@ def next_record(
     **more: Any,
 ) -> Record:
     """A change asked for, approved and carried out at `at`, under the rule in force."""
-    rule = authority.rule_for(command.name)
+    rule = authority.rule_in_force(command)
     given = {"number": authority.size, "scope": None, "rule": rule, "now": at, **more}
     document = request_for(command, **given).document
     approvals = tuple(item.decides(document, at=text_of(at)) for item in approvers)

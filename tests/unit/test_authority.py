@@ -1,74 +1,120 @@
 """The chain of authority: founded by all, changed by a quorum, and by nobody in any other way."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault.domain.approvals import Rule
-from keyvault.domain.authority import Record, found, load
 from keyvault.domain.canonical import canonical, parse
+from keyvault.domain.chain import Record, extend, found, load
 from keyvault.domain.commands import (
-    ActivateKey,
+    AUTHORITY_COMMANDS,
+    AcknowledgeDuty,
+    ChangePerson,
+    EnrolCredential,
     EnrolSystem,
-    GenerateKey,
-    RegisterPerson,
+    HoldPerson,
+    ReinstatePerson,
     RemovePerson,
+    RemoveRule,
+    ReviewScreening,
+    RevokeCredential,
     RevokeSystem,
+    RotateSystem,
+    SetDuty,
+    SetKeyClass,
+    SetRule,
+    SetStandard,
+    SuspendPerson,
 )
 from keyvault.domain.errors import (
     AuthorityError,
     InvalidInputError,
     NotFoundError,
     QuorumError,
+    RequestStateError,
     RuleError,
 )
-from keyvault.domain.people import Person, Role, thumbprint
+from keyvault.domain.people import Assurance, Credential, Role, Vetting, thumbprint
+from keyvault.domain.rules import GroupBy, Rule
+from keyvault.domain.scopes import Scope
+from keyvault.domain.times import text_of
 from keyvault.signatures import spki_of_certificate, verify
 from tests.unit.officers import (
     ALICE,
     BOB,
     CAROL,
+    CLASSES,
     DAVE,
-    OFFICERS,
+    DUTY,
+    NOW,
     ORDER,
     RULE,
     SCOPE,
+    STANDARD,
+    after,
     certificate,
     changed,
     founded,
     genesis,
+    grants,
     next_record,
     officer,
     places,
+    screening,
 )
 
+SECOND = timedelta(seconds=1)
 ERIN = officer("erin")
 MALLORY = officer("mallory")
-REGISTER_ERIN = RegisterPerson("erin", "Erin", (Role.KEY_APPROVER,), ERIN.person.spki)
-ENROL = EnrolSystem("dcc-1", "DCC", certificate("dcc-1"), ("key:sign",), ("*",))
-
-
-def extend(authority, command, approvers=(BOB, CAROL), **more):
-    record = next_record(authority, command, approvers, **more)
-    return record, authority.extend(record, verify, spki_of_certificate)
+REGISTER_ERIN = ERIN.joining
+DCC, DCC_NEXT = certificate("dcc-1"), certificate("dcc-1, the next one")
+UNTIL = text_of(NOW + timedelta(days=365))
+ENROL = EnrolSystem("dcc-1", "DCC", DCC, DCC, ("key:sign",), ("*",), UNTIL)
+ROTATE = RotateSystem("dcc-1", DCC_NEXT, DCC_NEXT, 48, UNTIL)
+CARD = Credential(officer("alice-s-card").credential.spki, Assurance.CARD)
+STRICT = replace(RULE, id="strict", commands=("destroy-key",), approvals=3)
+TRAINING = replace(DUTY, name="training", roles=(Role.AUDITOR,))
+EVERY_CHANGE = [
+    (REGISTER_ERIN, {}),
+    (AcknowledgeDuty("erin", DUTY.name, 1, DUTY.sha256), {"requester": "erin", "by": (ERIN,)}),
+    (ENROL, {"by": (ERIN, DAVE), "scope": SCOPE}),
+    (ROTATE, {"scope": SCOPE}),
+    (EnrolCredential("alice", CARD), {}),
+    (RevokeCredential("alice", CARD.thumbprint, "it was lost"), {}),
+    (ReviewScreening("alice", screening(standard="BS 7858:2025")), {}),
+    (HoldPerson("dave", 2, "his card may be lost"), {}),
+    (SuspendPerson("dave", "it is lost"), {"by": (BOB, ERIN)}),
+    (ReinstatePerson("dave", "it was found"), {"by": (BOB, ERIN)}),
+    (
+        ChangePerson("dave", "Example Water", "york", "erin", grants(Role.KEY_APPROVER), "moved"),
+        {},
+    ),
+    (SetRule(STRICT, "keys are gone for ever"), {}),
+    (RemoveRule("strict", "it was too strict"), {"by": (BOB, CAROL, DAVE)}),
+    (SetKeyClass(replace(CLASSES[0], name="grave", guarded=True), "as ordered"), {}),
+    (SetDuty(TRAINING), {}),
+    (SetStandard(replace(STANDARD, in_force_from="2026-06-01")), {}),
+    (RevokeSystem("dcc-1", "decommissioned"), {"scope": SCOPE}),
+    (RemovePerson("dave", "left the company"), {"by": (ERIN, CAROL)}),
+]
 
 
 def a_whole_chain():
-    """Genesis, Erin comes and signs, a system is enrolled and revoked, Dave leaves."""
+    """Genesis, and then one record of every kind."""
     records = [genesis()]
     authority = found(records[0], verify)
-    steps = [
-        (REGISTER_ERIN, (BOB, CAROL)),
-        (ENROL, (ERIN, DAVE)),
-        (RevokeSystem("dcc-1", "decommissioned"), (ERIN, BOB)),
-        (RemovePerson("dave", "left the company"), (ERIN, CAROL)),
-    ]
-    for command, approvers in steps:
-        record, authority = extend(authority, command, approvers)
+    for command, how in EVERY_CHANGE:
+        record = next_record(authority, command, how.get("by", (BOB, CAROL)), **_but_by(how))
+        authority = extend(authority, record, verify, spki_of_certificate)
         records.append(record)
     return records, authority
+
+
+def _but_by(how):
+    return {key: value for key, value in how.items() if key != "by"}
 
 
 CHAIN, AFTER = a_whole_chain()
@@ -81,12 +127,20 @@ def loaded(records):
 # A good chain ------------------------------------------------------------------------------
 
 
+def test_the_chain_in_these_tests_holds_every_command_that_changes_authority():
+    assert {type(command) for command, _ in EVERY_CHANGE} == set(AUTHORITY_COMMANDS)
+
+
 def test_a_chain_folds_into_who_may_do_what_now():
     authority = loaded(CHAIN)
     assert authority == AFTER
     assert sorted(authority.people) == ["alice", "bob", "carol", "erin"]
     assert authority.systems == {}
-    assert (authority.size, authority.head) == (5, CHAIN[-1].hash)
+    assert authority.rules == (RULE,)
+    assert set(authority.key_classes) == {"standard", "bulk", "grave"}
+    assert authority.duties == (DUTY, TRAINING)
+    assert [one.in_force_from for one in authority.standards] == ["2026-06-01"]
+    assert (authority.size, authority.head) == (len(CHAIN), CHAIN[-1].hash)
 
 
 def test_a_chain_read_back_from_its_documents_is_the_same():
@@ -101,44 +155,64 @@ def test_a_chain_is_folded_on_from_any_place_to_the_same_end(known):
 
 
 def test_an_enrolled_system_is_found_by_its_key_until_it_is_revoked():
-    spki_sha256 = thumbprint(spki_of_certificate(ENROL.certificate))
-    _, enrolled = extend(founded(), ENROL)
+    spki_sha256 = thumbprint(spki_of_certificate(DCC))
+    enrolled = after(founded(), ENROL, scope=SCOPE)
     system = enrolled.system_of(spki_sha256)
     assert (system.id, system.scope, system.actions) == ("dcc-1", SCOPE, {"key:sign"})
-    _, revoked = extend(enrolled, RevokeSystem("dcc-1", "gone"))
+    assert system.pin(spki_sha256, NOW).certificate == DCC
+    assert enrolled.system("dcc-1") == system
+    revoked = after(enrolled, RevokeSystem("dcc-1", "gone"), scope=SCOPE)
     assert revoked.system_of(spki_sha256) is None
+    with pytest.raises(NotFoundError, match="no system is called dcc-1"):
+        revoked.system("dcc-1")
+
+
+def test_the_older_certificate_of_a_system_counts_for_as_long_as_they_overlap():
+    first, second = (thumbprint(spki_of_certificate(one)) for one in (DCC, DCC_NEXT))
+    enrolled = after(founded(), ENROL, scope=SCOPE)
+    system = after(enrolled, ROTATE, scope=SCOPE).system("dcc-1")
+    end = NOW + timedelta(hours=48)
+    assert system.pin(first, end - SECOND)
+    assert system.pin(first, end) is None
+    assert system.pin(second, end)
+    assert system.pin(second, NOW + timedelta(days=365)) is None
 
 
 def test_a_person_is_found_by_their_key_until_they_leave():
-    assert AFTER.person_of(thumbprint(ERIN.person.spki)).id == "erin"
-    assert AFTER.person_of(thumbprint(DAVE.person.spki)) is None
+    assert AFTER.person_of(ERIN.thumbprint).id == "erin"
+    assert AFTER.person_of(DAVE.thumbprint) is None
+    assert AFTER.person("erin").acknowledged == ((DUTY.name, 1),)
+    with pytest.raises(NotFoundError, match="no person is called dave"):
+        AFTER.person("dave")
 
 
 def test_one_who_left_no_longer_approves():
     with pytest.raises(QuorumError, match="dave is no person"):
-        extend(AFTER, ENROL, (ERIN, DAVE))
+        after(AFTER, ENROL, (ERIN, DAVE), scope=SCOPE)
 
 
 # Tampering ---------------------------------------------------------------------------------
 
 
 def _other(value):
+    if isinstance(value, bool):
+        return not value
     if isinstance(value, str):
         return value[:-1] + ("a" if value[-1:] != "a" else "b")
     return 1 if value is None else value + 1
 
 
-PLACES = [
-    (number, path) for number, record in enumerate(CHAIN) for path in places(record.document())
-]
+BEFORE = [None, *(loaded(CHAIN[:size]) for size in range(1, len(CHAIN) + 1))]
 
 
-@pytest.mark.parametrize(("number", "path"), PLACES, ids=str)
-def test_a_record_edited_in_any_place_breaks_the_chain(number, path):
-    documents = [record.document() for record in CHAIN]
-    documents[number] = changed(documents[number], path, _other)
-    with pytest.raises(AuthorityError):
-        loaded(map(Record.read, documents))
+@pytest.mark.parametrize("number", range(len(CHAIN)))
+def test_a_record_edited_in_any_place_breaks_the_chain(number):
+    documents = [record.document() for record in CHAIN[number : number + 2]]
+    for path in places(documents[0]):
+        edited = [changed(documents[0], path, _other), *documents[1:]]
+        with pytest.raises(AuthorityError):
+            load(map(Record.read, edited), verify, spki_of_certificate, BEFORE[number])
+            pytest.fail(f"{path} of record {number} was edited unnoticed")
 
 
 @given(st.permutations(range(len(CHAIN))), st.integers(0, len(CHAIN)))
@@ -152,31 +226,32 @@ def test_records_dropped_or_reordered_break_the_chain_or_leave_a_shorter_one(ord
             loaded([CHAIN[number] for number in chosen])
 
 
-@pytest.mark.parametrize("at", range(1, len(CHAIN) + 1))
 @pytest.mark.parametrize("copied", range(len(CHAIN)))
-def test_a_record_put_in_a_second_time_breaks_the_chain(at, copied):
-    with pytest.raises(AuthorityError):
-        loaded([*CHAIN[:at], CHAIN[copied], *CHAIN[at:]])
+def test_a_record_put_in_a_second_time_breaks_the_chain(copied):
+    for at in range(1, len(CHAIN) + 1):
+        if at != copied:
+            with pytest.raises(AuthorityError):
+                load([CHAIN[copied], *CHAIN[at:]], verify, spki_of_certificate, BEFORE[at])
 
 
 def test_a_request_already_used_cannot_be_wrapped_into_a_new_record():
-    system_again = replace(CHAIN[2], number=AFTER.size, previous=AFTER.head)  # it was revoked
+    system_again = replace(CHAIN[3], number=AFTER.size, previous=AFTER.head)  # it was revoked
     with pytest.raises(AuthorityError, match="a second time"):
-        AFTER.extend(system_again, verify, spki_of_certificate)
+        extend(AFTER, system_again, verify, spki_of_certificate)
 
 
 def test_a_chain_of_another_log_is_refused():
     with pytest.raises(AuthorityError, match="belongs to another log"):
-        extend(founded(), REGISTER_ERIN, origin="elsewhere.test/keys/2026-1")
+        after(founded(), REGISTER_ERIN, origin="elsewhere.test/keys/2026-1")
 
 
 def test_a_record_without_enough_signatures_adds_nobody():
     with pytest.raises(QuorumError, match="1 of 2"):
-        extend(founded(), REGISTER_ERIN, (BOB,))
+        after(founded(), REGISTER_ERIN, (BOB,))
     with pytest.raises(QuorumError, match="asked for this"):
-        extend(founded(), REGISTER_ERIN, (ALICE, BOB))
+        after(founded(), REGISTER_ERIN, (ALICE, BOB))
     with pytest.raises(QuorumError, match="mallory is no person"):
-        extend(founded(), REGISTER_ERIN, (BOB, MALLORY))
+        after(founded(), REGISTER_ERIN, (BOB, MALLORY))
 
 
 def test_loading_names_the_record_that_fails():
@@ -193,13 +268,13 @@ def test_no_chain_is_no_authority():
 
 def test_the_newcomer_cannot_bring_the_signature_that_lets_them_in():
     with pytest.raises(QuorumError, match="erin is no person"):
-        extend(founded(), REGISTER_ERIN, (BOB, ERIN))
+        after(founded(), REGISTER_ERIN, (BOB, ERIN))
 
 
 def test_a_weaker_rule_in_the_request_does_not_count():
-    weak = Rule("weak", ("*",), ("*",), Role.REGISTRAR, 2, 60)
+    weak = Rule("weak", ("*",), ("*",), (Role.REGISTRAR,), 2, 60)
     with pytest.raises(AuthorityError, match="rule changed"):
-        extend(founded(), REGISTER_ERIN, rule=weak)
+        after(founded(), REGISTER_ERIN, rule=weak)
 
 
 # Records -----------------------------------------------------------------------------------
@@ -227,77 +302,172 @@ def test_what_is_no_record_is_refused(document):
         Record.read(document)
 
 
-# The linter --------------------------------------------------------------------------------
-
-
-def test_nobody_leaves_while_the_rest_could_not_decide_without_them():
-    strict = founded(rules=[replace(RULE, approvals=3)])
-    leave = RemovePerson("dave", "left")
-    with pytest.raises(RuleError, match="3 of 3 holders"):
-        extend(strict, leave, (BOB, CAROL, DAVE), rule=strict.rules[0])
-
-
 # Applying ----------------------------------------------------------------------------------
+
+ELSEWHERE = Scope("1f-example", "network-operator", "u1")
 
 
 @pytest.mark.parametrize(
-    ("command", "reason"),
+    ("command", "reason", "more"),
     [
-        (RegisterPerson("bob", "Bob", (Role.AUDITOR,), ERIN.person.spki), "registered already"),
-        (RegisterPerson("erin", "E", (Role.AUDITOR,), BOB.person.spki), "registered already"),
-        (RemovePerson("erin", "who?"), "erin is not registered"),
-        (RevokeSystem("dcc-9", "which?"), "dcc-9 is not registered"),
-        (ORDER, "does not change authority"),
+        (ERIN.like(person="alice").joining, "alice is registered already", {}),
+        (ERIN.like(credential=BOB.joining.credential).joining, "key is enrolled already", {}),
+        (RemovePerson("erin", "who?"), "erin is not registered", {}),
+        (RevokeSystem("dcc-9", "which?"), "dcc-9 is not registered", {"scope": SCOPE}),
+        (ORDER, "does not change authority", {}),
+        (REGISTER_ERIN, "concerns every scope", {"scope": SCOPE}),
+        (ENROL, "enrolled for one scope", {}),
+        (EnrolCredential("dave", CAROL.joining.credential), "key is enrolled already", {}),
+        (RevokeCredential("dave", CARD.thumbprint, "lost"), "has no such credential", {}),
+        (ReinstatePerson("dave", "back"), "is not on hold", {}),
+        (RemoveRule("none", "gone"), "no rule is called none", {}),
+        (SetDuty(DUTY), "follows with the version after", {}),
+        (SetDuty(replace(DUTY, version=3)), "follows with the version after", {}),
+        (SetDuty(replace(TRAINING, version=2)), "follows with the version after", {}),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused_though_approved(command, reason):
+def test_a_change_that_makes_no_sense_is_refused_though_approved(command, reason, more):
     with pytest.raises(AuthorityError, match=reason):
-        extend(founded(), command)
+        after(founded(), command, **more)
+
+
+def test_only_the_duty_as_it_stands_can_be_acknowledged():
+    for wrong in (
+        AcknowledgeDuty("bob", DUTY.name, 2, DUTY.sha256),
+        AcknowledgeDuty("bob", DUTY.name, 1, "00" * 32),
+    ):
+        with pytest.raises(AuthorityError, match="stands at version 1 and another text"):
+            after(founded(), wrong, (BOB,), requester="bob")
+    with pytest.raises(NotFoundError) as refusal:
+        after(founded(), AcknowledgeDuty("bob", "other", 1, "00" * 32), (BOB,), requester="bob")
+    assert refusal.value.next_step == "use one of: keeping-keys"
 
 
 def test_one_key_is_enrolled_once():
-    _, enrolled = extend(founded(), ENROL)
+    enrolled = after(founded(), ENROL, scope=SCOPE)
     with pytest.raises(AuthorityError, match="enrolled already"):
-        extend(enrolled, replace(ENROL, system="dcc-2"))
-    spki = spki_of_certificate(ENROL.certificate)
-    with pytest.raises(AuthorityError, match="registered already"):
-        extend(enrolled, RegisterPerson("frank", "Frank", (Role.AUDITOR,), spki))
+        after(enrolled, replace(ENROL, system="dcc-1"), scope=SCOPE)
+    with pytest.raises(AuthorityError, match="key is enrolled already"):
+        after(enrolled, replace(ENROL, system="dcc-2"), scope=SCOPE)
+    own = Credential(spki_of_certificate(DCC), Assurance.SOFTWARE)
+    with pytest.raises(AuthorityError, match="key is enrolled already"):
+        after(enrolled, ERIN.like(credential=own).joining)
 
 
-def test_a_system_belongs_to_one_scope():
-    with pytest.raises(AuthorityError, match="for one scope"):
-        extend(founded(), ENROL, scope=None)
+def test_the_systems_of_one_scope_are_not_changed_for_another():
+    enrolled = after(founded(), ENROL, scope=SCOPE)
+    for command in (RevokeSystem("dcc-1", "gone"), ROTATE):
+        for scope in (ELSEWHERE, None):
+            with pytest.raises(AuthorityError, match="belongs to another scope"):
+                after(enrolled, command, scope=scope)
 
 
 @pytest.mark.parametrize("name", ["DCC", "a b", "person:bob"])
 def test_names_are_plain_words(name):
     with pytest.raises(InvalidInputError, match="an id is"):
-        extend(founded(), replace(ENROL, system=name))
+        replace(ENROL, system=name)
     with pytest.raises(InvalidInputError, match="an id is"):
-        extend(founded(), replace(REGISTER_ERIN, person=name))
+        replace(REGISTER_ERIN, person=name)
 
 
 def test_what_is_no_certificate_is_refused():
-    with pytest.raises(InvalidInputError, match=r"not an X\.509 certificate"):
-        extend(founded(), replace(ENROL, certificate=b"certificate"))
+    for wrong in ({"certificate": b"certificate"}, {"issuer": b"certificate"}):
+        with pytest.raises(InvalidInputError, match=r"not an X\.509 certificate"):
+            after(founded(), replace(ENROL, **wrong), scope=SCOPE)
+
+
+def test_a_review_cannot_be_written_before_it_took_place():
+    """Else a year from next year's review would be two."""
+    tomorrow = screening(NOW + timedelta(days=1))
+    for early in (ReviewScreening("bob", tomorrow), ERIN.like(screening=tomorrow).joining):
+        with pytest.raises(AuthorityError, match="2026-03-02 has not taken place yet"):
+            after(founded(), early, (CAROL, DAVE))
+    with pytest.raises(AuthorityError, match="has not taken place yet"):
+        founded((ALICE, BOB, CAROL, DAVE.like(screening=tomorrow)))
+
+
+def test_an_older_review_does_not_take_the_place_of_a_later_one():
+    yesterday = screening(NOW - timedelta(days=1))
+    with pytest.raises(AuthorityError, match="was reviewed on 2026-03-01, later"):
+        after(founded(), ReviewScreening("bob", yesterday), (CAROL, DAVE))
+
+
+# Time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ago", "follows"), [(0, True), (60, True), (61, False)])
+def test_a_record_is_not_older_than_the_one_before_it(ago, follows):
+    at = NOW - timedelta(seconds=ago)
+    if follows:
+        assert after(founded(), REGISTER_ERIN, at=at).size == 2
+    else:
+        with pytest.raises(AuthorityError, match="older than the one before"):
+            after(founded(), REGISTER_ERIN, at=at)
+
+
+def test_what_was_approved_in_time_is_carried_out_in_time_or_not_at_all():
+    authority = founded()
+    record = next_record(authority, REGISTER_ERIN)
+    late = replace(record, at=text_of(NOW + timedelta(seconds=RULE.expires_after + 1)))
+    with pytest.raises(RequestStateError, match="expired"):
+        extend(authority, late, verify, spki_of_certificate)
+
+
+def test_the_second_of_the_last_record_is_held_by_the_head_and_by_nothing_else():
+    later = replace(CHAIN[-1], at=text_of(NOW + SECOND))
+    assert loaded([*CHAIN[:-1], later]).head != AFTER.head
 
 
 # Asking authority --------------------------------------------------------------------------
 
 
 def test_the_strictest_rule_that_covers_an_act_is_in_force():
-    three = Rule("critical", ("generate-key",), ("critical",), Role.KEY_APPROVER, 3, 60)
-    authority = founded(rules=[RULE, three])
+    three = Rule("critical", ("generate-key",), ("critical",), (Role.KEY_APPROVER,), 3, 60)
+    authority = founded(rules=(RULE, three))
     assert authority.rule_for("generate-key", "critical") == three
     assert authority.rule_for("generate-key", "standard") == RULE
     assert authority.rule_for("register-person") == RULE
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "stricter",
+    [
+        {"assurance": Assurance.CARD},
+        {"vetting": Vetting.ENHANCED},
+        {"expires_after": 60},
+        {"wait": 3_600},
+        {"roles": (Role.REGISTRAR,)},
+        {"groups": 2, "group_by": GroupBy.SITE},
+        {"approvals": 3},
+    ],
+    ids=str,
+)
+def test_a_rule_is_the_stricter_in_whatever_it_asks_more_of(stricter, turned):
+    wide = replace(RULE, roles=(Role.KEY_APPROVER, Role.REGISTRAR))
+    strict = replace(wide, id="strict", commands=("export-key",), **stricter)
+    rules = (strict, wide) if turned else (wide, strict)
+    authority = replace(founded(), rules=rules)
+    assert authority.rule_for("export-key") == strict
+    assert authority.rule_for("destroy-key") == wide
+
+
+def test_of_rules_that_cannot_be_compared_none_is_in_force():
+    early, many = (
+        replace(RULE, id=name, **change)
+        for name, change in {"early": {"expires_after": 60}, "many": {"approvals": 3}}.items()
+    )
+    authority = replace(founded(), rules=(early, many))
+    with pytest.raises(RuleError, match="of the rules early, many none is the strictest"):
+        authority.rule_for("export-key")
+
+
 def test_what_no_rule_covers_is_not_allowed():
-    only_keys = replace(RULE, commands=(GenerateKey.name, ActivateKey.name))
-    authority = founded(rules=[only_keys])
+    authority = replace(founded(), rules=(replace(RULE, commands=("generate-key",)),))
     with pytest.raises(RuleError, match="no rule allows register-person for class none"):
         authority.rule_for("register-person")
+    with pytest.raises(RuleError, match="for class gold by breaking the glass"):
+        authority.rule_for("generate-key", "gold", break_glass=True)
 
 
 def test_an_unknown_key_class_is_refused_with_those_that_exist():
@@ -306,9 +476,3 @@ def test_an_unknown_key_class_is_refused_with_those_that_exist():
     with pytest.raises(NotFoundError) as refusal:
         authority.key_class("gold")
     assert refusal.value.next_step == "use one of: bulk, standard"
-
-
-def test_eligible_are_those_who_hold_the_role():
-    auditor = Person("zoe", "Zoe", frozenset({Role.AUDITOR}), b"spki")
-    authority = replace(founded(), people={**founded().people, "zoe": auditor})
-    assert authority.eligible(RULE) == len(OFFICERS)

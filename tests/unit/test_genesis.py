@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from keyvault.domain.approvals import Decision
-from keyvault.domain.authority import MAX_EXPIRY, found
+from keyvault.domain.chain import found
+from keyvault.domain.documents import document_of
 from keyvault.domain.errors import AuthorityError, RuleError
-from keyvault.domain.people import Role, thumbprint
+from keyvault.domain.people import Role
+from keyvault.domain.rules import MAX_EXPIRY
 from keyvault.signatures import verify
 from tests.unit.officers import (
     ALICE,
@@ -17,6 +19,7 @@ from tests.unit.officers import (
     CLASSES,
     OFFICERS,
     ORIGIN,
+    ROLES,
     RULE,
     SERVICES,
     founded,
@@ -56,7 +59,7 @@ def test_genesis_takes_no_signature_of_a_stranger_in_addition():
     "changes",
     [
         {"decision": Decision.REFUSE},
-        {"credential": thumbprint(MALLORY.person.spki)},
+        {"credential": MALLORY.thumbprint},
         {"approver": "mallory"},
     ],
     ids=["refused", "another key", "another name"],
@@ -77,28 +80,28 @@ def test_a_chain_begins_with_record_zero_after_nothing(number, previous):
 def test_two_officers_are_too_few():
     rule = replace(RULE, approvals=2)
     with pytest.raises(RuleError, match="at least 3 officers"):
-        found(genesis((ALICE, BOB), rules=[rule]), verify)
+        found(genesis((ALICE, BOB), rules=(rule,)), verify)
 
 
 def test_a_genesis_without_rules_is_refused():
-    with pytest.raises(RuleError, match="needs rules"):
-        found(genesis(rules=[]), verify)
+    with pytest.raises(AuthorityError, match="a list of 1 to"):
+        found(genesis(rules=()), verify)
 
 
 def test_two_officers_cannot_share_one_key():
-    twin = replace(BOB, person=replace(BOB.person, id="bobby"))
-    with pytest.raises(AuthorityError, match="same key"):
+    twin = BOB.like(person="bobby")
+    with pytest.raises(AuthorityError, match="keys of officers"):
         found(genesis((ALICE, BOB, CAROL, twin)), verify)
 
 
 def test_one_officer_cannot_stand_for_two():
-    with pytest.raises(AuthorityError, match="stands in it twice"):
+    with pytest.raises(AuthorityError, match=r"cannot be read: .* stands twice"):
         found(genesis((ALICE, BOB, CAROL, ALICE)), verify)
 
 
 def test_two_rules_of_one_id_are_refused():
     with pytest.raises(AuthorityError, match="two rules"):
-        found(genesis(rules=[RULE, replace(RULE, approvals=3)]), verify)
+        found(genesis(rules=(RULE, replace(RULE, approvals=3))), verify)
 
 
 def signed_by_all(document):
@@ -113,13 +116,13 @@ STRANGE = [
     {**GENESIS, "extra": 1},
     {**GENESIS, "nonce": "xy"},
     {**GENESIS, "created_at": "yesterday"},
-    {**GENESIS, "rules": [{**RULE.document(), "note": "be kind"}]},
+    {**GENESIS, "rules": [{**document_of(RULE), "note": "be kind"}]},
     {**GENESIS, "rules": None},
     {**GENESIS, "officers": [{**item, "phone": "1"} for item in GENESIS["officers"]]},
-    {**GENESIS, "officers": [{**item, "spki": "?"} for item in GENESIS["officers"]]},
-    {**GENESIS, "officers": [{**item, "roles": ["king"]} for item in GENESIS["officers"]]},
-    {**GENESIS, "key_classes": [{**CLASSES[0].document(), "extractable": "false"}]},
-    {**GENESIS, "key_classes": [CLASSES[0].document(), CLASSES[0].document()]},
+    {**GENESIS, "officers": [{**item, "credential": "?"} for item in GENESIS["officers"]]},
+    {**GENESIS, "officers": [{**item, "grants": ["king"]} for item in GENESIS["officers"]]},
+    {**GENESIS, "key_classes": [{**document_of(CLASSES[0]), "extractable": "false"}]},
+    {**GENESIS, "key_classes": [document_of(CLASSES[0]), document_of(CLASSES[0])]},
     {**GENESIS, "services": {"log_keys": []}},
     {key: value for key, value in GENESIS.items() if key != "site"},
 ]
@@ -131,10 +134,10 @@ def test_a_genesis_that_says_more_or_other_than_is_understood_is_refused_though_
         found(signed_by_all(document), verify)
 
 
-def test_genesis_writes_keys_as_base64_and_roles_in_order():
+def test_genesis_writes_keys_as_base64_and_grants_as_they_were_given():
     first = GENESIS["officers"][0]
-    assert first["spki"] == b64encode(ALICE.person.spki).decode()
-    assert first["roles"] == sorted(first["roles"])
+    assert first["credential"]["spki"] == b64encode(ALICE.credential.spki).decode()
+    assert [grant["role"] for grant in first["grants"]] == [str(role) for role in ROLES]
 
 
 @pytest.mark.parametrize(
@@ -143,17 +146,15 @@ def test_genesis_writes_keys_as_base64_and_roles_in_order():
         ({"approvals": 0}, "fewer than 2"),
         ({"approvals": 1}, "fewer than 2"),
         ({"approvals": 4}, "4 of 4 holders"),
-        ({"role": Role.AUDITOR}, "2 of 0 holders"),
-        ({"commands": ()}, "covers nothing"),
-        ({"key_classes": ()}, "covers nothing"),
+        ({"roles": (Role.AUDITOR,)}, "2 of 0 holders"),
         ({"expires_after": 0}, "expires after 0"),
         ({"expires_after": MAX_EXPIRY + 1}, "expires after"),
     ],
 )
 def test_a_rule_too_weak_or_impossible_is_refused_at_genesis(change, reason):
     with pytest.raises(RuleError, match=reason):
-        founded(rules=[replace(RULE, **change)])
+        founded(rules=(replace(RULE, **change),))
 
 
 def test_three_of_four_is_a_good_rule():
-    assert founded(rules=[replace(RULE, approvals=3, expires_after=MAX_EXPIRY)]).size == 1
+    assert founded(rules=(replace(RULE, approvals=3, expires_after=MAX_EXPIRY),)).size == 1
