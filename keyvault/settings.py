@@ -21,6 +21,7 @@ class ModuleSettings(_Strict):
     pin: str = ""  # name of the file in the credentials directory; empty: prompt or descriptor
     deadline: Annotated[float, Field(gt=0, le=600)] = 10.0  # seconds a call may take
     cache: Annotated[int, Field(gt=0)] = 4096  # unwrapped keys held at once
+    level: Annotated[int, Field(ge=0, le=4)] = 0  # of FIPS 140, as its certificate says
     callers: tuple[str, ...] = ()  # OS users that its gate answers, beside the gate's own
     environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
 

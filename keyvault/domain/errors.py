@@ -42,6 +42,18 @@ class KeyStateError(VaultError):
     code = "key-state"
 
 
+class ModuleLevelError(VaultError):
+    """The key's class asks for a better validated module than this one is declared to be."""
+
+    code = "module-level"
+
+
+class UseNotAllowedError(VaultError):
+    """The key is guarded, and no approval allows this use of it."""
+
+    code = "use-not-allowed"
+
+
 class RequestStateError(VaultError):
     """The approval request is finished, expired or already under way."""
 

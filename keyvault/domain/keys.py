@@ -51,6 +51,13 @@ class Purpose(StrEnum):
     PROCESS = "process"
 
 
+# In which states a key serves a purpose.
+USABLE: dict[Purpose, frozenset[KeyState]] = {
+    Purpose.PROTECT: frozenset({KeyState.ACTIVE}),
+    Purpose.PROCESS: frozenset({KeyState.ACTIVE, KeyState.DEACTIVATED}),
+}
+
+
 class Residence(StrEnum):
     """Where a key rests: in the token, or wrapped under a resident KEK in the database."""
 
@@ -128,11 +135,8 @@ class Key:
 
     def check_use(self, purpose: Purpose, now: datetime) -> None:
         """Raise `KeyStateError` unless the key may be used at `now`. The clock decides, no job."""
-        if purpose is Purpose.PROTECT:
-            allowed, until = {KeyState.ACTIVE}, self.protect_until
-        else:
-            allowed, until = {KeyState.ACTIVE, KeyState.DEACTIVATED}, self.process_until
-        if self.state not in allowed:
+        until = self.protect_until if purpose is Purpose.PROTECT else self.process_until
+        if self.state not in USABLE[purpose]:
             raise KeyStateError(f"the key is {self.state}", next_step=_remedy(self.state))
         if self.active_from is None or now < self.active_from:
             raise KeyStateError("the key's activation date has not come")

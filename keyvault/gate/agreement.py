@@ -12,6 +12,7 @@ from hsm.types import Agreed, Agreement, WrappedKey
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import CounterNotIssuedError, InvalidInputError
 from keyvault.domain.gbcs import MESSAGE_TAG, TOP_UP_TAG, MessageKind, Transaction
+from keyvault.domain.keys import Purpose
 from keyvault.gate import published
 from keyvault.gate.counters import CounterMemory
 from keyvault.settings import Settings
@@ -26,10 +27,10 @@ class AgreementGate:
         self,
         device: Device,
         settings: Settings,
-        key: Callable[[bytes], bytes | WrappedKey],
+        usable: Callable[[bytes, Purpose], bytes | WrappedKey],
     ) -> None:
         self._device = device
-        self._key = key
+        self._usable = usable
         self._sandbox = settings.accept_published_keys
         self._counters = CounterMemory(settings.state / "counters")
 
@@ -56,13 +57,16 @@ class AgreementGate:
                 f"{transaction.counter:016X} of {series} was not given to anybody",
                 next_step="reserve counters first",
             )
-        agreed = self._device.seal_agreed(self._key(key_id), agreement, plaintext, aad)
+        agreed = self._device.seal_agreed(
+            self._usable(key_id, Purpose.PROTECT), agreement, plaintext, aad
+        )
         return {**_document(agreed), "highest": highest}
 
     def open(self, key_id: bytes, terms: Document, sealed: bytes, aad: bytes) -> Document:
         """Decrypt, or with nothing but a tag check, a message of the peer's."""
         _, agreement = self._terms(terms)
-        return _document(self._device.open_agreed(self._key(key_id), agreement, sealed, aad))
+        key = self._usable(key_id, Purpose.PROCESS)
+        return _document(self._device.open_agreed(key, agreement, sealed, aad))
 
     def _terms(self, document: Document) -> tuple[Transaction, Agreement]:
         try:

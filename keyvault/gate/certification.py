@@ -20,7 +20,7 @@ from keyvault.domain.errors import CsrRefusedError, InvalidInputError
 from keyvault.domain.profiles import PROFILES, Profile, ProfileName, Terms, fitting
 from keyvault.domain.scopes import Scope
 from keyvault.gate import durable
-from keyvault.gate.clearance import Ledger
+from keyvault.gate.register import Register
 from keyvault.signatures import verify_x509
 
 _MECHANISMS = {
@@ -34,9 +34,9 @@ log = logging.getLogger("keyvault.gate")
 class Certification:
     """Requests of the keys that one gate made. `folder` keeps those signed at birth."""
 
-    def __init__(self, device: Device, ledger: Ledger, folder: Path) -> None:
+    def __init__(self, device: Device, register: Register, folder: Path) -> None:
         self._device = device
-        self._ledger = ledger
+        self._register = register
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -111,7 +111,7 @@ class Certification:
             ) from error
 
     def _order(self, key_id: bytes) -> tuple[GenerateKey, Scope]:
-        made = self._ledger.get(UUID(bytes=key_id))
+        made = self._register.get(UUID(bytes=key_id))
         if made is None or not isinstance(made.command, GenerateKey) or made.scope is None:
             raise KeyUnusableError(
                 "this gate did not make the key, so it cannot say whom it is for",

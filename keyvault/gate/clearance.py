@@ -4,25 +4,19 @@ Records, requests and approvals come from a process and a database that may both
 nothing is taken but raw signatures, and the chain has to begin with the genesis that is pinned.
 """
 
-import contextlib
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 from keyvault import signatures
 from keyvault.domain.approvals import CLOCK_LEEWAY, Approval, Request
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.chain import Record, extend, found, rule_of
-from keyvault.domain.commands import GenerateKey, ImportKey
 from keyvault.domain.errors import (
     AuthorityError,
     AuthorityMissingError,
-    NotReadyError,
-    ReplayedError,
-    VaultError,
 )
 from keyvault.domain.founding import NO_RECORD
 from keyvault.domain.quorum import Clearance, clear
@@ -133,65 +127,6 @@ class Trust:
         if time_of(record.at) > self._clock() + CLOCK_LEEWAY:
             raise AuthorityError(f"record {record.number} is from the future")
         return extend(self._chain, record, signatures.verify, signatures.spki_of_certificate)
-
-
-class Ledger:
-    """Requests that were redeemed here: a file each, since a name can be created only once.
-
-    A key bears the id of the request that made it, so the ledger also remembers its class.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def redeem(self, request: Request) -> None:
-        """Write it down before the device acts. Raises `ReplayedError` the second time."""
-        try:
-            durable.create(self._folder / str(request.id), canonical(request.document))
-        except FileExistsError as error:
-            raise ReplayedError(
-                "this request was carried out before", next_step="ask again, for a new approval"
-            ) from error
-        except OSError as error:
-            raise NotReadyError(
-                f"the gate cannot write down that the request is redeemed: {error.strerror}",
-                next_step="make room for the gate's state",
-            ) from error
-
-    def withdraw(self, request_id: UUID) -> None:
-        """Use a request up without acting on it; one that was redeemed stays as it is."""
-        with contextlib.suppress(FileExistsError):
-            durable.create(self._folder / str(request_id), b"")
-
-    def get(self, request_id: UUID) -> Request | None:
-        """Return a request that was redeemed here."""
-        try:
-            return Request.read(json.loads((self._folder / str(request_id)).read_bytes()))
-        except (FileNotFoundError, ValueError, VaultError):  # a crash may leave an empty file
-            return None
-
-    def bury(self, key_id: bytes) -> None:
-        """Note for ever that a key is destroyed: a copy of its blob may be anywhere."""
-        with contextlib.suppress(FileExistsError):
-            durable.create(self._grave(key_id), b"")
-
-    def buried(self, key_id: bytes) -> bool:
-        return self._grave(key_id).exists()
-
-    def _grave(self, key_id: bytes) -> Path:
-        return self._folder / f"{key_id.hex()}.destroyed"
-
-    def class_of(self, key_id: UUID) -> str | None:
-        """The class a key was made in, if it was made here."""
-        made = self.making(key_id)
-        return made.command.key_class if made else None  # type: ignore[attr-defined]  # it makes
-
-    def making(self, key_id: UUID) -> Request | None:
-        """The request that a key was made for, if it was made here."""
-        made = self.get(key_id)
-        makes = made is not None and isinstance(made.command, GenerateKey | ImportKey)
-        return made if makes else None
 
 
 def _remembered(memory: Path) -> tuple[int, str]:

@@ -158,10 +158,15 @@ class Gate:
         """Carry out an approved request, once.
 
         generate-key and import-key answer with what was made, export-key with {"blob"},
-        destroy-key with {"destroyed"}: how many objects there were.
+        destroy-key with {"destroyed"}: how many objects there were, activate-key, resume-key and
+        deactivate-key with {"state"}, allow-use with {"uses"}.
         """
         self.push_authority()
         return dict(self._call("execute", request, list(approvals)))
+
+    def stop(self, key_id: bytes, state: str) -> None:
+        """Have the gate itself refuse a key from now on: suspended, or compromised for ever."""
+        self._call("stop", key_id, state)
 
     def issue_session(self, delegation: Document, signature: bytes) -> bytes:
         """Return a client certificate (DER) for the key that a person delegates to."""

@@ -13,14 +13,25 @@ from hsm.errors import DeviceUnavailableError, HsmError, KeyUnusableError
 from hsm.types import KeySpec, Mechanism, VerifyPolicy, WrappedKey
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import Command, DestroyKey, ExportKey, GenerateKey, ImportKey
-from keyvault.domain.errors import AuthorityError, InvalidInputError, VaultError
-from keyvault.domain.keys import KeyClass, Residence, service_key_id
+from keyvault.domain.commands import (
+    ActivateKey,
+    AllowUse,
+    Command,
+    DeactivateKey,
+    DestroyKey,
+    ExportKey,
+    GenerateKey,
+    ImportKey,
+    ResumeKey,
+)
+from keyvault.domain.errors import InvalidInputError, ModuleLevelError, VaultError
+from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
 from keyvault.gate import services, sessions
 from keyvault.gate.agreement import AgreementGate
 from keyvault.gate.certification import Certification
-from keyvault.gate.clearance import Ledger, Trust
+from keyvault.gate.clearance import Trust
 from keyvault.gate.documents import made_document, spec_of, wrapped_of
+from keyvault.gate.register import Register
 from keyvault.gate.services import ordinary
 from keyvault.settings import Settings
 
@@ -29,11 +40,19 @@ MAX_RANDOM = 4_096  # bytes
 MAX_REQUESTS = 64  # certification requests in one call, so that no other call waits for long
 
 METHODS = (
-    *("authority", "execute", "load", "issue_session", "session_ca", "sign_manifest"),
+    *("authority", "execute", "stop", "load", "issue_session", "session_ca", "sign_manifest"),
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
     *("inventory", "inspect", "discard_public_half", "withdraw"),
     "certification_requests",
 )
+
+_ON_A_KEY = (ExportKey, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_FINISHABLE = (DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_STATES: dict[type[Command], KeyState] = {
+    ActivateKey: KeyState.ACTIVE,
+    ResumeKey: KeyState.ACTIVE,
+    DeactivateKey: KeyState.DEACTIVATED,
+}
 
 # A caller who could name another MAC key would forge records: MACs are there for the asking.
 _RESTING = service_key_id(services.KEK), service_key_id(services.MAC)
@@ -52,13 +71,14 @@ class KeysGate:
     ) -> None:
         self._device = device
         self._clock = clock
-        self._ledger = Ledger(settings.state / "redeemed")
-        self._certification = Certification(device, self._ledger, settings.state / "requests")
+        self._register = Register(settings.state / "gate.db", settings.keys.cache)
+        self._certification = Certification(device, self._register, settings.state / "requests")
         memory = settings.state / "authority.json"
         self._trust = Trust(settings.origin, settings.genesis, memory, clock)
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
-        self._agreement = AgreementGate(device, settings, self._key)
+        self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
+        self._agreement = AgreementGate(device, settings, self._usable)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         own = {name: getattr(self, name) for name in METHODS}
@@ -76,39 +96,33 @@ class KeysGate:
     def execute(self, document: Document, approvals: list[Document]) -> Document:
         """Check the approvals, write down that they are redeemed, then act, once.
 
-        Only a destruction that was cut off may be finished by the same request again.
+        What changes a key's state, or destroys it, may be finished by the same request again.
         """
         request = Request.read(document)
         command = request.command
-        self._check_scope(request)
         known = self._class_of(command)
-        again = isinstance(command, DestroyKey) and self._ledger.get(request.id) == request
+        again = isinstance(command, _FINISHABLE) and self._register.get(request.id) == request
+        now = self._clock()
         if not again:  # or it was cleared before: who left meanwhile does not undo that
-            self._trust.clear(request, approvals, known, self._clock())
+            self._trust.clear(request, approvals, known, now)
         key_class = None if known is None else self._trust.current.key_class(known)
         act = self._act(request, command, key_class)
         if not again:
-            self._ledger.redeem(request)
+            self._register.redeem(request, key_class, now)
         log.info("%s %s, asked for by %s", command.name, request.id, request.requester)
         return act()
 
-    def _check_scope(self, request: Request) -> None:
-        """Else those who decide for one scope could act on the keys of another."""
-        key = getattr(request.command, "key", None)
-        made = self._ledger.making(key) if key else None
-        if made is not None and made.scope != request.scope:
-            raise AuthorityError(
-                f"the request is for {request.scope or 'every scope'}, and the key for {made.scope}"
-            )
+    def stop(self, key_id: bytes, state: str) -> None:
+        """Suspend a key, or mark it as compromised: that takes nobody's approval."""
+        if state not in (KeyState.SUSPENDED, KeyState.COMPROMISED):
+            raise InvalidInputError("only approvals let a key go on")
+        self._register.move(ordinary(key_id), KeyState(state))
 
     def _class_of(self, command: Command) -> str | None:
-        match command:
-            case GenerateKey(key_class=name) | ImportKey(key_class=name):
-                return name
-            case ExportKey(key=key) | DestroyKey(key=key):
-                return self._ledger.class_of(key)
-            case _:
-                return None
+        if isinstance(command, GenerateKey | ImportKey):
+            return command.key_class
+        life = self._register.life(command.key.bytes) if isinstance(command, _ON_A_KEY) else None
+        return life.key_class if life else None
 
     def _act(
         self, request: Request, command: Command, key_class: KeyClass | None
@@ -116,16 +130,35 @@ class KeysGate:
         """Find what to do. Whatever is wrong with the request is said before it is redeemed."""
         match command:
             case GenerateKey():
+                self._check_level(key_class)
                 return self._generate(_spec(request, command, key_class), key_class)
             case ImportKey():
+                self._check_level(key_class)
                 return self._import(command, _spec(request, command, key_class), key_class)
             case ExportKey():
                 return self._export(command, key_class)
             case DestroyKey():
                 key_id = ordinary(command.key.bytes)
                 return lambda: self._destroy(key_id)
+            case ActivateKey() | ResumeKey() | DeactivateKey():
+                return partial(self._move, ordinary(command.key.bytes), _STATES[type(command)])
+            case AllowUse():
+                return lambda: {"uses": command.uses}
             case _:
                 raise InvalidInputError(f"{command.name} is nothing that the gate does")
+
+    def _check_level(self, key_class: KeyClass | None) -> None:
+        """Refuse a key whose class asks for a better module than this one is declared to be."""
+        needed, level = key_class.module_level if key_class else 0, self._level
+        if level < needed:
+            raise ModuleLevelError(
+                f"this module counts as level {level}, and the class asks for {needed}",
+                next_step="declare the level of a validated module; SoftHSM has none",
+            )
+
+    def _move(self, key_id: bytes, state: KeyState) -> Document:
+        self._register.move(key_id, state)
+        return {"state": str(state)}
 
     def _generate(self, spec: KeySpec, key_class: KeyClass | None) -> Callable[[], Document]:
         if key_class is None or key_class.residence is Residence.RESIDENT:
@@ -163,7 +196,7 @@ class KeysGate:
         return lambda: {"blob": self._device.wrap(kek, key_id)}
 
     def _destroy(self, key_id: bytes) -> Document:
-        self._ledger.bury(key_id)
+        self._register.move(key_id, KeyState.DESTROYED)
         self._loaded.pop(key_id, None)
         return {"destroyed": self._device.destroy(key_id)}
 
@@ -172,7 +205,8 @@ class KeysGate:
     def load(self, document: Document) -> None:
         """Take a wrapped key in. Its MAC is checked at first use, when it is unwrapped."""
         wrapped = wrapped_of(document)
-        if self._ledger.buried(ordinary(wrapped.spec.key_id)):
+        life = self._register.life(ordinary(wrapped.spec.key_id))
+        if life is not None and life.state is KeyState.DESTROYED:
             raise KeyUnusableError(
                 "the key was destroyed, and its blob came back",
                 next_step="find out who restored the row",
@@ -192,24 +226,35 @@ class KeysGate:
     def _key(self, key_id: bytes) -> bytes | WrappedKey:
         return self._loaded.get(key_id) or ordinary(key_id)
 
+    def _usable(
+        self, key_id: bytes, purpose: Purpose = Purpose.PROTECT, count: int = 1
+    ) -> bytes | WrappedKey:
+        key = self._key(key_id)
+        self._register.check_use(key_id, purpose, count)
+        return key
+
     def sign(self, key_id: bytes, mechanism: str, data: list[bytes], verify: str) -> list[bytes]:
         if len(data) > MAX_ITEMS:
             raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
-        key, how, policy = self._key(key_id), Mechanism(mechanism), VerifyPolicy(verify)
+        key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
+        policy = VerifyPolicy(verify)
         sign = self._device.sign
         return [sign(key, how, item, verify=policy) for item in data]
 
     def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
-        return self._device.verify(self._key(key_id), Mechanism(mechanism), data, signature)
+        key = self._usable(key_id, Purpose.PROCESS)
+        return self._device.verify(key, Mechanism(mechanism), data, signature)
 
     def encrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
-        return self._device.encrypt(self._key(key_id), Mechanism(mechanism), data, aad)
+        return self._device.encrypt(self._usable(key_id), Mechanism(mechanism), data, aad)
 
     def decrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
-        return self._device.decrypt(self._key(key_id), Mechanism(mechanism), data, aad)
+        return self._device.decrypt(
+            self._usable(key_id, Purpose.PROCESS), Mechanism(mechanism), data, aad
+        )
 
     def mac(self, key_id: bytes, mechanism: str, data: bytes, iv: bytes) -> bytes:
-        return self._device.mac(self._key(key_id), Mechanism(mechanism), data, iv)
+        return self._device.mac(self._usable(key_id), Mechanism(mechanism), data, iv)
 
     def public_key(self, key_id: bytes) -> bytes:
         return self._device.public_key(self._key(key_id))
@@ -265,7 +310,7 @@ class KeysGate:
 
     def withdraw(self, request_id: bytes) -> None:
         """From here on this request can make nothing, also if it is on its way to the gate."""
-        self._ledger.withdraw(UUID(bytes=request_id))
+        self._register.withdraw(UUID(bytes=request_id))
 
     def discard_public_half(self, key_id: bytes) -> int:
         """Destroy what a crash left of a pair. Raises `KeyUnusableError` if a secret is there."""

@@ -22,7 +22,9 @@ from keyvault.domain.chain import Record, extend
 from keyvault.domain.changes import applied
 from keyvault.domain.commands import (
     AUTHORITY_COMMANDS,
+    KEY_COMMANDS,
     ActivateKey,
+    AllowUse,
     Command,
     DeactivateKey,
     DestroyKey,
@@ -62,6 +64,7 @@ _EVENTS: dict[type[Command], EventType] = {
     GenerateKey: EventType.KEY_GENERATED,
     ImportKey: EventType.KEY_IMPORTED,
     ExportKey: EventType.KEY_EXPORTED,
+    AllowUse: EventType.KEY_USE_ALLOWED,
     **{command: event for command, (_, event) in _TARGETS.items()},
     **dict.fromkeys(AUTHORITY_COMMANDS, EventType.AUTHORITY_CHANGED),
 }
@@ -82,7 +85,7 @@ class Acting:
 
 
 def needs_device(command: Command) -> bool:
-    return isinstance(command, GenerateKey | ImportKey | ExportKey | DestroyKey)
+    return isinstance(command, KEY_COMMANDS)
 
 
 def key_class_of(work: Work, command: Command) -> str:
@@ -119,6 +122,8 @@ def check(
     elif isinstance(command, ImportKey):
         _check_import(authority.key_class(command.key_class), command)
         _check_kek(work.keys.get(command.kek), Purpose.PROCESS, now)
+    elif isinstance(command, AllowUse):
+        _check_guarded(authority, work.keys.get(command.key))
     elif isinstance(command, ExportKey):
         _check_export(work.keys.get(command.key))
         _check_kek(work.keys.get(command.kek), Purpose.PROTECT, now)
@@ -164,6 +169,11 @@ def _check_import(key_class: KeyClass, command: ImportKey) -> None:
             "only secret keys are imported, and into classes whose keys are resident",
             next_step="order pairs here: a wrapped private key does not name its public key",
         )
+
+
+def _check_guarded(authority: Authority, key: Key) -> None:
+    if not authority.key_class(key.key_class).guarded:
+        raise InvalidInputError(f"keys of class {key.key_class} are used without asking")
 
 
 def _check_export(key: Key) -> None:
@@ -244,6 +254,8 @@ def _written(acting: Acting, work: Work, made: Document) -> Document:
             return _add_key(acting, work, new, made)
         case ExportKey(key=key_id):
             return {"key": str(key_id), "blob_size": len(made["blob"])}
+        case AllowUse(key=key_id, uses=uses):
+            return {"key": str(key_id), "uses": uses}
         case ActivateKey() | ResumeKey() | DeactivateKey() | DestroyKey() as change:
             return _move_key(acting, work, change.key)
         case _:

@@ -1,8 +1,10 @@
 """The register of keys, and the two things one custodian alone may do: suspend and declare."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from hsm.errors import DeviceUnavailableError
 from hsm.types import Algorithm
 from keyvault.domain.access import Action, Principal, readable
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -101,7 +103,9 @@ def _move_alone(
         work.keys.change(changed)
         remember(work, who, once, {"key": str(key_id)})
         work.commit(_moved(who, permitted.role, key, changed, reason))
-        return changed
+    with suppress(DeviceUnavailableError):  # a gate that is away learns it from reconciling
+        vault.gate.stop(key_id.bytes, str(state))
+    return changed
 
 
 def _moved(who: Principal, role: str, before: Key, after: Key, reason: str) -> AuditEvent:

@@ -5,30 +5,45 @@ approvals. Each verdict is an event.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from hsm.errors import HsmError
+from hsm.errors import HsmError, KeyUnusableError
 from hsm.types import ObjectRecord
 from keyvault.domain.approvals import ApprovalRequest
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import DestroyKey, GenerateKey, ImportKey
-from keyvault.domain.errors import LogUnavailableError, OutcomeUnknownError, VaultError
-from keyvault.domain.keys import KeyState, Residence, service_key_id
+from keyvault.domain.commands import (
+    ActivateKey,
+    AllowUse,
+    DeactivateKey,
+    DestroyKey,
+    GenerateKey,
+    ImportKey,
+    ResumeKey,
+)
+from keyvault.domain.errors import (
+    KeyStateError,
+    LogUnavailableError,
+    OutcomeUnknownError,
+    VaultError,
+)
+from keyvault.domain.keys import Key, KeyState, Residence, service_key_id
 from keyvault.operations import executors
 from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
 SERVICE_KEYS = ("log", "log-ed25519", "session-ca", "evidence", "kek", "mac")
+FINISHABLE = (ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse)
 _CLASSES = ("PRIVATE_KEY", "PUBLIC_KEY", "SECRET_KEY")
 
 
 class Finding(StrEnum):
     ADOPTED = "adopted"  # made before the crash, found whole, now in the register
     VOIDED = "voided"  # nothing was made, or only a public half, which is gone now
-    COMPLETED = "completed"  # the destruction had happened, or was done now
+    COMPLETED = "completed"  # it had happened, or was done now
     QUARANTINED = "quarantined"  # something is there that nobody may use: people have to decide
     LOST = "lost"  # in the register, but not on the token
     UNKNOWN = "unknown"  # on the token, but not in the register
@@ -48,13 +63,13 @@ def reconcile(vault: Vault) -> list[Verdict]:
     """Settle every request that was cut off, then compare register and token both ways.
 
     It may run beside the service: what is being made at this moment is withdrawn at the gate
-    first, so that nothing can appear after it was looked for. Only a destruction goes on.
+    first, so that nothing can appear after it was looked for. What the gate can do twice goes on.
     Raises `DeviceUnavailableError` if the gate is down.
     """
     with vault.database.reading() as work:
         pending = work.requests.executing()
     for asked in pending:
-        if not isinstance(asked.request.command, DestroyKey):
+        if not isinstance(asked.request.command, FINISHABLE):
             vault.gate.withdraw(asked.request.id.bytes)
     found = _by_id(vault.gate.inventory())
     verdicts = [_settle(vault, asked, found) for asked in pending]
@@ -74,8 +89,8 @@ def _settle(
 ) -> Verdict:
     acting = executors.Acting(vault, ACTOR, "", asked)
     command, key_id = asked.request.command, asked.request.id
-    if isinstance(command, DestroyKey):
-        return _settle_destroy(acting, command)
+    if isinstance(command, FINISHABLE):
+        return _finished(acting, command.key)
     objects = found.get(key_id.bytes, [])
     if not isinstance(command, GenerateKey | ImportKey):  # a blob, which leaves no trace
         return _void(acting, "whether a blob was made is not known; none left", Outcome.UNKNOWN)
@@ -88,14 +103,14 @@ def _settle(
     return _adopt(acting, command)
 
 
-def _settle_destroy(acting: executors.Acting, command: DestroyKey) -> Verdict:
+def _finished(acting: executors.Acting, key_id: UUID) -> Verdict:
     try:
         _finish(acting, executors.act(acting))
     except (LogUnavailableError, OutcomeUnknownError):
         raise
     except (HsmError, VaultError) as error:
-        return Verdict(Finding.VOIDED, str(command.key), f"it could not be finished: {error}")
-    return Verdict(Finding.COMPLETED, str(command.key), "the destruction is finished")
+        return Verdict(Finding.VOIDED, str(key_id), f"it could not be finished: {error}")
+    return Verdict(Finding.COMPLETED, str(key_id), f"{acting.command.name} is finished")
 
 
 def _void(acting: executors.Acting, detail: str, outcome: Outcome = Outcome.FAIL) -> Verdict:
@@ -175,6 +190,8 @@ def _register(
         with vault.database.reading() as work:
             keys, after = work.keys.page(after=after, limit=500)
         for key in keys:
+            if key.state in (KeyState.SUSPENDED, KeyState.COMPROMISED):
+                _tell_gate(vault, key)
             present, destroyed = key.id.bytes in found, key.state is KeyState.DESTROYED
             lost = key.residence is Residence.RESIDENT and not present and not destroyed
             if destroyed and present:
@@ -183,6 +200,12 @@ def _register(
                 yield key.id, Finding.LOST if lost else None
         if after is None:
             return
+
+
+def _tell_gate(vault: Vault, key: Key) -> None:
+    """A gate that was away when the key was stopped may not know of it."""
+    with suppress(KeyStateError, KeyUnusableError):  # or it knows of more than that
+        vault.gate.stop(key.id.bytes, str(key.state))
 
 
 def _report(vault: Vault, finding: Finding, key_id: UUID | str, detail: str) -> None:

@@ -86,11 +86,10 @@ class DestroyKey(Command):
 
 @dataclass(frozen=True, slots=True)
 class AllowUse(Command):
-    """Let `system` use a guarded `key` some times within some hours (see `KeyClass.guarded`)."""
+    """Let a guarded key (see `KeyClass.guarded`) be used so often within some hours."""
 
     name = "allow-use"
     key: UUID
-    system: str
     uses: int
     hours: int
     reason: str

@@ -1,0 +1,232 @@
+"""What a gate must not forget: requests that it redeemed, and what its keys may be used for.
+
+The database that the rest of the house works with may lie to the gate, so the gate keeps a small
+one of its own, in the folder that several gates of one host share. A key is used only as far as
+approvals that this gate redeemed itself allow, whatever state the house's register gives it.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from hsm.errors import KeyUnusableError
+from hsm.types import VerifyPolicy
+from keyvault.domain.approvals import Request
+from keyvault.domain.canonical import canonical
+from keyvault.domain.commands import AllowUse, GenerateKey, ImportKey
+from keyvault.domain.errors import (
+    KeyStateError,
+    NotReadyError,
+    ReplayedError,
+    UseNotAllowedError,
+    VaultError,
+)
+from keyvault.domain.keys import MOVES, USABLE, KeyClass, KeyState, Purpose
+
+STALE = 0.02  # seconds that another gate's word may take to reach this one
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS redeemed (request TEXT PRIMARY KEY, document BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS life (
+    key BLOB PRIMARY KEY, class TEXT NOT NULL, verify TEXT NOT NULL, guarded INTEGER NOT NULL,
+    state TEXT NOT NULL, made_at INTEGER NOT NULL,
+    protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS allowance (
+    request TEXT PRIMARY KEY, key BLOB NOT NULL, uses INTEGER NOT NULL, until INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A key as this gate knows it. Times are in seconds since 1970."""
+
+    key_class: str
+    verify: VerifyPolicy
+    guarded: bool
+    state: KeyState
+    made_at: int
+    protect_until: int
+    process_until: int
+
+    def check(self, purpose: Purpose, now: float) -> None:
+        """Raise `KeyStateError` unless the key may serve this purpose now."""
+        if self.state not in USABLE[purpose]:
+            raise KeyStateError(f"the key is {self.state}")
+        until = self.protect_until if purpose is Purpose.PROTECT else self.process_until
+        if now >= until:
+            raise KeyStateError(f"the key's period to {purpose} has ended")
+
+
+class Register:
+    """The gate's own memory, flushed before the device acts. Raises `NotReadyError` if it cannot.
+
+    `limit` is how many keys are held in the process; all of them are in the file.
+    """
+
+    def __init__(self, file: Path, limit: int = 4_096) -> None:
+        self._limit = limit
+        self._known: dict[bytes, Life] = {}
+        self._version = 0
+        self._looked = 0.0
+        self._file = sqlite3.connect(file, timeout=5, isolation_level=None)
+        file.chmod(0o600)
+        self._file.execute("PRAGMA journal_mode = WAL")
+        self._file.execute("PRAGMA synchronous = FULL")
+        self._file.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._file.close()
+
+    # Requests
+
+    def redeem(self, request: Request, key_class: KeyClass | None, now: datetime) -> None:
+        """Write a request and what it makes of its key down, once. `ReplayedError` after that."""
+        document = canonical(request.document)
+        with self._writing() as file:
+            try:
+                file.execute("INSERT INTO redeemed VALUES (?, ?)", (str(request.id), document))
+            except sqlite3.IntegrityError as error:
+                raise ReplayedError(
+                    "this request was carried out before", next_step="ask again, for a new approval"
+                ) from error
+            command = request.command
+            if isinstance(command, GenerateKey | ImportKey) and key_class is not None:
+                self._begin(file, request.id.bytes, command, key_class, now)
+            elif isinstance(command, AllowUse):
+                until = int((now + timedelta(hours=command.hours)).timestamp())
+                row = (str(request.id), command.key.bytes, command.uses, until)
+                file.execute("INSERT INTO allowance VALUES (?, ?, ?, ?)", row)
+
+    def withdraw(self, request_id: UUID) -> None:
+        """Use a request up without acting on it; one that was redeemed stays as it is."""
+        with self._writing() as file:
+            file.execute("INSERT OR IGNORE INTO redeemed VALUES (?, ?)", (str(request_id), b""))
+
+    def get(self, request_id: UUID) -> Request | None:
+        """Return a request that was redeemed here."""
+        query = "SELECT document FROM redeemed WHERE request = ?"
+        row = self._file.execute(query, (str(request_id),)).fetchone()
+        try:
+            return Request.read(json.loads(row[0])) if row and row[0] else None
+        except (ValueError, VaultError):  # of an older program
+            return None
+
+    # Keys
+
+    def life(self, key_id: bytes) -> Life | None:
+        """What is known of a key, as new as `STALE` allows."""
+        if time.monotonic() - self._looked >= STALE:
+            self._refresh()
+        known = self._known.get(key_id)
+        return known or self._read(key_id)
+
+    def move(self, key_id: bytes, state: KeyState) -> None:
+        """Take an arrow of `MOVES`; to stay where one is changes nothing. `KeyStateError` else."""
+        with self._writing() as file:
+            life = self._read(key_id)
+            if life is None:
+                raise _stranger()
+            if life.state is state:
+                return
+            if state not in MOVES[life.state]:
+                raise KeyStateError(f"for the gate the key is {life.state} and cannot be {state}")
+            file.execute("UPDATE life SET state = ? WHERE key = ?", (str(state), key_id))
+        self._known.pop(key_id, None)
+
+    def check_use(self, key_id: bytes, purpose: Purpose, count: int = 1) -> Life:
+        """Let `count` uses through. Raises `KeyStateError`, `UseNotAllowedError`.
+
+        Those of a guarded key are written off an allowance before the device is asked: a use that
+        fails after that is used up all the same.
+        """
+        life = self.life(key_id)
+        if life is None:
+            raise _stranger()
+        now = time.time()
+        life.check(purpose, now)
+        if life.guarded:
+            self._take(key_id, count, int(now))
+        return life
+
+    def _take(self, key_id: bytes, count: int, now: int) -> None:
+        query = (
+            "SELECT request FROM allowance WHERE key = ? AND uses >= ? AND until > ? ORDER BY until"
+        )
+        with self._writing() as file:
+            row = file.execute(query, (key_id, count, now)).fetchone()
+            if row is None:
+                raise UseNotAllowedError(
+                    "nobody has allowed this use of a guarded key",
+                    next_step="ask for it: keyvault keys allow",
+                )
+            file.execute("UPDATE allowance SET uses = uses - ? WHERE request = ?", (count, *row))
+
+    def _begin(
+        self,
+        file: sqlite3.Connection,
+        key_id: bytes,
+        new: GenerateKey | ImportKey,
+        key_class: KeyClass,
+        now: datetime,
+    ) -> None:
+        protect, process = (
+            int((now + timedelta(days=days)).timestamp())
+            for days in (new.protect_days, new.process_days)
+        )
+        classified = (key_class.name, str(key_class.verify), int(key_class.guarded))
+        row = (key_id, *classified, str(KeyState.PRE_ACTIVE), int(now.timestamp()))
+        file.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, protect, process))
+
+    def _read(self, key_id: bytes) -> Life | None:
+        query = "SELECT * FROM life WHERE key = ?"
+        row = self._file.execute(query, (key_id,)).fetchone()
+        if row is None:
+            return None
+        _, name, verify, guarded, state, *times = row
+        life = Life(name, VerifyPolicy(verify), bool(guarded), KeyState(state), *times)
+        if len(self._known) >= self._limit:
+            del self._known[next(iter(self._known))]
+        self._known[key_id] = life
+        return life
+
+    def _refresh(self) -> None:
+        """Forget what is held if another gate of this host has written meanwhile."""
+        version = self._file.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._known.clear()
+            self._version = version
+        self._looked = time.monotonic()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._file.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._file
+                self._file.execute("COMMIT")
+            except BaseException:
+                self._file.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise NotReadyError(
+                f"the gate cannot write down what it does: {error}",
+                next_step="make room for the gate's state",
+            ) from error
+
+
+def made_at(life: Life) -> datetime:
+    return datetime.fromtimestamp(life.made_at, UTC)
+
+
+def _stranger() -> KeyUnusableError:
+    return KeyUnusableError(
+        "this gate redeemed no order for the key",
+        next_step="find out where it comes from; restoring one takes a ceremony",
+    )
