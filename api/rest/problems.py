@@ -30,6 +30,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.NotPermittedError: _S.FORBIDDEN,
     vault.NotFoundError: _S.NOT_FOUND,
     vault.KeyStateError: _S.CONFLICT,
+    vault.UseNotAllowedError: _S.FORBIDDEN,
+    vault.ModuleLevelError: _S.CONFLICT,
     vault.RequestStateError: _S.CONFLICT,
     vault.QuorumError: _S.CONFLICT,
     vault.ApprovalInvalidError: _S.UNPROCESSABLE_ENTITY,
