@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Check an evidence bundle of a key vault, on any machine, without the help of its makers.
 
-    python3 verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--state FILE] [--json]
+    python3 verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--state FILE]
+                                   [--standing] [--json]
 
 It needs Python 3.8 and OpenSSL 3 or later, and opens no network connection.
 Exit status: 0 everything holds, 1 the evidence is wrong, 2 it could not be checked.
@@ -25,8 +26,9 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Iterator  # noqa: UP035 - older Python wants it so
+from typing import Any, Callable, Iterator, NamedTuple  # noqa: UP035 - older Python wants it
 
 MAX_BUNDLE = 1 << 30  # bytes
 MAX_LINE = 1 << 20  # bytes
@@ -48,9 +50,6 @@ MIN_APPROVALS = 2
 HEADER = {"v", "ev", "ty", "out", "op", "st", "ks", "ac", "as", "ro", "sc", "n", "bo", "ns"} | {
     *("t", "tm", "cp", "pv")
 }
-REQUEST = {"ctx", "origin", "id", "command", "parameters", "scope", "rule", "requester"} | {
-    *("requested_at", "expires_at", "nonce", "seen")
-}
 ACTS = {
     "KEY.GENERATED": "generate-key",
     "KEY.IMPORTED": "import-key",
@@ -61,6 +60,7 @@ ACTS = {
     "KEY.DESTROYED": "destroy-key",
 }
 BIRTHS = ("generate-key", "import-key")
+AT_DEVICE = (*BIRTHS, "export-key", "destroy-key")  # these have an event when they begin
 # After one of these a key must not be used until its life goes on.
 IDLE = ("KEY.GENERATED", "KEY.IMPORTED", "KEY.SUSPENDED", "KEY.COMPROMISE_DECLARED")
 OTHER_RULE = "the request quotes another rule than the one in force"
@@ -111,8 +111,10 @@ def unbase64(text: str) -> bytes:
 
 def seconds(text: str) -> int:
     moment = time.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
-    need(time.strftime("%Y-%m-%dT%H:%M:%SZ", moment) == text, f"{text} is not a time")
-    return calendar.timegm(moment)
+    at = calendar.timegm(moment)
+    same = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)) == text  # no 60th second, either
+    need(same, f"{text} is not a time")
+    return at
 
 
 def sha256_hex(data: bytes) -> str:
@@ -155,6 +157,7 @@ class Report:
         self.problems: list[dict[str, Any]] = []
         self.jobs: dict[tuple[bytes, bytes, bytes], tuple[str, str, int | None]] = {}
         self.file, self.exit = "", 0
+        self.standing: list[dict[str, Any]] = []
         self.index: int | None = None
 
     def at(self, file: str, index: int | None = None) -> None:
@@ -213,7 +216,8 @@ class Report:
         if not as_json:
             return "".join(f"{mark:8} {sentence}\n" for mark, sentence in lines)
         body = {"exit": self.exit, "verdict": verdict, "problems": self.problems}
-        return json.dumps({**body, "transcript": lines}, indent=1) + "\n"
+        found = {"transcript": lines, "standing": self.standing}
+        return json.dumps({**body, **found}, indent=1) + "\n"
 
 
 def openssl(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -320,7 +324,278 @@ def read_note(note: bytes, vkeys: list[str], report: Report) -> tuple[str, int, 
     return origin, int(size), unbase64(root), signers
 
 
-# Authority: who may approve what, from the genesis ceremony on -----------------------------------
+# Documents of authority: every field is known, of its kind and within its limits -----------------
+
+# A form and its fields, each with its kind: another form, or a line of `KINDS` or `WORDS`. With ?
+# it may be null; with * it is a list, not empty, in which nothing stands twice.
+FORMS = """
+scope: party=part user_role=part user_id=part
+seen: size=size root=hash
+credential: spki=key assurance=assurance
+grant: role=role scope=reach until=time
+screening: standard=text vetting=vetting reference=text reviewed_on=day due=day
+duty: name=id version=number sha256=hash roles=role* since=day
+rule: id=id commands=text* key_classes=text* roles=role* approvals=number expires_after=number
+  wait=number group_by=group? groups=number assurance=assurance vetting=vetting break_glass=truth
+key-class: name=id residence=residence verify=verify extractable=truth guarded=truth
+  module_level=number retention_days=number
+standard: name=standard-name edition=text in_force_from=day? transition_until=day? reference=text
+generate-key: label=text algorithm=text usage=text key_class=text protect_days=number
+  process_days=number
+import-key: label=text algorithm=text usage=text key_class=text protect_days=number
+  process_days=number kek=uuid blob=bytes
+export-key: key=uuid kek=uuid reason=text
+activate-key: key=uuid reason=text
+resume-key: key=uuid reason=text
+deactivate-key: key=uuid reason=text
+destroy-key: key=uuid reason=text
+allow-use: key=uuid uses=number hours=number reason=text
+register-person: person=id full_name=text organisation=text site=text manager=id?
+  credential=credential grants=grant* screening=screening
+change-person: person=id organisation=text site=text manager=id? grants=grant* reason=text
+remove-person: person=text reason=text
+review-screening: person=text screening=screening
+suspend-person: person=text reason=text
+reinstate-person: person=text reason=text
+enrol-credential: person=text credential=credential
+revoke-credential: person=text thumbprint=text reason=text
+enrol-system: system=id full_name=text certificate=bytes issuer=bytes actions=text* keys=text*
+  until=time
+rotate-system: system=text certificate=bytes issuer=bytes overlap_hours=number until=time
+set-rule: rule=rule reason=text
+remove-rule: rule=text reason=text
+set-key-class: key_class=key-class reason=text
+set-duty: duty=duty
+set-standard: standard=standard
+hold-person: person=text hours=number reason=text
+revoke-system: system=text reason=text
+acknowledge-duty: person=text duty=text version=number sha256=text
+request: ctx=request-v1 origin=text id=uuid command=command parameters=any scope=scope? rule=rule
+  requester=id requested_at=time expires_at=time nonce=nonce seen=seen
+approval: approver=text credential=text decision=decision reason=words at=time seen=seen
+  signature=base64
+record: v=one seq=number prev=hash at=time request=any approvals=any
+genesis: ctx=genesis-v1 origin=text site=text created_at=time nonce=hex officers=register-person*
+  rules=rule* key_classes=key-class* duties=duty* standards=standard* services=services
+services: log_keys=text* session_ca=bytes evidence=bytes
+"""
+FIELDS = {
+    line.split(": ")[0]: dict(field.split("=") for field in line.split(": ")[1].split())
+    for line in FORMS.replace("\n  ", " ").strip().split("\n")
+}
+COMMANDS = [name for name in FIELDS if "-" in name and name != "key-class"]
+ROLES = """
+  key-owner key-custodian key-approver hsm-security-officer registrar token-issuer
+  senior-responsible-officer token-holder system-administrator incident-lead auditor
+  ceremony-administrator witness
+""".split()  # noqa: SIM905 - a list would be a line each
+WORDS = {
+    "assurance": ["software", "card"],  # the later is the stronger
+    "vetting": ["baseline", "enhanced"],
+    "group": ["organisation", "site", "manager"],
+    "residence": ["resident", "wrapped"],
+    "verify": ["always", "sampled", "never"],
+    "decision": ["approve", "refuse"],
+    "role": ROLES,
+    "command": COMMANDS,
+    "request-v1": ["keyvault-request-v1"],
+    "genesis-v1": ["keyvault-genesis-v1"],
+}
+DAY, HOUR = 86_400, 3_600  # seconds
+HOLD_PAUSE = 3 * DAY  # from one hold to the next that one person may set
+NONCE, TEXT_LIMIT, BYTES_LIMIT, LIST_LIMIT = 16, 200, 16_384, 1_000
+MAX_SCREENING, MAX_OVERLAP, MAX_HOLD, MAX_LEVEL = 366 * DAY, 90 * 24, 72, 4
+PART = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+PATTERNS = {
+    "part": PART,
+    "reach": rf"\*|{PART}/{PART}/{PART}",
+    "id": "[a-z0-9][a-z0-9-]{0,62}",
+    "hash": "[0-9a-f]{64}",
+    "nonce": "[0-9a-f]{32}",
+    "uuid": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "standard-name": "[A-Za-z0-9][A-Za-z0-9 ./-]{0,63}",
+}
+
+
+def is_words(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT_LIMIT and value.isprintable()
+
+
+KINDS: dict[str, Callable[[Any], object]] = {
+    "any": lambda _: True,  # whoever asks looks closer
+    "text": lambda text: is_words(text) and text and text == text.strip(),
+    "words": is_words,
+    "number": lambda number: type(number) is int and 0 <= number < 1 << 31,
+    "size": lambda number: type(number) is int and 0 <= number < 1 << 53,
+    "one": lambda number: type(number) is int and number == 1,
+    "truth": lambda truth: type(truth) is bool,
+    "base64": lambda text: unbase64(text) is not None,
+    "bytes": lambda text: 0 < len(unbase64(text)) <= BYTES_LIMIT,
+    "hex": lambda text: fits("text", text) and len(bytes.fromhex(text)) == NONCE,
+    # There is one encoding of each, so that nobody is two people with one key.
+    "key": lambda text: re.fullmatch(re.escape(P256) + b"\x04.{64}", unbase64(text), re.DOTALL),
+    "time": lambda text: seconds(text) is not None,
+    "day": lambda text: day(text) is not None,
+}
+# What has to be so beside the kinds of the fields.
+ALSO: dict[str, Callable[[Any], object]] = {
+    "screening": lambda own: 0 < day(own["due"]) - day(own["reviewed_on"]) <= MAX_SCREENING,
+    "duty": lambda own: own["version"] > 0,
+    "key-class": lambda own: own["module_level"] <= MAX_LEVEL,
+    "register-person": lambda own: own["manager"] != own["person"],
+    "change-person": lambda own: own["manager"] != own["person"],
+    "rotate-system": lambda own: own["overlap_hours"] <= MAX_OVERLAP,
+    "hold-person": lambda own: 1 <= own["hours"] <= MAX_HOLD,
+    "request": lambda own: fits(own["command"], own["parameters"]),
+    "record": lambda own: all(fits("approval", approval) for approval in own["approvals"]),
+}
+
+
+def fits(kind: str, value: Any) -> bool:
+    """Whether a value is of a kind. In a form, say which field is not."""
+    if kind in FIELDS:
+        return is_form(kind, value)
+    if kind[-1] == "?":
+        return value is None or fits(kind[:-1], value)
+    if kind[-1] == "*":
+        return is_list(kind[:-1], value)
+    if kind in WORDS or kind in PATTERNS:
+        pattern = PATTERNS.get(kind) or "|".join(WORDS[kind])
+        return is_words(value) and re.fullmatch(pattern, value) is not None
+    try:
+        return bool(KINDS[kind](value))
+    except MALFORMED:
+        return False
+
+
+def is_list(kind: str, value: Any) -> bool:
+    """Not empty, and nothing in it stands twice."""
+    sized = isinstance(value, list) and 0 < len(value) <= LIST_LIMIT
+    same = sized and all(fits(kind, item) for item in value)
+    return same and len({dumps(item) for item in value}) == len(value)
+
+
+def is_form(kind: str, value: Any) -> bool:
+    fields = FIELDS[kind]
+    same = isinstance(value, dict) and set(value) == set(fields)
+    need(same, f"a {kind} takes exactly: {', '.join(sorted(fields))}")
+    for name, of_kind in fields.items():
+        need(fits(of_kind, value[name]), f"{name} of a {kind} is not what it should be")
+    need(kind not in ALSO or ALSO[kind](value), f"the fields of a {kind} do not go together")
+    return True
+
+
+def day(text: str) -> int:
+    """The second at which a day begins."""
+    return seconds(f"{text}T00:00:00Z")
+
+
+def when(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+# Standing: whether a person's rights count at a second -------------------------------------------
+
+EVERYWHERE = "*"
+PROTECTIVE, PERSONAL = {"hold-person", "revoke-system"}, {"acknowledge-duty"}
+# Acts, and who may ask for them. What a person acknowledges, they say for themselves.
+ASKING_TABLE = """
+generate-key import-key: key-owner
+export-key activate-key resume-key deactivate-key destroy-key allow-use: key-owner key-custodian
+register-person change-person remove-person review-screening suspend-person reinstate-person
+  enrol-credential revoke-credential enrol-system rotate-system: registrar
+  senior-responsible-officer
+set-rule remove-rule set-key-class set-duty set-standard: registrar
+hold-person revoke-system: key-custodian key-approver registrar senior-responsible-officer
+  incident-lead
+"""
+ASKING: dict[str, list[str]] = {
+    command: line.split(": ")[1].split()
+    for line in ASKING_TABLE.replace("\n  ", " ").strip().split("\n")
+    for command in line.split(": ")[0].split()
+}
+# Separation of duties: nobody holds both for the same scope.
+APART = {
+    *map(frozenset, (("key-owner", "key-custodian"), ("hsm-security-officer", "key-custodian"))),
+    *map(frozenset, (("hsm-security-officer", "key-approver"), ("registrar", "token-issuer"))),
+    frozenset(("registrar", "senior-responsible-officer")),
+    *(frozenset(("auditor", role)) for role in {*ROLES} - {"auditor", "token-holder", "witness"}),
+    *(
+        frozenset(("system-administrator", role))
+        for role in {*ROLES} - {"system-administrator", "auditor", "token-holder"}
+    ),
+}
+
+
+class State(NamedTuple):
+    """Who may do what after one record. It never changes: the next record makes the next one."""
+
+    people: dict[str, Any]
+    systems: dict[str, Any]
+    rules: list[Any]
+    classes: dict[str, Any]
+    duties: list[Any]
+    at: int  # when that was carried out
+
+
+def reaches(grant: Any, scope: str | None) -> bool:
+    """`scope` is where a right has to reach: one scope, all of them (*), or any (None)."""
+    return grant["scope"] == EVERYWHERE or scope is None or grant["scope"] == scope
+
+
+def apart(grants: list[Any]) -> list[tuple[Any, Any]]:
+    """Pairs of grants that one person must not hold."""
+    return [
+        (one, other)
+        for at, one in enumerate(grants)
+        for other in grants[at + 1 :]
+        if frozenset((one["role"], other["role"])) in APART
+        and (EVERYWHERE in (one["scope"], other["scope"]) or one["scope"] == other["scope"])
+    ]
+
+
+def held(person: Any, at: float) -> bool:
+    hold = person["hold"]
+    return hold is not None and (hold["until"] is None or at < hold["until"])
+
+
+def lapses(state: State, person: Any, role: str, scope: str | None, at: float) -> dict[str, str]:
+    """Everything that keeps a role from counting there and then, in plain words. Empty: it does."""
+    name, screening = person["name"], person["screening"]
+    grants = [g for g in person["grants"] if g["role"] == role and reaches(g, scope)]
+    if not grants:
+        return {"granted": f"{name} does not hold the role {role}"}
+    found, until = {}, max(seconds(grant["until"]) for grant in grants)
+    if at >= until:
+        found["expired"] = f"the role {role} of {name} ended {when(until)}"
+    if held(person, at):
+        found["hold"] = f"{name} is on hold: {person['hold']['reason']}"
+    if at >= day(screening["due"]) + DAY:
+        found["screening"] = f"the screening of {name} was due for review on {screening['due']}"
+    for duty in state.duties:
+        asked = role in duty["roles"] and at >= day(duty["since"])
+        if asked and person["acknowledged"].get(duty["name"], 0) < duty["version"]:
+            version = f"{duty['name']}, version {duty['version']}"
+            found[f"duty {version}"] = f"{name} has not acknowledged {version}"
+    live = [grant for grant in person["grants"] if at < seconds(grant["until"])]
+    both = [pair for pair in apart(live) if pair[0] in grants or pair[1] in grants]
+    if both:
+        pair = " and ".join(grant["role"] for grant in both[0])
+        found["conflict"] = f"{name} holds {pair}, which nobody may do together"
+    return found
+
+
+# Rules: how many, who, how soon, and whether that was so ------------------------------------------
+
+LONGEST, LONGEST_BREAK_GLASS = 31 * DAY, 4 * HOUR
+MIN_ELIGIBLE = 3
+LEVELS = [*WORDS["assurance"], *WORDS["vetting"]]
+OWN_RULE = json.loads(
+    """{"id": "own", "commands": ["acknowledge-duty"], "key_classes": ["*"], "approvals": 1,
+    "expires_after": 2678400, "wait": 0, "group_by": null, "groups": 1, "assurance": "software",
+    "vetting": "baseline", "break_glass": false}"""
+)
+OWN_RULE["roles"] = ROLES
 
 
 def covers(rule: Any, command: str, key_class: str) -> bool:
@@ -328,104 +603,557 @@ def covers(rule: Any, command: str, key_class: str) -> bool:
     return bool({command, "*"} & set(commands) and {key_class, "*"} & set(classes))
 
 
-def rule_for(rules: list[Any], command: str, key_class: str) -> Any:
-    """The strictest rule that covers the command."""
-    covering = [rule for rule in rules if covers(rule, command, key_class)]
-    need(covering, f"no rule allows {command} for class {key_class or 'none'}")
-    return max(covering, key=lambda rule: int(rule["approvals"]))
+def rule_for(state: State, command: str, key_class: str, broken: bool = False) -> Any:
+    """The strictest rule that covers the command; `broken` says that the glass was broken."""
+    if command in PERSONAL:
+        return OWN_RULE
+    covering = [
+        rule
+        for rule in state.rules
+        if rule["break_glass"] is broken and covers(rule, command, key_class)
+    ]
+    how = " by breaking the glass" if broken else ""
+    need(covering, f"no rule allows {command} for class {key_class or 'none'}{how}")
+    strictest = [rule for rule in covering if all(stricter(rule, other) for other in covering)]
+    need(strictest, f"of the rules for {command} none is the strictest")
+    return strictest[0]
+
+
+def rule_in_force(state: State, request: Any, key_class: str) -> Any:
+    """The rule for a request. Changing a rule takes that rule, too."""
+    command, new = request["command"], request["parameters"]
+    rule = rule_for(state, command, key_class, request["rule"]["break_glass"])
+    name = new["rule"] if command == "remove-rule" else new.get("rule", {}).get("id")
+    old = [one for one in state.rules if one["id"] == name]
+    return joined(rule, old[0]) if old else rule
+
+
+def stricter(one: Any, other: Any) -> bool:
+    """Whether nothing that this rule allows would be refused by the other."""
+    return bool(
+        set(one["roles"]) <= set(other["roles"])
+        and all(one[name] >= other[name] for name in ("approvals", "wait", "groups"))
+        and one["expires_after"] <= other["expires_after"]
+        and (other["groups"] <= 1 or one["group_by"] == other["group_by"])
+        and all(meets(one[name], other[name]) for name in ("assurance", "vetting"))
+    )
+
+
+def joined(rule: Any, old: Any) -> Any:
+    """The rule for changing an old one: of whoever decides, all that the old one asks, too."""
+    more = rule if rule["groups"] >= old["groups"] else old
+    roles = [role for role in rule["roles"] if role in old["roles"]]
+    grouped = min(rule["groups"], old["groups"]) > 1 and rule["group_by"] != old["group_by"]
+    both = f"rules {rule['id']} and {old['id']}"
+    need(roles and not grouped, f"{both} ask people of other roles or groups")
+    new = {**rule, "roles": roles, "group_by": more["group_by"], "groups": more["groups"]}
+    for name in ("approvals", "wait"):
+        new[name] = max(rule[name], old[name])
+    for name in ("assurance", "vetting"):
+        new[name] = max(rule[name], old[name], key=LEVELS.index)
+    if new["wait"] >= rule["expires_after"]:
+        new["expires_after"] = old["expires_after"]
+    return new
+
+
+def group_of(rule: Any, person: Any) -> str:
+    kind = rule["group_by"]
+    return str(person[kind] or person["id"]) if kind else ""
+
+
+def meets(level: str, needed: str) -> bool:
+    return LEVELS.index(level) >= LEVELS.index(needed)
+
+
+def able(person: Any, rule: Any) -> bool:
+    """Whether the person has a key, and was screened, as the rule asks."""
+    keys, level = person["credentials"].values(), person["screening"]["vetting"]
+    strong = any(meets(key["assurance"], rule["assurance"]) for key in keys)
+    return strong and meets(level, rule["vetting"])
+
+
+def scope_of(request: Any) -> str | None:
+    """The scope of a request as text, or None where it concerns every one."""
+    scope = request["scope"]
+    return scope and "/".join(scope[part] for part in ("party", "user_role", "user_id"))
+
+
+class Redemption:
+    """A request with its approvals, judged as of one second under the authority in force."""
+
+    def __init__(self, state: State, request: Any, at: float) -> None:
+        self.state, self.request, self.at = state, request, at
+        self.rule, self.command = request["rule"], request["command"]
+        self.asked, self.until = seconds(request["requested_at"]), seconds(request["expires_at"])
+        self.scope = scope_of(request) or EVERYWHERE
+        self.subject = request["parameters"].get("person", "")
+        self.alone = self.rule["approvals"] == 1 and self.command in PROTECTIVE | PERSONAL
+
+    def check(self, approvals: list[Any], report: Report) -> None:
+        """Enough people, independent enough, in good standing and in time, signed for this."""
+        self.check_time()
+        self.check_requester()
+        for approval in approvals:
+            self.check_approval(approval)
+            person = self.state.people[approval["approver"]]
+            check_signature(self.request, approval, person, report)
+        self.check_enough([self.state.people[name] for name in {a["approver"] for a in approvals}])
+
+    def check_time(self) -> None:
+        stretched = self.until != self.asked + self.rule["expires_after"]
+        need(not stretched, "the request does not expire when its rule says")
+        need(self.at <= self.until, "it began after the request had expired")
+        need(self.asked <= self.at + LEEWAY, "the request is from the future")
+        due = self.asked + self.rule["wait"]
+        rule = self.rule["id"]
+        need(self.at >= due, f"it began too soon: rule {rule} asks to wait until {when(due)}")
+
+    def check_requester(self) -> None:
+        who = self.request["requester"]
+        need(who in self.state.people, f"{who} is no person known to authority")
+        if self.command in PERSONAL and self.subject == who:
+            return
+        person, reasons = self.state.people[who], []
+        for role in ASKING.get(self.command, []):
+            reasons.append(lapses(self.state, person, role, self.scope, self.asked))
+            if self.command == "review-screening":  # to ask for it decides nothing
+                reasons[-1].pop("screening", None)
+            if not reasons[-1]:
+                return
+        best = next((r for r in reasons if "granted" not in r), None)
+        roles = " or ".join(ASKING.get(self.command, ["of nobody else"]))
+        why = "; ".join(best.values()) if best else f"the role {roles} is needed"
+        need(False, f"{who} could not ask for {self.command} then: {why}")
+
+    def reasons(self, person: Any, role: str, at: float) -> dict[str, str]:
+        """The lapses that count.
+
+        When too few are left to review anybody, those whose own review is due may review others:
+        there would be no way back without.
+        """
+        found = lapses(self.state, person, role, self.scope, at)
+        if self.command == "review-screening" and "screening" in found and self.too_few(at):
+            del found["screening"]
+        return found
+
+    def too_few(self, at: float) -> bool:
+        beside = (self.request["requester"], self.subject)
+        left = [
+            who
+            for who, person in self.state.people.items()
+            if who not in beside
+            and able(person, self.rule)
+            and any(not lapses(self.state, person, r, self.scope, at) for r in self.rule["roles"])
+        ]
+        return bool(len(left) < self.rule["approvals"])
+
+    def check_approval(self, approval: Any) -> None:
+        who, signed = approval["approver"], seconds(approval["at"])
+        need(who in self.state.people, f"{who} is no person known to authority")
+        asked = who == self.request["requester"] and not self.alone
+        need(not asked, f"{who} asked for this and cannot approve it")
+        need(who != self.subject or self.alone, f"{who} cannot decide on themselves")
+        in_time = self.asked - LEEWAY <= signed <= self.until
+        need(in_time, f"the approval of {who} is outside the request's time")
+        need(signed <= self.at + LEEWAY, f"{who} approved after it had happened")
+        person = self.state.people[who]
+        for at in (signed, self.at):
+            self.check_standing(person, at)
+        key = person["credentials"].get(approval["credential"])
+        need(key, f"this is not an enrolled key of {who}")
+        kind = self.rule["assurance"]
+        fits = meets(key["assurance"], kind)
+        need(fits, f"{who} signed with less than the {kind} that rule {self.rule['id']} asks for")
+
+    def check_standing(self, person: Any, at: float) -> None:
+        who = person["id"]
+        if self.command in PERSONAL:
+            need(self.subject == who, f"{who} cannot say this for {self.subject}")
+            need(not held(person, at), f"{who} was on hold at {when(at)}")
+            return
+        reasons = [self.reasons(person, role, at) for role in self.rule["roles"]]
+        if all(reasons):
+            best = min(reasons, key=lambda reason: "granted" in reason)
+            words = "; ".join(best.values())
+            need(False, f"the approval of {who} does not count at {when(at)}: {words}")
+        level = self.rule["vetting"]
+        deep = meets(person["screening"]["vetting"], level)
+        need(deep, f"{who} is not screened to the level {level}")
+
+    def check_enough(self, people: list[Any]) -> None:
+        wanted, groups = self.rule["approvals"], self.rule["groups"]
+        wanted = wanted if self.alone else max(wanted, MIN_APPROVALS)
+        need(len(people) >= wanted, f"{len(people)} of {wanted} approvals are there")
+        found = len({group_of(self.rule, person) for person in people})
+        kind = self.rule["group_by"]
+        need(found >= groups, f"approvals come from {found} of {groups} {kind} groups")
+
+
+def check_signature(request: Any, approval: Any, person: Any, report: Report) -> None:
+    who, key = approval["approver"], person["credentials"].get(approval["credential"])
+    need(approval["decision"] == "approve", f"{who} refused")
+    need(key, f"this is not an enrolled key of {who}")
+    own = {name: value for name, value in approval.items() if name != "signature"}
+    message = dumps({**own, "ctx": "keyvault-approval-v1", "request": request})
+    what = f"the signature of {who} on request {request.get('id', 'genesis')} is not valid"
+    report.signed(what, key["spki"], unbase64(approval["signature"]), message)
+
+
+# What must hold after every record: nobody decides alone, and a way on is left --------------------
+
+
+def check_sound(state: State, command: str, before: State | None) -> None:
+    """A rule that was sound before has to be so still; one that losses broke may be mended."""
+    if command in PROTECTIVE:
+        return  # ends by itself, or concerns nobody who decides
+    if command not in ("remove-person", "revoke-credential", "suspend-person"):
+        for person in state.people.values():
+            for one, other in apart(person["grants"]):
+                both = f"{one['role']} and {other['role']}"
+                need(False, f"{person['name']} cannot be {both} for the same scope")
+        for rule in state.rules:
+            if before is None or rule not in before.rules or is_sound(before, rule):
+                check_rule(state, rule)
+        check_overlaps(state.rules)
+        for name in sorted({*CHANGES} - PERSONAL):
+            rule_for(state, name, "")
+    check_mendable(state)
+
+
+def is_sound(state: State, rule: Any) -> bool:
+    try:
+        check_rule(state, rule)
+    except Wrong:
+        return False
+    return True
+
+
+def check_rule(state: State, rule: Any) -> None:
+    """Not too weak, and people enough to meet it, and to change it."""
+    name, wanted, life = rule["id"], rule["approvals"], rule["expires_after"]
+    commands, glass = set(rule["commands"]), rule["break_glass"]
+    need(commands <= {"*", *COMMANDS} - PERSONAL, f"rule {name} is for unknown commands")
+    need(rule["wait"] < life <= LONGEST, f"rule {name} expires too late or too soon")
+    fits = 1 <= rule["groups"] <= wanted and (rule["groups"] > 1) == bool(rule["group_by"])
+    need(fits, f"rule {name} asks for groups that do not add up")
+    least = 1 if commands <= PROTECTIVE and not glass else MIN_APPROVALS
+    need(wanted >= least, f"rule {name} asks for fewer than {least}")
+    quick = life <= LONGEST_BREAK_GLASS and not rule["wait"]
+    need(quick or not glass, f"rule {name} breaks the glass, and waits or lasts too long")
+    changing = [joined(rule_for(state, act, ""), rule) for act in ("set-rule", "remove-rule")]
+    for one in (rule, *changing):
+        check_electors(state, one)
+
+
+def check_electors(state: State, rule: Any) -> None:
+    people, wanted = electors(state, rule), rule["approvals"]
+    least = max(MIN_ELIGIBLE if wanted >= MIN_APPROVALS else 1, wanted + 1)
+    need(len(people) >= least, f"rule {rule['id']} has too few holders: {len(people)} of {least}")
+    spare = all(satisfy(rule, [p for p in people if p is not one]) for one in people)
+    need(spare, f"rule {rule['id']} has too few groups without one person")
+
+
+def electors(state: State, rule: Any) -> list[Any]:
+    """Whose signature could count under a rule for every scope."""
+    people = state.people.values()
+    return [p for p in people if holds(p, rule["roles"], state.at) and able(p, rule)]
+
+
+def holds(person: Any, roles: list[str], at: int) -> bool:
+    """Whether they hold one of the roles for every scope, unless they are suspended."""
+    return not (person["hold"] and person["hold"]["until"] is None) and any(
+        grant["role"] in roles and reaches(grant, EVERYWHERE) and at < seconds(grant["until"])
+        for grant in person["grants"]
+    )
+
+
+def satisfy(rule: Any, people: list[Any]) -> bool:
+    groups = {group_of(rule, person) for person in people}
+    return bool(len(people) >= rule["approvals"] and len(groups) >= rule["groups"])
+
+
+def check_overlaps(rules: list[Any]) -> None:
+    """Of two rules for the same act one has to be the stricter in everything."""
+    for one, other in combinations(rules, 2):
+        pair = f"rules {one['id']} and {other['id']}"
+        if not all(
+            "*" in one[name] + other[name] or set(one[name]) & set(other[name])
+            for name in ("commands", "key_classes")
+        ):
+            continue
+        if one["break_glass"] is other["break_glass"]:
+            ordered = stricter(one, other) or stricter(other, one)
+            need(ordered, f"{pair} cover the same act, and neither is stricter in everything")
+        else:
+            glass, normal = (one, other) if one["break_glass"] else (other, one)
+            bigger = glass["approvals"] > normal["approvals"]
+            need(bigger, f"{pair}: breaking the glass takes more people, never fewer")
+
+
+def check_mendable(state: State) -> None:
+    """Somebody must be left who can ask for a successor, and enough others who can agree."""
+    for command in ("register-person", "enrol-credential"):
+        rule, people = rule_for(state, command, ""), state.people.values()
+        signers = electors(state, rule)
+        askers = [p for p in people if p["credentials"] and holds(p, ASKING[command], state.at)]
+        mendable = any(satisfy(rule, [p for p in signers if p is not one]) for one in askers)
+        need(mendable, "nobody could be registered any more: too few holders are left")
+
+
+# What each record changes -------------------------------------------------------------------------
+
+MOVED = ("organisation", "site", "manager", "grants")
+
+
+def key_of(credential: Any) -> dict[str, Any]:
+    spki = unbase64(credential["spki"])
+    return {sha256_hex(spki): {"spki": spki, "assurance": credential["assurance"]}}
+
+
+def newcomer(new: Any) -> dict[str, Any]:
+    person = {name: new[name] for name in (*MOVED, "screening")}
+    person.update(id=new["person"], name=new["full_name"], credentials=key_of(new["credential"]))
+    return {**person, "acknowledged": {}, "hold": None}
+
+
+def check_reviewed(person: Any, at: int) -> None:
+    on = person["screening"]["reviewed_on"]
+    need(day(on) <= at, f"the review of {person['id']} on {on} had not taken place yet")
+
+
+def known(items: dict[str, Any], name: str) -> Any:
+    need(name in items, f"{name} is not registered")
+    return items[name]
+
+
+def without(items: dict[str, Any], name: str) -> dict[str, Any]:
+    known(items, name)
+    return {key: value for key, value in items.items() if key != name}
+
+
+class Change:
+    """What a request changes when it is carried out: a method for each command."""
+
+    def __init__(self, state: State, request: Any, at: int) -> None:
+        self.state, self.new, self.at = state._replace(at=at), request["parameters"], at
+        self.command, self.scope = request["command"], scope_of(request)
+        self.person: Any = state.people.get(self.new.get("person"))
+
+    def made(self) -> State:
+        need(self.command in CHANGES, f"{self.command} does not change authority")
+        change: Callable[[], State] = getattr(self, self.command.replace("-", "_"))
+        of_one = self.scope is None or self.command.endswith("-system")
+        need(of_one, f"{self.command} concerns every scope, and names one")
+        new = self.command in ("register-person", "enrol-system")
+        need(new or "person" not in self.new or self.person, "this person is not registered")
+        return change()
+
+    def with_person(self, **changes: Any) -> State:
+        who = self.new["person"]
+        return self.state._replace(
+            people={**self.state.people, who: {**(self.person or {}), **changes}}
+        )
+
+    def need_new(self, thumbprint: str) -> None:
+        keys = {key for person in self.state.people.values() for key in person["credentials"]}
+        keys.update(pin["key"] for one in self.state.systems.values() for pin in one["pins"])
+        need(thumbprint not in keys, "this key is enrolled already")
+
+    def register_person(self) -> State:
+        person = newcomer(self.new)
+        need(self.person is None, f"{person['id']} is registered already")
+        check_reviewed(person, self.at)
+        self.need_new(*person["credentials"])
+        return self.with_person(**person)
+
+    def change_person(self) -> State:
+        return self.with_person(**{name: self.new[name] for name in MOVED})
+
+    def remove_person(self) -> State:
+        return self.state._replace(people=without(self.state.people, self.new["person"]))
+
+    def review_screening(self) -> State:
+        screening, last = self.new["screening"], self.person["screening"]["reviewed_on"]
+        need(day(screening["reviewed_on"]) >= day(last), f"they were reviewed on {last}, later")
+        check_reviewed({**self.person, "screening": screening}, self.at)
+        return self.with_person(screening=screening)
+
+    def acknowledge_duty(self) -> State:
+        duty = known({duty["name"]: duty for duty in self.state.duties}, self.new["duty"])
+        same = all(duty[name] == self.new[name] for name in ("version", "sha256"))
+        need(same, f"{duty['name']} stands at version {duty['version']} and another text")
+        before = self.person["acknowledged"]
+        return self.with_person(acknowledged={**before, duty["name"]: duty["version"]})
+
+    def hold_person(self) -> State:
+        before = self.person["hold"]
+        lately = before and (before["until"] is None or self.at < before["until"] + HOLD_PAUSE)
+        need(not lately, f"{self.person['id']} is suspended, or was on hold until lately")
+        until = self.at + self.new["hours"] * HOUR
+        return self.with_person(hold={"reason": self.new["reason"], "until": until})
+
+    def suspend_person(self) -> State:
+        return self.with_person(hold={"reason": self.new["reason"], "until": None})
+
+    def reinstate_person(self) -> State:
+        need(held(self.person, self.at), f"{self.person['id']} is not on hold")
+        return self.with_person(hold=None)
+
+    def enrol_credential(self) -> State:
+        key = key_of(self.new["credential"])
+        self.need_new(*key)
+        return self.with_person(credentials={**self.person["credentials"], **key})
+
+    def revoke_credential(self) -> State:
+        left = without(self.person["credentials"], self.new["thumbprint"])
+        return self.with_person(credentials=left)
+
+    def set_rule(self) -> State:
+        rule = self.new["rule"]
+        others = [other for other in self.state.rules if other["id"] != rule["id"]]
+        return self.state._replace(rules=[*others, rule])
+
+    def remove_rule(self) -> State:
+        left = without({rule["id"]: rule for rule in self.state.rules}, self.new["rule"])
+        return self.state._replace(rules=list(left.values()))
+
+    def set_key_class(self) -> State:
+        new = self.new["key_class"]
+        return self.state._replace(classes={**self.state.classes, new["name"]: new})
+
+    def set_duty(self) -> State:
+        duty, duties = self.new["duty"], {duty["name"]: duty for duty in self.state.duties}
+        follows = duties.get(duty["name"], {"version": 0})["version"] + 1
+        need(duty["version"] == follows, f"{duty['name']} follows with version {follows}")
+        return self.state._replace(duties=[*{**duties, duty["name"]: duty}.values()])
+
+    def set_standard(self) -> State:
+        return self.state  # nothing here follows from an edition of a standard
+
+    def enrol_system(self) -> State:
+        need(self.new["system"] not in self.state.systems, "this system is enrolled already")
+        need(self.scope, "a system is enrolled for one scope")
+        return self.with_pins(self.scope, [])
+
+    def rotate_system(self) -> State:
+        system = self.system()
+        until = self.at + self.new["overlap_hours"] * HOUR
+        return self.with_pins(system["scope"], [{**system["pins"][-1], "until": until}])
+
+    def revoke_system(self) -> State:
+        self.system()
+        return self.state._replace(systems=without(self.state.systems, self.new["system"]))
+
+    def system(self) -> Any:
+        system = known(self.state.systems, self.new["system"])
+        need(system["scope"] == self.scope, f"{self.new['system']} belongs to another scope")
+        return system
+
+    def with_pins(self, scope: Any, pins: list[Any]) -> State:
+        key = sha256_hex(spki_of(unbase64(self.new["certificate"])))
+        self.need_new(key)
+        spki_of(unbase64(self.new["issuer"]))  # it has to be a certificate
+        pins = [*pins, {"key": key, "until": self.new["until"]}]
+        system = {"scope": scope, "pins": pins}
+        return self.state._replace(systems={**self.state.systems, self.new["system"]: system})
+
+
+def spki_of(certificate: bytes) -> bytes:
+    """The public key of an X.509 certificate: the sixth field, or the seventh with a version."""
+    _, at, end = der(certificate, 0)
+    need(end == len(certificate), "a certificate is not DER")
+    _, at, _ = der(certificate, at)
+    for _ in range(6 if certificate[at] == VERSION else 5):
+        _, _, at = der(certificate, at)
+    tag, _, end = der(certificate, at)
+    need(tag == SEQUENCE, "a certificate is not DER")
+    return certificate[at:end]
+
+
+def der(data: bytes, at: int) -> tuple[int, int, int]:
+    """Read a DER element: its tag, where its content begins and where it ends."""
+    length, start = data[at + 1], at + 2
+    if length >= LONG:
+        start, size = start + length - LONG, length - LONG
+        length = int.from_bytes(data[start - size : start], "big")
+    need(start + length <= len(data), "a certificate is not DER")
+    return data[at], start, start + length
+
+
+CHANGES = [command for command in COMMANDS if hasattr(Change, command.replace("-", "_"))]
+SEQUENCE, VERSION, LONG = 0x30, 0xA0, 0x80
+
+
+# The chain, from the genesis ceremony on ----------------------------------------------------------
 
 
 def check_request(request: Any, origin: str, command: str) -> None:
-    need(set(request) == REQUEST, "the request does not have the fields of a request")
-    need(request["ctx"] == "keyvault-request-v1", "the request is not of version 1")
+    fits("request", request)
     need(request["origin"] == origin, "the request belongs to another log")
     need(request["command"] == command, f"people approved {request['command']}, not {command}")
 
 
 class Authority:
-    """The chain of signed records, folded. `people[n]` are those enrolled after record n."""
+    """The chain of signed records, folded. `states[n]` is what holds after record n."""
 
     def __init__(self, records: list[Any], report: Report) -> None:
         self.records, self.report = records, report
         self.heads = [sha256_hex(dumps(record)) for record in records]
         genesis = records[0]["request"]
-        need(genesis["ctx"] == "keyvault-genesis-v1", "the first record is not a genesis")
-        self.origin, self.rules = genesis["origin"], genesis["rules"]
-        self.services, officers = genesis["services"], genesis["officers"]
-        people = {o["id"]: (set(o["roles"]), unbase64(o["spki"])) for o in officers}
-        need(len({spki for _, spki in people.values()}) == len(officers), "two officers are one")
-        self.people = [people]
+        self.states: list[State] = []
         self.used: set[str] = set()
-        for number in range(len(records)):
+        for number, record in enumerate(records):
             report.at(AUTHORITY, number)
-            self.check(number)
+            self.check_link(number, record)
+            self.states.append(self.extended(record) if number else self.founded(record))
+        self.origin, self.services = genesis["origin"], genesis["services"]
 
-    def check(self, number: int) -> None:
-        record = self.records[number]
-        need(set(record) == {"v", "seq", "prev", "request", "approvals"}, "has other fields")
-        need(record["v"] == 1 and record["seq"] == number, "is not the next record")
+    def check_link(self, number: int, record: Any) -> None:
+        fits("record", record)
+        need(record["seq"] == number, "is not the next record")
         previous = self.heads[number - 1] if number else "0" * 64
         need(record["prev"] == previous, "does not follow the record before it")
-        request, approvals = record["request"], record["approvals"]
-        if number:
-            check_request(request, self.origin, request["command"])
-            need(request["rule"] == rule_for(self.rules, request["command"], ""), OTHER_RULE)
-            self.check_approvals(request, approvals, self.people[-1])
-            self.people.append(changed(self.people[-1], request))
-        else:
-            signed = sorted(approval["approver"] for approval in approvals)
-            need(signed == sorted(self.people[0]), "is not signed by every officer once")
-            for approval in approvals:
-                self.check_signature(request, approval, self.people[0])
-        self.check_rules(self.people[number])
 
-    def check_rules(self, people: Any) -> None:
-        for rule in self.rules:
-            holders = sum(rule["role"] in roles for roles, _ in people.values())
-            need(rule["approvals"] >= MIN_APPROVALS, f"rule {rule['id']} asks for fewer than 2")
-            enough = holders > max(MIN_APPROVALS, rule["approvals"])
-            need(enough, f"rule {rule['id']} has too few holders")
+    def founded(self, record: Any) -> State:
+        genesis, approvals = record["request"], record["approvals"]
+        fits("genesis", genesis)
+        people = {new["person"]: newcomer(new) for new in genesis["officers"]}
+        keys = {key for person in people.values() for key in person["credentials"]}
+        need(len(keys) == len(people) == len(genesis["officers"]), "two officers are one")
+        for name, what in (("rules", "id"), ("key_classes", "name"), ("duties", "name")):
+            names = {one[what] for one in genesis[name]}
+            need(len(names) == len(genesis[name]), f"two {name} have the same name")
+        duties = {duty["name"]: duty["version"] for duty in genesis["duties"]}
+        people = {who: {**person, "acknowledged": duties} for who, person in people.items()}
+        classes = {one["name"]: one for one in genesis["key_classes"]}
+        at = seconds(record["at"])
+        state = State(people, {}, genesis["rules"], classes, genesis["duties"], at)
+        for person in people.values():
+            check_reviewed(person, at)
+        need(len(people) >= MIN_ELIGIBLE, "genesis has too few holders: 3 officers are needed")
+        check_sound(state, "genesis", None)
+        signed = sorted(approval["approver"] for approval in approvals)
+        need(signed == sorted(people), "is not signed by every officer once")
+        for approval in approvals:
+            check_signature(genesis, approval, people[approval["approver"]], self.report)
+        return state
 
-    def check_approvals(self, request: Any, approvals: list[Any], people: Any) -> None:
-        """Enough different enrolled people in the role, in time, never the one who asked."""
+    def extended(self, record: Any) -> State:
+        request, at, state = record["request"], seconds(record["at"]), self.states[-1]
+        fits("request", request)
+        check_request(request, self.records[0]["request"]["origin"], request["command"])
+        before = self.records[record["seq"] - 1]["at"]
+        need(at >= seconds(before) - LEEWAY, "is older than the record before it")
+        self.use(request)
+        need(request["rule"] == rule_in_force(state, request, ""), OTHER_RULE)
+        Redemption(state, request, at).check(record["approvals"], self.report)
+        after = Change(state, request, at).made()
+        check_sound(after, request["command"], state)
+        return after
+
+    def use(self, request: Any) -> None:
         need(request["id"] not in self.used, "uses a request a second time")
         self.used.add(request["id"])
-        rule, asked = request["rule"], seconds(request["requested_at"])
-        role, wanted, until = rule["role"], rule["approvals"], asked + rule["expires_after"]
-        need(seconds(request["expires_at"]) == until, "does not expire when its rule says")
-        for approval in approvals:
-            who = approval["approver"]
-            need(who != request["requester"], f"{who} asked for this and cannot approve it")
-            need(who in people, f"{who} is not enrolled")
-            need(role in people[who][0], f"{who} does not hold the role {role}")
-            in_time = asked - LEEWAY <= seconds(approval["at"]) <= until
-            need(in_time, f"the approval of {who} is outside the request's time")
-            self.check_signature(request, approval, people)
-        count = len({approval["approver"] for approval in approvals})
-        need(count >= max(MIN_APPROVALS, wanted), f"{count} of {wanted} approvals are there")
-
-    def check_signature(self, request: Any, approval: Any, people: Any) -> None:
-        who, spki = approval["approver"], people[approval["approver"]][1]
-        need(approval["decision"] == "approve", f"{who} refused")
-        need(approval["credential"] == sha256_hex(spki), f"this is not the enrolled key of {who}")
-        own = {key: value for key, value in approval.items() if key != "signature"}
-        message = dumps({**own, "ctx": "keyvault-approval-v1", "request": request})
-        what = f"the signature of {who} on request {request.get('id', 'genesis')} is not valid"
-        self.report.signed(what, spki, unbase64(approval["signature"]), message)
-
-
-def changed(people: Any, request: Any) -> Any:
-    command, parameters = request["command"], request["parameters"]
-    if command == "register-person":
-        person, spki = parameters["person"], unbase64(parameters["spki"])
-        known = person in people or spki in [key for _, key in people.values()]
-        need(not known, f"{person} or their key is registered already")
-        return {**people, person: (set(parameters["roles"]), spki)}
-    if command == "remove-person":
-        need(parameters["person"] in people, f"{parameters['person']} is not registered")
-        return {who: value for who, value in people.items() if who != parameters["person"]}
-    need(command in ("enrol-system", "revoke-system"), f"{command} does not change authority")
-    return people
 
 
 # Events: one pass over the rows, in the order of the log -----------------------------------------
@@ -448,7 +1176,8 @@ class Events:
         self.life: dict[str, str] = {}
         self.begun: dict[str, tuple[int, int, Any]] = {}  # operation: time, authority, payload
         self.first = self.last = self.latest = 0
-        self.disclosed = self.acts = self.hidden = self.classless = 0
+        self.disclosed = self.acts = self.hidden = self.classless = self.graced = 0
+        self.standing = Standing(authority)
 
     def check(self, data: bytes) -> None:
         index = self.start - 1
@@ -488,6 +1217,7 @@ class Events:
         self.disclosed += shown
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
+        self.standing.note(index, header, row.get("p"), self.states[header["pv"]])
 
     def check_header(self, index: int, header: Any) -> None:
         need(set(header) == HEADER and header["v"] == 1, "header does not have its fields")
@@ -533,6 +1263,7 @@ class Events:
             following = self.authority.records[self.logged :][:1]
             same = following and (payload is None or payload["record"] == following[0])
             need(same, f"is not the next record of {AUTHORITY}")
+            self.check_record(index, header["t"] / 1000, following[0])
         elif kind in ACTS and header["out"] == "intent":
             self.begun.setdefault(header["op"], (header["t"], state, payload))
         elif kind in ACTS and done and payload is not None:
@@ -542,51 +1273,70 @@ class Events:
         elif kind == "KEY.USED" and payload and "details" in payload:
             check_batch(payload)
 
+    def check_record(self, index: int, happened: float, record: Any) -> None:
+        """Whose rights counted was judged by the record's own time, so it has to be the log's."""
+        at, request = seconds(record["at"]), record["request"]
+        before = at - LEEWAY <= happened
+        same = before and (record["seq"] == 0 or happened <= at + LEEWAY + 1)
+        need(same, f"says it was carried out at {when(at)}, and its event is of {when(happened)}")
+        asked = [request] if record["seq"] else []
+        for saw in [*asked, *record["approvals"]]:
+            self.saw(index, saw["seen"]["size"], saw["seen"]["root"])
+
     def check_act(self, index: int, header: Any, payload: Any, state: int) -> None:
         request, approvals = payload["request"], payload["approvals"]
-        command, approved = ACTS[header["ty"]], request["parameters"]
+        command = ACTS[header["ty"]]
         check_request(request, self.authority.origin, command)
+        need(all(fits("approval", one) for one in approvals), "an approval is none")
+        approved = request["parameters"]
         key = request["id"] if command in BIRTHS else approved["key"]
         happened = payload["key"] == key and header["st"] == f"key:{key}"
         need(happened, "it happened to another key than people approved")
         for name in set(approved) & set(payload):
             need(payload[name] == approved[name], f"{name} is not what people approved")
-        scope = "/".join(request["scope"][part] for part in ("party", "user_role", "user_id"))
+        scope = scope_of(request) or ""
         need(header["sc"] == scope, "the scope is not what people approved")
         if command in BIRTHS:
             self.keys[key] = (approved["key_class"], scope)
-        self.check_rule(request, key, scope)
+        need(self.keys.get(key, ("", scope))[1] == scope, "the key belongs to another scope")
         self.check_cleared(header, request, approvals, state)
         for seen in [request["seen"], *(approval["seen"] for approval in approvals)]:
             self.saw(index, seen["size"], seen["root"])
         self.acts += 1
+        self.classless += key not in self.keys
 
     def check_cleared(self, header: Any, request: Any, approvals: Any, state: int) -> None:
         """Approvals count as of when the act began: who signed may have left before its end."""
-        unknown = (0 if self.start else header["t"], state, None)
+        self.authority.use(request)
+        unknown = (header["t"], state, None)
         begun, cleared, intent = self.begun.get(header["op"], unknown)
-        until = seconds(request["expires_at"])
-        need(begun <= (until + LEEWAY) * 1000, "it began after the request had expired")
-        people = dict(self.authority.people[cleared])
-        if not begun:  # before this range, under this authority or an earlier one
-            for past in self.authority.people[:cleared]:
-                people = {**past, **people}
-        self.authority.check_approvals(request, approvals, people)
-        for approval in approvals:
-            before = (seconds(approval["at"]) - LEEWAY) * 1000 <= (begun or header["t"])
-            need(before, f"{approval['approver']} approved after it had happened")
+        need(cleared >= 0, "it happened before genesis")
         same = intent is None or (intent["request"], intent["approvals"]) == (request, approvals)
         need(same, "it is not what was begun, or others approved it")
+        moments = [(cleared, begun / 1000 - early) for early in (0, LEEWAY)]
+        if self.start and header["op"] not in self.begun and request["command"] in AT_DEVICE:
+            # It began before this range: at the earliest when the last had signed, and under this
+            # authority or an earlier one.
+            first = seconds(request["requested_at"]) + request["rule"]["wait"]
+            earliest = max([first, *(seconds(approval["at"]) for approval in approvals)])
+            moments = [(number, earliest) for number in range(cleared, -1, -1)]
+        self.graced += self.redeem(request, approvals, moments) == moments[1:2]
 
-    def check_rule(self, request: Any, key: str, scope: str) -> None:
-        command, rules, rule = request["command"], self.authority.rules, request["rule"]
-        if key in self.keys:
-            key_class, own = self.keys[key]
-            need(own == scope, "the key belongs to another scope")
-            need(rule == rule_for(rules, command, key_class), OTHER_RULE)
-        else:  # the key was made before this range, so its class is not known here
-            need(rule in rules and {command, "*"} & set(rule["commands"]), OTHER_RULE)
-            self.classless += 1
+    def redeem(self, request: Any, approvals: Any, moments: list[Any]) -> list[Any]:
+        """Find the moment, and the authority, at which the act counts, or say why at none."""
+        key = request["id"] if request["command"] in BIRTHS else request["parameters"]["key"]
+        problem = None
+        for number, at in moments:
+            state = self.authority.states[number]
+            try:
+                classes = [self.keys[key][0]] if key in self.keys else list(state.classes)
+                need(request["rule"] in rules_for(state, request, classes), OTHER_RULE)
+                Redemption(state, request, at).check(approvals, self.report)
+            except Wrong as error:
+                problem = problem or error
+            else:
+                return [(number, at)]
+        raise problem or Wrong("it was never allowed")
 
     def check_dates(self, dates: Any) -> None:
         """Times may be out of order by a minute, so the range reaches over by that much."""
@@ -604,6 +1354,91 @@ def check_batch(payload: Any) -> None:
         tree.push(hashlib.sha256(b"\0" + dumps({**detail, "i": number})).digest())
     need(tree.size == payload["count"], "details of the batch are not complete")
     need(tree.root().hex() == payload["details_root"], "details of the batch have another root")
+
+
+def rules_for(state: State, request: Any, key_classes: list[str]) -> list[Any]:
+    """The rules that may be in force, one for each class that the key may be of."""
+    rules = []
+    for name in key_classes:
+        try:
+            rules.append(rule_in_force(state, request, name))
+        except Wrong:
+            need(len(key_classes) > 1, f"no rule allows {request['command']} for class {name}")
+    return rules
+
+
+class Standing:
+    """Who had a hand in each event, and what their rights were at that second."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority, self.entries = authority, list[Any]()
+
+    def note(self, index: int, header: Any, payload: Any, number: int) -> None:
+        """Note the person who acted and, of what was carried out, those who allowed it."""
+        kind, _, name = header["ac"].partition(":")
+        state, at = self.authority.states[max(number, 0)], header["t"] / 1000
+        people = []
+        if kind == "person":
+            scope = header["sc"] or None
+            people.append(standing_of(state, name, "actor", [header["ro"]], scope, at))
+        if header["out"] == "ok" and header["ty"] == "AUTHORITY.CHANGED":
+            people += self.signers(state, self.authority.records[number + 1])
+        elif header["out"] == "ok" and header["ty"] in ACTS and payload is not None:
+            people += self.signers(state, payload)
+        if people:
+            about = {"event": index, "type": header["ty"], "at": when(at)}
+            self.entries.append({**about, "people": people})
+
+    @staticmethod
+    def signers(state: State, signed: Any) -> Iterator[dict[str, Any]]:
+        """Who asked, as of when they did, and who approved, as of when they did."""
+        request, roles, scope = signed["request"], list[str](), None
+        if "rule" in request:  # genesis has none
+            roles, scope = request["rule"]["roles"], scope_of(request) or EVERYWHERE
+            asked, asking = seconds(request["requested_at"]), ASKING.get(request["command"], [])
+            yield standing_of(state, request["requester"], "requester", asking, scope, asked)
+        for one in signed["approvals"]:
+            at = seconds(one["at"])
+            yield standing_of(state, one["approver"], "approver", roles, scope, at)
+
+    def sentences(self) -> Iterator[str]:
+        for entry in self.entries:
+            for one in entry["people"]:
+                yield f"[{entry['event']}] {entry['type']} {entry['at']}: {sentence_of(one)}"
+
+
+def standing_of(
+    state: State, who: str, part: str, roles: list[str], scope: str | None, at: float
+) -> dict[str, Any]:
+    """A person's standing for the first of these roles that counted, or that they hold."""
+    own: dict[str, Any] = {"person": who, "part": part, "at": when(at), "role": "own"}
+    person = state.people.get(who)
+    if person is None:
+        return {**own, "name": None}
+    reasons = {role: lapses(state, person, role, scope, at) for role in roles if role in ROLES}
+    for role in sorted(reasons, key=lambda role: (bool(reasons[role]), "granted" in reasons[role])):
+        own.update(role=role, lapses=list(reasons[role].values()))
+        break
+    duties = {
+        duty["name"]: [person["acknowledged"].get(duty["name"], 0), duty["version"]]
+        for duty in state.duties
+    }
+    kept = {name: person[name] for name in ("name", "grants", "screening", "hold")}
+    return {"lapses": [], **own, **kept, "duties": duties}
+
+
+def sentence_of(one: Any) -> str:
+    who = f"{one['part']} {one['person']} at {one['at']}"
+    if one["name"] is None:
+        return f"{who} is no person known to authority"
+    grants = "; ".join(f"{g['role']} for {g['scope']} until {g['until']}" for g in one["grants"])
+    duties = ", ".join(f"{name} {was} of {last}" for name, (was, last) in one["duties"].items())
+    hold = f"on hold: {one['hold']['reason']}" if one["hold"] else "not on hold"
+    counts = f"does not count ({'; '.join(one['lapses'])})" if one["lapses"] else "counts"
+    due = one["screening"]["due"]
+    return (
+        f"{who} as {one['role']} {counts}; screening due {due}; {grants}; duties {duties}; {hold}"
+    )
 
 
 # The bundle --------------------------------------------------------------------------------------
@@ -729,11 +1564,16 @@ class Case:
         same = "the same as" if program == self.files["verify.py"] else "NOT the one"
         say("program", f"SHA-256 {sha256_hex(program)}, {same} in the bundle")
         say("found", f"{events.disclosed} events disclosed, {events.acts} acts approved")
+        self.report.standing = events.standing.entries
+        for sentence in events.standing.sentences() if self.options.standing else ():
+            say("standing", sentence)
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
         if events.hidden:
             say("limit", f"{events.hidden} approved acts are withheld and were not checked")
+        if events.graced:
+            say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
         for limit in LIMITS:
@@ -774,6 +1614,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
     parser.add_argument("--log-key", help="verifier key of the log, as you know it")
     parser.add_argument("--state", help="file that remembers the log between bundles")
+    parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     options, report = parser.parse_args(arguments), Report()
     try:
