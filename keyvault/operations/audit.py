@@ -20,6 +20,7 @@ from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import consistency_proof, inclusion_proof, range_proof
 from keyvault.domain.witnessing import Level
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
+from keyvault.operations import witnesses
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Events, reach
 from keyvault.store.audit import LoggedEvent
@@ -178,14 +179,21 @@ def export(
 
 
 def _covering(vault: Vault) -> str:
-    """Wait for a checkpoint over everything that is in the log by now."""
+    """Wait for a checkpoint over everything that is in the log by now, if need be unwitnessed."""
     with vault.database.reading() as work:
         wanted = work.audit.head().size
+    sealed = _sealed(vault, wanted)
+    size = witnesses.wait_for_size(vault, wanted) or sealed
+    with vault.database.reading() as work:
+        return work.audit.cosigned(size)
+
+
+def _sealed(vault: Vault, wanted: int) -> int:
     for _ in range(SEAL_TRIES):
         with vault.database.reading() as work:
             found = work.audit.checkpoint(wanted)
         if found is not None:
-            return found.note
+            return found.size
         time.sleep(SEAL_PAUSE)
     raise NotReadyError(
         "no checkpoint covers the log yet", next_step="see whether the sealer and log gate run"
@@ -215,6 +223,7 @@ def _contents(
         filter=query.filter(),
         dates=dates,
         previous=None if previous is None else _continuation(work, previous, size),
+        policy=vault.quorum.policy.text if vault.quorum.policy else b"",
     )
 
 

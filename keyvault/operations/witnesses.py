@@ -43,15 +43,28 @@ def hold(vault: Vault, command: Command, index: int) -> None:
 
     Between an act's intent and the device, so that nothing is done that could be untold.
     """
-    if vault.settings.witnesses is None or not waits(vault, command):
-        return
+    if waits(vault, command) and not wait_for_size(vault, index + 1):
+        raise NotWitnessedError(
+            f"the witnesses have not seen event {index}, so {command.name} was not done",
+            next_step="see keyvault health, wait for the witnesses, then execute again",
+        )
+
+
+def wait_for_size(vault: Vault, size: int) -> int:
+    """Wait as long as the settings allow until so many events are witnessed.
+
+    Returns how many are, which may be more; 0 where it took too long or nobody has to witness.
+    """
+    if vault.settings.witnesses is None or not vault.quorum.asks:
+        return 0
     until = time.monotonic() + vault.settings.witnesses.wait
-    while not _is_witnessed(vault, index):
+    while True:
+        with vault.database.reading() as work:
+            witnessed = vault.quorum.size(work.audit)
+        if witnessed >= size:
+            return witnessed
         if time.monotonic() > until:
-            raise NotWitnessedError(
-                f"the witnesses have not seen event {index}, so {command.name} was not done",
-                next_step="see keyvault health, wait for the witnesses, then execute again",
-            )
+            return 0
         time.sleep(POLL)
 
 
@@ -65,11 +78,6 @@ def hold_request(vault: Vault, request_id: UUID) -> None:
         newest = work.audit.newest_of(request_stream(request_id))
     if newest is not None and asked.state is RequestState.APPROVED:
         hold(vault, asked.request.command, newest.index)
-
-
-def _is_witnessed(vault: Vault, index: int) -> bool:
-    with vault.database.reading() as work:
-        return vault.quorum.size(work.audit) > index
 
 
 @dataclass(frozen=True, slots=True)
