@@ -22,7 +22,7 @@ from keyvault.domain.witnessing import Level
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
 from keyvault.operations import witnesses
 from keyvault.operations.vault import Vault, permit
-from keyvault.operations.witnesses import Events, reach
+from keyvault.operations.witnesses import Events, levels
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
@@ -76,7 +76,7 @@ def page(
             after=after,
             limit=limit,
         )
-        covered = reach(vault, work)
+        covered = levels(vault, work)
     with vault.database.work() as work:
         work.commit(
             _event(EventType.AUDIT_QUERIED, who, permitted.role, {"query": query.document()})
@@ -88,7 +88,7 @@ def event(vault: Vault, who: Principal, index: int) -> tuple[LoggedEvent, Level]
     """Return an event and what stands behind it. Raises `NotFoundError`."""
     permit(vault, who, Action.AUDIT_READ)
     with vault.database.reading() as work:
-        return work.audit.event(index), reach(vault, work).of(index)
+        return work.audit.event(index), levels(vault, work).of(index)
 
 
 def checkpoint(vault: Vault, who: Principal, size: int | None = None) -> str:
@@ -113,7 +113,7 @@ def inclusion(vault: Vault, who: Principal, index: int, size: int) -> tuple[list
     permit(vault, who, Action.KEY_READ)
     with vault.database.reading() as work:
         _check_size(work, index + 1, size)
-        return inclusion_proof(work.audit.hashes(), index, size), reach(vault, work).of(index)
+        return inclusion_proof(work.audit.hashes(), index, size), levels(vault, work).of(index)
 
 
 def consistency(vault: Vault, who: Principal, old: int, new: int) -> list[bytes]:
@@ -223,7 +223,7 @@ def _contents(
         filter=query.filter(),
         dates=dates,
         previous=None if previous is None else _continuation(work, previous, size),
-        policy=vault.quorum.policy.text if vault.quorum.policy else b"",
+        policy=vault.cosigned.policy.text if vault.cosigned.policy else b"",
     )
 
 

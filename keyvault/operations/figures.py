@@ -7,7 +7,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.operations.vault import Vault, permit
-from keyvault.operations.witnesses import Standing, reach, standings
+from keyvault.operations.witnesses import Standing, levels, standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ def read(vault: Vault, who: Principal) -> Figures:
     permit(vault, who, Action.METRICS_READ)
     with vault.database.reading() as work:
         counts = work.keys.count_by_state()
-        size, covered = work.audit.head().size, reach(vault, work)
+        size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
     keys = {state: counts.get(state, 0) for state in KeyState}
     return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each)
