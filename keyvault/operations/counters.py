@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from keyvault.domain.access import Action, Permit, Principal, readable_scope
+from keyvault.domain.access import Action, Permit, Principal, readable
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.counters import Counter, Issued, Series
@@ -98,7 +98,7 @@ def raise_floor(
     once: Once | None = None,
 ) -> Counter:
     """Leave out all counters up to `floor`, also those that were given and not used yet."""
-    call = _Call(who, permit(vault, who, Action.KEY_CHANGE), scope, series, uuid4())
+    call = _Call(who, permit(vault, who, Action.KEY_CHANGE, where=scope), scope, series, uuid4())
     with vault.database.reading() as reading:
         if recall(reading, who, once):
             return reading.counters.get(series)
@@ -117,11 +117,12 @@ def raise_floor(
 def page(
     vault: Vault, who: Principal, after: str | None = None, limit: int = 50
 ) -> tuple[list[Counter], str | None]:
-    """List series. A system sees those of its own organisation."""
+    """List series, oldest first: those of the organisations in the caller's scopes."""
     permit(vault, who, Action.KEY_READ)
-    own = readable_scope(who)
+    own = readable(who, vault.clock())
+    parties = None if own is None else {scope.party for scope in own}
     with vault.database.reading() as work:
-        return work.counters.page(party=own.party if own else None, after=after, limit=limit)
+        return work.counters.page(parties=parties, after=after, limit=limit)
 
 
 def text(number: int) -> str:
