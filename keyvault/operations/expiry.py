@@ -58,6 +58,19 @@ def watch(vault: Vault, work: Reading) -> Watch:
     )
 
 
+def remark(vault: Vault) -> str:
+    """What health says of certificates. It is never a reason not to sign."""
+    with vault.database.reading() as work:
+        found = watch(vault, work)
+    said = {
+        "are overdue: nobody decided on them in time": found.overdue,
+        "have to be accepted or rejected soon": found.urgent,
+        f"end within {WARNINGS[-1]} days": found.ending[WARNINGS[-1]],
+    }
+    parts = [f"{count} {what}" for what, count in said.items() if count]
+    return "; ".join([*parts, "see runbook certificates-due"]) if parts else ""
+
+
 def sweep(vault: Vault) -> int:
     """Write down what the clock has brought about since the last time; return how much.
 

@@ -6,6 +6,7 @@ from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
+from keyvault.operations import expiry
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -18,6 +19,7 @@ class Figures:
     keys: dict[KeyState, int]
     log_witnessed: int  # covered by a checkpoint that a quorum of witnesses has cosigned
     witnesses: list[Standing]
+    certificates: expiry.Watch
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -27,8 +29,9 @@ def read(vault: Vault, who: Principal) -> Figures:
         counts = work.keys.count_by_state()
         size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
+        certificates = expiry.watch(vault, work)
     keys = {state: counts.get(state, 0) for state in KeyState}
-    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each)
+    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each, certificates)
 
 
 def _is_up(vault: Vault) -> bool:
