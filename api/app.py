@@ -1,5 +1,6 @@
 """Puts the REST API together: routes, the layer before them, and the document of it all."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,8 +22,19 @@ from api.refusals import Refusals
 from api.rest import hot
 from api.rest.auth import Callers
 from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
-from api.rest.routes import audit, health, keys, login, people, requests
+from api.rest.routes import (
+    agreement,
+    audit,
+    certificates,
+    counters,
+    health,
+    keys,
+    login,
+    people,
+    requests,
+)
 from api.rest.schemas.keys import JwkOut
+from api.sweeper import sweep_for_ever
 from api.telemetry import Gauges, Telemetry
 from api.throttle import Throttle
 from hsm.errors import HsmError
@@ -50,14 +62,15 @@ class VaultApi(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         state = self.state
-        return Front(
+        state.front = front = Front(
             super().build_middleware_stack(),
             state.callers,
-            hot.HotRoutes(state.vault),
+            state.vault,
             state.telemetry,
             state.refusals,
             state.vault.settings.api.body_limit,
         )
+        return front
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -87,8 +100,11 @@ def create_app(vault: Vault) -> VaultApi:
     )
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
-    for router in (r.router for r in (login, keys, requests, people, audit, health)):
-        app.router.routes.extend(router.routes)
+    for room in (
+        *(login, keys, certificates, agreement, counters),
+        *(requests, people, audit, health),
+    ):
+        app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)
     return app
 
@@ -101,9 +117,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         text = f"{error}; {error.next_step}"
         structlog.get_logger().error("cannot start", code=error.code, text=text)
         raise
+    sweeping = asyncio.create_task(sweep_for_ever(app.state.vault))
     try:
         yield
     finally:
+        sweeping.cancel()
         await app.state.refusals.settled()
         await app.state.vault.stop()
 

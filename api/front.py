@@ -1,15 +1,17 @@
 """The outermost layer: who calls, how much they may send, how long they may take, what is noted.
 
 Nothing is parsed before it is measured, and nothing but the open paths is reached without an
-identity. Hot routes are called from here, past the layers that the rare ones are glad of.
+identity. Plain uses of keys come in by `use`, past the layers that rare calls are glad of.
 """
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
-from uuid import uuid4
+from os import urandom
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,12 +19,13 @@ from starlette.responses import Response
 from api.limits import check_shape
 from api.names import BODY, PRINCIPAL, REQUEST_ID, WHOLE
 from api.refusals import Refusals
+from api.rest import hot
 from api.rest.auth import OPEN, Callers, certificate_of
-from api.rest.hot import HotRoutes
 from api.rest.problems import problem_of
 from api.telemetry import Telemetry
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import BusyError, NotAuthenticatedError
+from keyvault.operations.vault import Vault
 
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
@@ -33,23 +36,32 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
+Handle = Callable[..., Awaitable[Any]]
+
+
+class Reply(NamedTuple):
+    """A whole answer. `headers` are its own; those of every answer are not among them."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class Front:
-    """ASGI in, ASGI out."""
+    """ASGI in, ASGI out; and plain uses of keys below ASGI."""
 
     def __init__(
         self,
         app: Any,
         callers: Callers,
-        hot: HotRoutes,
+        vault: Vault,
         telemetry: Telemetry,
         refusals: Refusals,
         body_limit: int,
     ) -> None:
         self._app = app
         self._callers = callers
-        self._hot = hot
+        self._vault = vault
         self._telemetry = telemetry
         self._refusals = refusals
         self._body_limit = body_limit
@@ -63,14 +75,33 @@ class Front:
         answer = _Answer(scope, send)
         self._in_flight += 1
         try:
-            await self._serve(scope, receive, answer)
+            await self._admitted(scope, self._handle, receive, answer)
         except Exception as error:  # noqa: BLE001  (the last catch: it becomes a problem)
             await self._fail(scope, receive, answer, error)
         finally:
             self._in_flight -= 1
             self._telemetry.served(scope, answer.status, time.perf_counter() - answer.started)
 
-    async def _serve(self, scope: Any, receive: Any, answer: "_Answer") -> None:
+    async def use(self, scope: Any, plain: hot.HotUse, key_id: UUID, body: bytes) -> Reply:
+        """Answer a plain use of a key, whose body is here. Every error becomes a problem."""
+        started = time.perf_counter()
+        scope[REQUEST_ID] = _fresh_id()
+        self._in_flight += 1
+        try:
+            answer = await self._admitted(scope, self._use, plain, key_id, body)
+            reply = Reply(
+                plain.status, [_JSON_TYPE, (b"content-length", b"%d" % len(answer))], answer
+            )
+        except Exception as error:  # noqa: BLE001  (the last catch: it becomes a problem)
+            response = self._problem(scope, error)
+            reply = Reply(response.status_code, response.raw_headers, bytes(response.body))
+        finally:
+            self._in_flight -= 1
+        self._telemetry.served(scope, reply.status, time.perf_counter() - started)
+        return reply
+
+    async def _admitted(self, scope: Any, handle: Handle, *args: Any) -> Any:
+        """Have a call handled, once it is known whose it is and that it is not one too many."""
         if self._in_flight > IN_FLIGHT:
             raise BusyError("too many calls at once", next_step="try again in a second")
         await self._identify(scope)
@@ -82,22 +113,25 @@ class Front:
                 raise BusyError(
                     "too many calls of yours at once", next_step="try again in a second"
                 )
-            await self._handle(scope, receive, answer)
+            return await handle(scope, *args)
         finally:
             self._in_flight_of[caller] -= 1
             if not self._in_flight_of[caller]:
                 del self._in_flight_of[caller]
+
+    async def _use(self, scope: Any, plain: hot.HotUse, key_id: UUID, body: bytes) -> bytes:
+        if len(body) > self._body_limit:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers=_CLOSE)
+        _check_type(scope, body)
+        check_shape(body)
+        scope[BODY] = body
+        return await hot.serve(self._vault, scope, plain, key_id, body)
 
     async def _handle(self, scope: Any, receive: Any, answer: "_Answer") -> None:
         body = await self._body(scope, receive)
         _check_type(scope, body)
         check_shape(body)
         scope[BODY] = body
-        hot = self._hot.find(scope)
-        if hot is not None:
-            response = await hot(scope, body)
-            await response(scope, receive, answer.send)
-            return
         await self._app(scope, _replay(body, receive), answer.send)
 
     async def _identify(self, scope: Any) -> None:
@@ -141,14 +175,17 @@ class Front:
             raise ConnectionAbortedError from error
         if isinstance(error, TimeoutError):
             error = HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers=_CLOSE)
+        await self._problem(scope, error)(scope, receive, answer.send)
+
+    def _problem(self, scope: Any, error: Exception) -> Response:
         problem = problem_of(error)
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._telemetry.failed(scope, error)
-        response: Response = problem.response(scope[REQUEST_ID])
-        await response(scope, receive, answer.send)
+        return problem.response(scope[REQUEST_ID])
 
 
 _JSON = b"application/json"
+_JSON_TYPE = (b"content-type", _JSON)
 _CLOSE = {"connection": "close"}
 
 
@@ -162,7 +199,7 @@ class _Answer:
         self.status = 0
         self.complete = False
         self._send = send
-        scope[REQUEST_ID] = request_id = str(uuid4())
+        scope[REQUEST_ID] = request_id = _fresh_id()
         self._headers = [*HEADERS, (b"x-request-id", request_id.encode())]
 
     async def send(self, message: Any) -> None:
@@ -176,6 +213,13 @@ class _Answer:
         else:
             await self._send(message)
             self.complete = True
+
+
+def _fresh_id() -> str:
+    """Make a UUIDv4 as text: uuid4 takes thrice as long."""
+    digits = urandom(16).hex()
+    parts = digits[:8], digits[8:12], f"4{digits[13:16]}", f"a{digits[17:20]}", digits[20:]
+    return "-".join(parts)
 
 
 def _replay(body: bytes, receive: Any) -> Any:

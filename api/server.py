@@ -18,8 +18,9 @@ import uvicorn
 
 from api.app import create_app
 from api.door import Door
+from api.express import ExpressProtocol
 from api.telemetry import configure_logging
-from api.tls import CertificateProtocol, Trust
+from api.tls import Trust
 from keyvault import bootstrap
 from keyvault.domain.errors import InvalidInputError
 from keyvault.operations.vault import Vault
@@ -42,11 +43,14 @@ class MutualTlsServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets or [])
         application = self.config.app
+        front = application.state.front  # type: ignore[union-attr]  # there since the lifespan began
         self._door = Door(
             self._listener,
             Trust(self._vault),
             application.state.refusals,  # type: ignore[union-attr]  # what create_app returned
-            lambda: CertificateProtocol(self.config, self.server_state, self.lifespan.state),
+            lambda: ExpressProtocol(self.config, self.server_state, self.lifespan.state).serve(
+                front
+            ),
             lambda: len(self.server_state.connections),
         )
         self._door.open()
@@ -78,7 +82,7 @@ def serve(settings: Settings) -> None:
     vault = bootstrap.build(settings)
     config = uvicorn.Config(
         create_app(vault),
-        http=CertificateProtocol,
+        http=ExpressProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -15,6 +15,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.names import PRINCIPAL, REQUEST_ID, TEMPLATE
+from keyvault.domain.certificates import CertificateState
+from keyvault.operations.expiry import Watch
 from keyvault.operations.figures import Figures
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
@@ -165,6 +167,19 @@ class Gauges:
             "keyvault_witness_up", "0 if it is silent or refuses", ("witness",), registry=registry
         )
 
+        self._certificates = Gauge(
+            "keyvault_certificates", "Ours by state", ("state",), registry=registry
+        )
+        self._undecided = Gauge(
+            "keyvault_certificates_undecided",
+            "Neither accepted nor rejected: in time, urgent, overdue", ("due",),
+            registry=registry,
+        )  # fmt: skip
+        self._ending = Gauge(
+            "keyvault_certificates_ending", "Ours and others' that end within so many days",
+            ("days",), registry=registry,
+        )  # fmt: skip
+
     def show(self, figures: Figures) -> None:
         """Take over what was just read."""
         self._gauges["gate_up"].set(figures.gate_up)
@@ -177,3 +192,12 @@ class Gauges:
             self._witness_up.labels(witness.name).set(not witness.trouble)
         for state, count in figures.keys.items():
             self._keys.labels(str(state)).set(count)
+        self._show_certificates(figures.certificates)
+
+    def _show_certificates(self, watch: Watch) -> None:
+        for state in CertificateState:
+            self._certificates.labels(str(state)).set(watch.states.get(state, 0))
+        for due in ("undecided", "urgent", "overdue"):
+            self._undecided.labels(due).set(getattr(watch, due))
+        for days, count in watch.ending.items():
+            self._ending.labels(str(days)).set(count)

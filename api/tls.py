@@ -115,6 +115,13 @@ class _Joined:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Send an answer that is complete at once, unless another is before it."""
+        if self._parts:
+            self._parts.append(data)
+        else:
+            self._transport.write(data)
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
@@ -148,6 +155,9 @@ class CertificateProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
         if self._in_head and self._head_timer is None:  # most heads come whole and need no clock
             self._start_clock()
 

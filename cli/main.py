@@ -30,6 +30,7 @@ VERBS = {
 NOUNS = {
     "keys": ("cli.remote.keys", "cli.remote.uses"),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
+    "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "people": ("cli.remote.people",),
     "systems": ("cli.remote.systems",),
     "audit": ("cli.remote.audit",),

@@ -15,7 +15,7 @@ from keyvault.gate.breaker import Breaker
 from keyvault.gate.client import Gate, GateClient
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
-from keyvault.store.quorum import Quorum
+from keyvault.store.cosigned import Cosigned
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database
 from keyvault.witness.client import read_policy
@@ -49,7 +49,7 @@ def build(settings: Settings) -> Vault:
         recorder=RecorderClient(settings.recorder),
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
-        quorum=Quorum(policy, settings.origin),
+        cosigned=Cosigned(policy, settings.origin),
     )
 
 

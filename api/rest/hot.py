@@ -1,14 +1,14 @@
 """The data plane: uses of keys, parsed and answered with as little between as can be.
 
-Each use is declared once. FastAPI documents it and serves the odd call; `Front` calls the plain
-ones directly, past routing and dependencies, which are a third of a signature's CPU.
+Each use is declared once. FastAPI documents it and serves the odd call; plain ones come from
+`api.express`, past ASGI, routing and dependencies, which were most of a signature's CPU.
 """
 
 import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -105,31 +105,23 @@ USES = (
 )  # fmt: skip
 
 
-_PATH = re.compile(f"{PREFIX}({UUID_TEXT})/({'|'.join(h.verb for h in USES)})")
+_USES = {hot.verb.encode(): hot for hot in USES}
+_TARGET = re.compile(rf"{PREFIX}({UUID_TEXT})/({'|'.join(h.verb for h in USES)})".encode())
 
 
-class HotRoutes:
-    """Finds the lean handler of a call, if it has one."""
+@lru_cache(maxsize=4096)
+def find(target: bytes) -> tuple[HotUse, UUID] | None:
+    """Read the target of a POST: which use of which key it is, if it is a plain call of one."""
+    found = _TARGET.fullmatch(target)
+    return None if found is None else (_USES[found[2]], UUID(found[1].decode()))
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
-        self._uses = {hot.verb: hot for hot in USES}
 
-    def find(self, scope: Any) -> Callable[[Any, bytes], Awaitable[Response]] | None:
-        """Return the handler of a plain call of a use; FastAPI takes everything else."""
-        if scope["method"] != "POST" or scope["query_string"]:
-            return None
-        found = _PATH.fullmatch(scope["path"])
-        if found is None:
-            return None
-        return partial(self._serve, self._uses[found[2]], UUID(found[1]))
-
-    async def _serve(self, hot: HotUse, key_id: UUID, scope: Any, body: bytes) -> Response:
-        scope[TEMPLATE] = hot.template
-        asked = hot.takes.model_validate_json(body)
-        once = once_of(scope, _idempotency_key(scope)) if hot.repeatable else None
-        answer = await hot.run(self._vault, scope[PRINCIPAL], key_id, asked, once)
-        return _response(answer, hot.status)
+async def serve(vault: Vault, scope: Any, hot: HotUse, key_id: UUID, body: bytes) -> bytes:
+    """Answer a plain call of a use by the body of a success. Raises what it may."""
+    scope[TEMPLATE] = hot.template
+    asked = hot.takes.model_validate_json(body)
+    once = once_of(scope, _idempotency_key(scope)) if hot.repeatable else None
+    return orjson.dumps(await hot.run(vault, scope[PRINCIPAL], key_id, asked, once))
 
 
 def _idempotency_key(scope: Any) -> str | None:

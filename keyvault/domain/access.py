@@ -36,6 +36,8 @@ class Action(StrEnum):
     KEY_MAC = "key:mac"
     KEY_DERIVE = "key:derive"
     KEY_WRAP = "key:wrap"
+    CERTIFICATE_REQUEST = "certificate:request"
+    CERTIFICATE_RECORD = "certificate:record"  # what was sent, came back, was accepted or refused
     RANDOM = "random:read"
     REQUEST_READ = "request:read"
     REQUEST_DECIDE = "request:decide"
@@ -77,7 +79,8 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.KEY_OWNER: _ASK | {Action.KEY_ORDER, Action.KEY_CHANGE},
     Role.KEY_CUSTODIAN: _ASK
     | _STOP
-    | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
+    | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE}
+    | {Action.CERTIFICATE_REQUEST, Action.CERTIFICATE_RECORD},
     Role.KEY_APPROVER: _READ | _STOP | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL},
     Role.HSM_SECURITY_OFFICER: _READ | {Action.METRICS_READ},
     Role.REGISTRAR: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE},

@@ -7,7 +7,7 @@ always gets one of its own. Others' certificates are watched by the same table: 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from keyvault.domain import profiles, x509
@@ -112,14 +112,14 @@ class Certificate:
         """Whole days until it ends, negative after that."""
         return None if self.not_after is None else (self.not_after - now).days
 
-    def warning(self, now: datetime) -> str:
+    def warning(self, now: datetime) -> Literal["", "expired", "30", "90", "180"]:
         """Which warning is due: expired, 30, 90 or 180 days, or none."""
         left = self.days_left(now)
-        if left is None or self.state not in GOOD:
+        if left is None or self.state not in GOOD or left >= WARNINGS[0]:
             return ""
         if left < 0:
             return "expired"
-        return next((str(days) for days in sorted(WARNINGS) if left < days), "")
+        return "30" if left < WARNINGS[2] else "90" if left < WARNINGS[1] else "180"
 
 
 def received(mine: Certificate, found: X509, now: datetime, patience: timedelta) -> Certificate:

@@ -40,7 +40,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Levels:
     """How many events of the log each level covers."""
 
     sealed: int

@@ -48,7 +48,8 @@ class BundleContents:
     `filter` maps header fields to the values to disclose; empty discloses everything. `dates`
     are RFC 3339; the range has to reach over them by more than a minute on either side, or to
     the end of the log, since times in the log may be out of order by that much. `authority` is
-    the whole chain. `proofs` maps indexes to stand-alone proofs.
+    the whole chain. `proofs` maps indexes to stand-alone proofs. `checkpoint` may have lines of
+    witnesses, which `policy` names.
     """
 
     origin: str
@@ -64,6 +65,7 @@ class BundleContents:
     previous: Continuation | None = None
     custody: Sequence[Document] = ()
     proofs: Mapping[int, bytes] = field(default_factory=dict)
+    policy: bytes = b""
 
 
 def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) -> bytes:
@@ -174,6 +176,8 @@ def _row(index: int, leaf: Leaf, shown: bool) -> bytes:
 def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
     bundle.add("range.proof", range_proof_text(contents.range))
     bundle.add("checkpoints/newest.note", contents.checkpoint)
+    if contents.policy:
+        bundle.add("checkpoints/policy", contents.policy)
     if contents.previous is not None:
         bundle.add("checkpoints/previous.note", contents.previous.note)
         bundle.add("checkpoints/consistency.proof", range_proof_text(contents.previous.proof))

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Check an evidence bundle of a key vault, on any machine, without the help of its makers.
 
-    python3 verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--state FILE]
-                                   [--standing] [--json]
+    python3 verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--policy FILE]
+                                   [--state FILE] [--standing] [--json]
 
 It needs Python 3.8 and OpenSSL 3 or later, and opens no network connection.
 Exit status: 0 everything holds, 1 the evidence is wrong, 2 it could not be checked.
@@ -35,17 +35,19 @@ MAX_LINE = 1 << 20  # bytes
 LEEWAY = 60  # seconds that clocks may differ; the log refuses events beyond it
 EVENTS, AUTHORITY, LEAVES = "events.ndjson", "authority.ndjson", "leaf-hashes.bin"
 NEWEST, PREVIOUS = "checkpoints/newest.note", "checkpoints/previous.note"
+POLICY = "checkpoints/policy"
 REQUIRED = {"README.txt", "VERIFY.txt", "verify.py", "manifest.json", "manifest.sig"} | {
     *("custody.json", "range.proof", "checkpoints/keys", EVENTS, AUTHORITY, LEAVES, NEWEST)
 }
 OPTIONAL = re.compile(
-    r"checkpoints/(previous\.note|consistency\.proof)|tsa/[a-z0-9.-]{1,80}"
+    r"checkpoints/(previous\.note|consistency\.proof|policy)|tsa/[a-z0-9.-]{1,80}"
     r"|proofs/(0|[1-9][0-9]{0,18})\.tlog-proof"
 )
 P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 HASH_SIZE = 32  # bytes, SHA-256
 ECDSA = 2  # signature type of c2sp.org/signed-note; 1 is Ed25519
+COSIGNATURE = 4  # of c2sp.org/tlog-cosignature, by Ed25519 as well
 MIN_APPROVALS = 2
 HEADER = {"v", "ev", "ty", "out", "op", "st", "ks", "ac", "as", "ro", "sc", "n", "bo", "ns"} | {
     *("t", "tm", "cp", "pv")
@@ -293,15 +295,15 @@ def read_proof(data: bytes) -> tuple[list[int], Frontier, list[bytes]]:
     return parts, Frontier(start, hashes[:peaks]), hashes[peaks:]
 
 
-# Signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) -----------------------------------
+# Signed notes (c2sp.org/signed-note, /tlog-checkpoint, /tlog-cosignature, /tlog-policy) -----------
 
 
-def log_key(vkey: str) -> tuple[str, bytes, bytes]:
+def log_key(vkey: str, kinds: tuple[int, ...] = (1, ECDSA)) -> tuple[str, bytes, bytes]:
     """Read a verifier key: its name, key id and SubjectPublicKeyInfo."""
     name, key_id, data = vkey.split("+", 2)
     kind, public = unbase64(data)[0], unbase64(data)[1:]
-    need(kind in (1, ECDSA), f"{vkey} is neither an Ed25519 nor an ECDSA key")
-    hashed = public if kind == ECDSA else name.encode() + b"\n\x01" + public
+    need(kind in kinds, f"{vkey} is not a key of type {' or '.join(map(str, kinds))}")
+    hashed = public if kind == ECDSA else name.encode() + b"\n" + bytes([kind]) + public
     need(sha256_hex(hashed)[:8] == key_id, f"the key id of {vkey} is not the key's")
     return name, bytes.fromhex(key_id), public if kind == ECDSA else ED25519 + public
 
@@ -322,6 +324,73 @@ def read_note(note: bytes, vkeys: list[str], report: Report) -> tuple[str, int, 
             report.signed(what, key, unbase64(data)[4:], f"{text}\n".encode())
             signers += 1
     return origin, int(size), unbase64(root), signers
+
+
+class Policy:
+    """Which witnesses have to cosign a checkpoint."""
+
+    def __init__(self, data: bytes) -> None:
+        good = data.endswith(b"\n") and not re.search(rb"[^\t\n -~\x80-\xff]", data)
+        need(good, "is not lines of text, as a policy is")
+        self.logs: list[str] = []
+        self.witnesses: dict[str, tuple[str, bytes, bytes]] = {}
+        self.groups: dict[str, tuple[int, list[str]]] = {}
+        self.quorum = ""
+        self.members: set[str] = set()
+        for line in data.decode("utf-8", "surrogateescape").split("\n"):
+            words = [word for word in re.split("[ \t]+", line) if word]
+            if words and not words[0].startswith("#"):
+                self.take(words[0], words[1:])
+        need(self.quorum, "has no quorum line")
+        keys = {key for _, _, key in self.witnesses.values()}
+        need(len(keys) == len(self.witnesses), "names one witness twice")
+
+    def take(self, kind: str, words: list[str]) -> None:
+        if kind == "log":
+            self.logs.append(words[0])
+        elif kind == "witness":
+            self.check_new(words[0])
+            self.witnesses[words[0]] = log_key(words[1], (COSIGNATURE,))
+        elif kind == "group":
+            self.take_group(*words)
+        else:
+            need(kind == "quorum" and len(words) == 1 and not self.quorum, f"has a line {kind!r}")
+            need(words[0] in {"none", *self.witnesses, *self.groups}, f"{words[0]} is nobody")
+            self.quorum = words[0]
+
+    def take_group(self, name: str, count: str, *members: str) -> None:
+        self.check_new(name)
+        for member in members:
+            known = member in self.witnesses or member in self.groups
+            need(known and member not in self.members, f"group {name} cannot have {member}")
+            self.members.add(member)
+        threshold = {"any": 1, "all": len(members)}.get(count) or int(count)
+        need(1 <= threshold <= len(members), f"group {name} asks for {count} of {len(members)}")
+        self.groups[name] = (threshold, list(members))
+
+    def check_new(self, name: str) -> None:
+        need(name not in {"none", *self.witnesses, *self.groups}, f"{name} is named twice")
+
+    def holds(self, name: str, cosigners: dict[str, int]) -> bool:
+        threshold, members = self.groups.get(name, (0, []))
+        enough = sum(self.holds(member, cosigners) for member in members) >= threshold
+        return name == "none" or name in cosigners or (name in self.groups and enough)
+
+    def cosigners(self, note: bytes, report: Report) -> dict[str, int]:
+        """Put the cosignatures of these witnesses aside; return who and when (POSIX seconds)."""
+        text, _, block = note.decode().rpartition("\n\n")
+        known = {(name, key_id): (w, key) for w, (name, key_id, key) in self.witnesses.items()}
+        found = {}
+        for line in lines_of(block.encode()):
+            _, name, data = line.decode().split(" ")
+            blob = unbase64(data)
+            if (name, blob[:4]) in known:
+                witness, key = known[name, blob[:4]]
+                when = found[witness] = int.from_bytes(blob[4:12], "big")
+                message = f"cosignature/v1\ntime {when}\n{text}\n".encode()
+                what = f"the cosignature of witness {witness} is not valid"
+                report.signed(what, key, blob[12:], message)
+        return found
 
 
 # Documents of authority: every field is known, of its kind and within its limits -----------------
@@ -1458,6 +1527,7 @@ class Case:
         self.events = Events(self.manifest, self.files[LEAVES], self.authority, report)
         self.memory = self.state.get(self.authority.origin, {})
         self.newest = (0, b"")
+        self.cosigners: dict[str, int] = {}
 
     def examine(self) -> None:
         step = self.report.step
@@ -1469,6 +1539,14 @@ class Case:
             self.events.check(self.files[EVENTS])
         with step("the events stand in the tree of the signed checkpoint", "range.proof"):
             self.check_tree()
+        if self.options.policy:
+            with step("your policy's quorum of witnesses has cosigned it", self.options.policy):
+                self.check_quorum(Policy(read_file(self.options.policy)))
+        elif POLICY in self.files:
+            with step("cosignatures are read by the bundle's own policy", POLICY):
+                self.cosigners = Policy(self.files[POLICY]).cosigners(
+                    self.files[NEWEST], self.report
+                )
 
     def check_trust(self) -> None:
         genesis, keys = self.authority.heads[0], self.authority.services["log_keys"]
@@ -1512,6 +1590,14 @@ class Case:
             need(known[seen].hex().startswith(digits) if seen in known else True, FORKED)
         self.report.at("checkpoints/previous.note")
         self.check_memory(known)
+
+    def check_quorum(self, policy: Policy) -> None:
+        note, who = self.files[NEWEST], policy.quorum
+        self.cosigners = policy.cosigners(note, self.report)
+        missing = ", ".join(name for name in policy.witnesses if name not in self.cosigners)
+        need(policy.holds(who, self.cosigners), f"quorum {who} is not reached without {missing}")
+        signed = not policy.logs or read_note(note, policy.logs, self.report)[3]
+        need(signed, "no log that the policy names has signed it")
 
     def checkpoint(self, file: str) -> tuple[int, bytes]:
         self.report.at(file)
@@ -1576,7 +1662,12 @@ class Case:
             say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
-        for limit in LIMITS:
+        for witness, when in self.cosigners.items():
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
+            say("witness", f"witnessed by {witness} at {at} UTC")
+        if self.cosigners and not self.options.policy:
+            say("TRUST", "in these witnesses rests on the bundle: give your policy as --policy")
+        for limit in LIMITS[bool(self.cosigners) :]:
             say("limit", limit)
 
 
@@ -1613,6 +1704,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle")
     parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
     parser.add_argument("--log-key", help="verifier key of the log, as you know it")
+    parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
     parser.add_argument("--state", help="file that remembers the log between bundles")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")

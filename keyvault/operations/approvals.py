@@ -23,6 +23,7 @@ from keyvault.domain.commands import PERSONAL_COMMANDS, Command, ReviewScreening
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     ConflictError,
+    NotWitnessedError,
     OutcomeUnknownError,
     RequestStateError,
 )
@@ -32,7 +33,7 @@ from keyvault.domain.scopes import Scope
 from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
 from keyvault.domain.tree import tree_at
-from keyvault.operations import executors
+from keyvault.operations import executors, witnesses
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
 from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Work
@@ -217,6 +218,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     off: `reconcile` settles it then.
     """
     permitted = _permit(vault, who, Action.REQUEST_EXECUTE, request_id)
+    witnesses.hold_request(vault, request_id)
     with vault.database.work() as work:
         asked = work.requests.get(request_id)
         if earlier := _earlier(work, who, once, asked):
@@ -235,8 +237,19 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
         work.requests.change(acting.asked)
         _check_unchanged(work, authority)
         remember(work, who, once, None)
-        work.commit(executors.intent(acting))
+        intent = work.commit(executors.intent(acting))[0]
+    _hold_intent(acting, intent.index)
     return _carried_out(acting, who, once)
+
+
+def _hold_intent(acting: executors.Acting, index: int) -> None:
+    """Wait for witnesses where the act must; without them it ends here, and nothing was done."""
+    try:
+        witnesses.hold(acting.vault, acting.command, index, "ask again")
+    except NotWitnessedError as error:
+        with acting.vault.database.work() as work:
+            executors.void(acting, work, error.code, str(error))
+        raise
 
 
 def _carried_out(acting: executors.Acting, who: Principal, once: Once | None) -> Executed:

@@ -20,8 +20,9 @@ from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import consistency_proof, inclusion_proof, range_proof
 from keyvault.domain.witnessing import Level
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
+from keyvault.operations import witnesses
 from keyvault.operations.vault import Vault, permit
-from keyvault.operations.witnesses import Events, reach
+from keyvault.operations.witnesses import Events, levels
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
@@ -75,7 +76,7 @@ def page(
             after=after,
             limit=limit,
         )
-        covered = reach(vault, work)
+        covered = levels(vault, work)
     with vault.database.work() as work:
         work.commit(
             _event(EventType.AUDIT_QUERIED, who, permitted.role, {"query": query.document()})
@@ -87,7 +88,7 @@ def event(vault: Vault, who: Principal, index: int) -> tuple[LoggedEvent, Level]
     """Return an event and what stands behind it. Raises `NotFoundError`."""
     permit(vault, who, Action.AUDIT_READ)
     with vault.database.reading() as work:
-        return work.audit.event(index), reach(vault, work).of(index)
+        return work.audit.event(index), levels(vault, work).of(index)
 
 
 def checkpoint(vault: Vault, who: Principal, size: int | None = None) -> str:
@@ -112,7 +113,7 @@ def inclusion(vault: Vault, who: Principal, index: int, size: int) -> tuple[list
     permit(vault, who, Action.KEY_READ)
     with vault.database.reading() as work:
         _check_size(work, index + 1, size)
-        return inclusion_proof(work.audit.hashes(), index, size), reach(vault, work).of(index)
+        return inclusion_proof(work.audit.hashes(), index, size), levels(vault, work).of(index)
 
 
 def consistency(vault: Vault, who: Principal, old: int, new: int) -> list[bytes]:
@@ -178,14 +179,21 @@ def export(
 
 
 def _covering(vault: Vault) -> str:
-    """Wait for a checkpoint over everything that is in the log by now."""
+    """Wait for a checkpoint over everything that is in the log by now, if need be unwitnessed."""
     with vault.database.reading() as work:
         wanted = work.audit.head().size
+    sealed = _sealed(vault, wanted)
+    size = witnesses.wait_for_size(vault, wanted) or sealed
+    with vault.database.reading() as work:
+        return work.audit.cosigned(size)
+
+
+def _sealed(vault: Vault, wanted: int) -> int:
     for _ in range(SEAL_TRIES):
         with vault.database.reading() as work:
             found = work.audit.checkpoint(wanted)
         if found is not None:
-            return found.note
+            return found.size
         time.sleep(SEAL_PAUSE)
     raise NotReadyError(
         "no checkpoint covers the log yet", next_step="see whether the sealer and log gate run"
@@ -215,6 +223,7 @@ def _contents(
         filter=query.filter(),
         dates=dates,
         previous=None if previous is None else _continuation(work, previous, size),
+        policy=vault.cosigned.policy.text if vault.cosigned.policy else b"",
     )
 
 

@@ -1,10 +1,11 @@
 """Certificates of our keys: what there is, and the steps that people take with them."""
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
-from keyvault.domain.access import Action, Principal, readable_scope
+from keyvault.domain.access import Action, Principal, readable
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.certificates import Certificate, CertificateState, Kind
@@ -16,12 +17,12 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
+from keyvault.domain.standing import Reach, Where
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.store.certificates import no_certificate
 from keyvault.store.unit_of_work import Reading, Work
 
 CHUNK = 200  # certificates in one call: their transaction is over before anybody waits for it
-BUILD = Action.KEY_CHANGE
-RECORD = Action.KEY_CHANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,12 @@ class Query:
 
 def get(vault: Vault, who: Principal, certificate_id: UUID) -> Certificate:
     """Raises `NotFoundError`, also for one that the caller may not know of."""
-    permit(vault, who, Action.KEY_READ)
     with vault.database.reading() as work:
         found = work.certificates.get(certificate_id)
-    own = readable_scope(who)
-    if own is not None and found.scope != own:
-        raise NotFoundError(f"there is no certificate {certificate_id}")
+    permit(vault, who, Action.KEY_READ, where=found.scope)
+    own = readable(who, vault.clock())
+    if own is not None and found.scope is not None and found.scope not in own:
+        raise no_certificate(certificate_id)
     return found
 
 
@@ -72,36 +73,45 @@ def page(
     vault: Vault, who: Principal, query: Query, after: str | None = None, limit: int = 50
 ) -> tuple[list[Certificate], str | None]:
     """List certificates, newest first, and the cursor of the next page."""
+    scopes = scopes_for(vault, who, query.scope)
     filters = {
-        "scope": scope_for(vault, who, query.scope),
+        "scope": query.scope,
         "state": query.state,
         "kind": query.kind,
         "key_id": query.key,
         "batch": query.batch,
     }
     with vault.database.reading() as work:
-        return work.certificates.page(filters, after, limit)
+        return work.certificates.page(filters, scopes, after, limit)
 
 
-def scope_for(vault: Vault, who: Principal, asked: Scope | None) -> Scope | None:
-    """The one scope whose certificates `who` may list, or what they ask for."""
-    permit(vault, who, Action.KEY_READ)
-    own = readable_scope(who)
-    if own is not None and asked not in (None, own):
-        raise NotPermittedError("a system lists the certificates of its own scope only")
-    return own or asked
+def scopes_for(vault: Vault, who: Principal, asked: Scope | None) -> AbstractSet[Scope] | None:
+    """The scopes to which a list of certificates is narrowed, besides what is asked for.
+
+    None for none: `who` may list all, or the very scope they ask for.
+    """
+    permit(vault, who, Action.KEY_READ, where=asked)
+    own = readable(who, vault.clock())
+    if own is not None and asked is not None and asked not in own:
+        raise NotPermittedError("you list the certificates of your own scopes only")
+    return own if asked is None else None
 
 
 def counts(vault: Vault, who: Principal, batch: UUID) -> dict[CertificateState, int]:
-    """Count a batch by state. Raises `NotFoundError`."""
-    permit(vault, who, Action.KEY_READ)
-    if readable_scope(who) is not None:
-        raise NotPermittedError("batches are looked at by people")
+    """Count a batch by state, as far as the caller may see it. Raises `NotFoundError`."""
+    scopes = scopes_for(vault, who, None)
     with vault.database.reading() as work:
-        found = work.certificates.counts(batch)
+        found = work.certificates.counts(batch, scopes)
     if not found:
         raise NotFoundError(f"there is no batch {batch}")
     return found
+
+
+def requests(
+    vault: Vault, who: Principal, batch: UUID, after: str | None, limit: int
+) -> tuple[list[Certificate], str | None]:
+    """List a batch with its requests, to be written into an archive."""
+    return page(vault, who, Query(batch=batch), after, limit)
 
 
 # Steps ---------------------------------------------------------------------------------------
@@ -185,12 +195,14 @@ def revoke(
 
 
 def _take(vault: Vault, who: Principal, which: Which, step: _Step, once: Once | None) -> Moved:
-    permitted = permit(vault, who, RECORD)
+    with vault.database.reading() as work:
+        scopes = {one.scope for one in _chosen(work, which, step)}
+    role = permit_in(vault, who, Action.CERTIFICATE_RECORD, scopes)
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             ids = [UUID(each) for each in earlier["certificates"]]
             return Moved(_ordered(work, ids), earlier["left"])
-        found = _chosen(work, which, step)
+        found = [one for one in _chosen(work, which, step) if one.scope in scopes]
         moved = [step.change(work, one) for one in found]
         for one in moved:
             work.certificates.change(one)
@@ -198,12 +210,19 @@ def _take(vault: Vault, who: Principal, which: Which, step: _Step, once: Once | 
         done: Document = {"certificates": [str(one.id) for one in moved], "left": left}
         if moved:
             remember(work, who, once, done)
-            events = [_stepped(step, who, permitted.role, one) for one in moved]
+            events = [_stepped(step, who, role, one) for one in moved]
             work.commit(events[0], *events[1:])
         return Moved(moved, left)
 
 
-def _chosen(work: Work, which: Which, step: _Step) -> list[Certificate]:
+def permit_in(vault: Vault, who: Principal, action: Action, scopes: Iterable[Scope | None]) -> str:
+    """Ask for every scope that a call concerns; others' certificates concern them all."""
+    places: set[Where] = {Reach.ALL if scope is None else scope for scope in scopes}
+    roles = [permit(vault, who, action, where=place).role for place in sorted(places, key=str)]
+    return roles[0] if roles else permit(vault, who, action).role
+
+
+def _chosen(work: Reading, which: Which, step: _Step) -> list[Certificate]:
     if which.batch is not None:
         return work.certificates.of_batch(which.batch, step.due, CHUNK)
     return _ordered(work, which.ids)
@@ -214,10 +233,7 @@ def _ordered(work: Reading, ids: Iterable[UUID]) -> list[Certificate]:
     found = work.certificates.known(wanted)
     missing = [each for each in wanted if each not in found]
     if missing:
-        raise NotFoundError(
-            f"there is no certificate {missing[0]}",
-            next_step="list them: keyvault certificates list",
-        )
+        raise no_certificate(missing[0])
     return [found[each] for each in wanted]
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from hsm.types import WrappedKey
 from keyvault import signatures
 from keyvault.domain import csr, x509
-from keyvault.domain.access import Principal
+from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.certificates import Certificate, CertificateState, Kind
@@ -26,8 +26,8 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.people import thumbprint
 from keyvault.domain.profiles import PROFILES, Profile, ProfileName
-from keyvault.operations.certificates import BUILD, CHUNK, event
-from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.operations.certificates import CHUNK, event, permit_in
+from keyvault.operations.vault import Once, Vault, key_stream, recall, remember
 from keyvault.store.unit_of_work import Reading, Work
 
 GATE_CHUNK = 32  # requests in one call of the gate, so that signatures of others come between
@@ -82,7 +82,6 @@ def build(
     once: Once | None = None,
 ) -> list[Built]:
     """Make up to 200 requests, in this order. One that cannot be made does not stop the others."""
-    permitted = permit(vault, who, BUILD)
     if not 0 < len(wanted) <= CHUNK or len({each.key for each in wanted}) != len(wanted):
         raise InvalidInputError(f"ask for 1 to {CHUNK} keys, each once")
     for_interface = profile is ProfileName.IKI_CLIENT
@@ -91,6 +90,9 @@ def build(
             "interface and system go with the profile iki-client, and only with it",
             next_step="name both for each key, or neither",
         )
+    with vault.database.reading() as work:
+        scopes = {key.scope for key, _ in work.keys.some([each.key for each in wanted]).values()}
+    role = permit_in(vault, who, Action.CERTIFICATE_REQUEST, scopes)
     with vault.database.reading() as work:
         if earlier := recall(work, who, once):
             return _recalled(work, earlier)
@@ -101,7 +103,7 @@ def build(
             return _recalled(work, earlier)
         built = [_added(work, each, made[each.key]) for each in wanted]
         remember(work, who, once, {"items": [each.document() for each in built]})
-        events = list(_events(who, permitted.role, plan, built))
+        events = list(_events(who, role, plan, built))
         if events:
             work.commit(events[0], *events[1:])
     return built

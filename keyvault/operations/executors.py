@@ -49,6 +49,7 @@ from keyvault.domain.linting import lint
 from keyvault.domain.people import thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
+from keyvault.operations import certificates
 from keyvault.operations.vault import Vault, key_stream
 from keyvault.store.unit_of_work import Reading, Work
 from keyvault.wire import RemoteError
@@ -155,6 +156,8 @@ def _check_move(work: Work, command: Command) -> None:
     key = work.keys.get(command.key)  # type: ignore[attr-defined]  # every one of _TARGETS has it
     if state not in MOVES[key.state] or key.state is not _FROM.get(type(command), key.state):
         raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
+    if isinstance(command, ActivateKey):
+        certificates.check_activation(work, key.id)
 
 
 def _check_kek(kek: Key, purpose: Purpose, now: datetime) -> None:
@@ -310,6 +313,8 @@ def _move_key(acting: Acting, work: Work, key_id: UUID) -> Document:
     state, _ = _TARGETS[type(acting.command)]
     key = work.keys.get(key_id).to(state, acting.vault.clock())
     work.keys.change(key)
+    if isinstance(acting.command, ActivateKey):
+        certificates.put_in_use(work, key.id)
     return {"key": str(key.id), "state": str(key.state), "version": key.version}
 
 

@@ -10,7 +10,7 @@ from keyvault.domain.certificates import WARNINGS, Certificate, CertificateState
 from keyvault.domain.errors import ConflictError
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
-from keyvault.operations.certificates import CHUNK, event, scope_for
+from keyvault.operations.certificates import CHUNK, event, scopes_for
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Reading, Work
 
@@ -37,10 +37,10 @@ def ending(
     limit: int = 50,
 ) -> tuple[list[Certificate], str | None]:
     """List what ends within so many days, ours and others', the first to end first."""
-    chosen = scope_for(vault, who, scope)
+    scopes = scopes_for(vault, who, scope)
     with vault.database.reading() as work:
         before = vault.clock() + timedelta(days=days)
-        return work.certificates.ending(before, chosen, after, limit)
+        return work.certificates.ending(before, scope, scopes, after, limit)
 
 
 def watch(vault: Vault, work: Reading) -> Watch:
@@ -56,6 +56,19 @@ def watch(vault: Vault, work: Reading) -> Watch:
         overdue=overdue,
         ending={days: rooms.count_ending(now + timedelta(days=days)) for days in WARNINGS},
     )
+
+
+def remark(vault: Vault) -> str:
+    """What health says of certificates. It is never a reason not to sign."""
+    with vault.database.reading() as work:
+        found = watch(vault, work)
+    said = {
+        "are overdue: nobody decided on them in time": found.overdue,
+        "have to be accepted or rejected soon": found.urgent,
+        f"end within {WARNINGS[-1]} days": found.ending[WARNINGS[-1]],
+    }
+    parts = [f"{count} {what}" for what, count in said.items() if count]
+    return "; ".join([*parts, "see runbook certificates-due"]) if parts else ""
 
 
 def sweep(vault: Vault) -> int:
@@ -78,7 +91,7 @@ def sweep(vault: Vault) -> int:
 
 def _due(work: Reading, now: datetime) -> Iterator[Certificate]:
     yield from work.certificates.undecided(now, CHUNK)
-    yield from work.certificates.ending(now, None, None, CHUNK)[0]
+    yield from work.certificates.ending(now, limit=CHUNK)[0]
 
 
 def _written(work: Work, due: list[Certificate]) -> Iterator[AuditEvent]:

@@ -6,8 +6,9 @@ from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
+from keyvault.operations import expiry
 from keyvault.operations.vault import Vault, permit
-from keyvault.operations.witnesses import Standing, reach, standings
+from keyvault.operations.witnesses import Standing, levels, standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Figures:
     keys: dict[KeyState, int]
     log_witnessed: int  # covered by a checkpoint that a quorum of witnesses has cosigned
     witnesses: list[Standing]
+    certificates: expiry.Watch
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -25,10 +27,11 @@ def read(vault: Vault, who: Principal) -> Figures:
     permit(vault, who, Action.METRICS_READ)
     with vault.database.reading() as work:
         counts = work.keys.count_by_state()
-        size, covered = work.audit.head().size, reach(vault, work)
+        size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
+        certificates = expiry.watch(vault, work)
     keys = {state: counts.get(state, 0) for state in KeyState}
-    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each)
+    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each, certificates)
 
 
 def _is_up(vault: Vault) -> bool:

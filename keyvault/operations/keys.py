@@ -12,7 +12,7 @@ from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
-from keyvault.operations.witnesses import Events, reach
+from keyvault.operations.witnesses import Events, levels
 
 
 def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
@@ -59,7 +59,7 @@ def history(
     get(vault, who, key_id)
     with vault.database.reading() as work:
         found = work.audit.page(stream=key_stream(key_id), after=after, limit=limit)
-        return *found, reach(vault, work)
+        return *found, levels(vault, work)
 
 
 def suspend(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from keyvault import signatures
 from keyvault.domain import csr, x509
-from keyvault.domain.access import Principal
+from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.certificates import (
@@ -24,9 +24,11 @@ from keyvault.domain.certificates import (
 )
 from keyvault.domain.errors import CertificateUnreadableError, ConflictError, InvalidInputError
 from keyvault.domain.people import thumbprint
+from keyvault.domain.scopes import Scope
+from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
 from keyvault.domain.x509 import X509
-from keyvault.operations.certificates import CHUNK, RECORD, event
+from keyvault.operations.certificates import CHUNK, event, permit_in
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.store.unit_of_work import Reading, Work
 
@@ -83,15 +85,17 @@ def take(
     vault: Vault, who: Principal, answers: Sequence[Answered], once: Once | None = None
 ) -> list[Taken]:
     """Take in up to 200 answers, in this order. Nothing that is not understood changes anything."""
-    permitted = permit(vault, who, RECORD)
     if not 0 < len(answers) <= CHUNK:
         raise InvalidInputError(f"give 1 to {CHUNK} answers")
     read = [_read(answer) for answer in answers]
+    with vault.database.reading() as work:
+        scopes = _scopes(work, answers, read)
+    role = permit_in(vault, who, Action.CERTIFICATE_RECORD, scopes)
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             return _recalled(work, earlier)
         taken = list(_matched(vault, work, answers, read))
-        events = [made for each in taken if (made := _event(who, permitted.role, each)) is not None]
+        events = [made for each in taken if (made := _event(who, role, each)) is not None]
         if events:
             remember(work, who, once, {"items": [each.document() for each in taken]})
             work.commit(events[0], *events[1:])
@@ -105,6 +109,15 @@ def _read(answer: Answered) -> X509 | str:
         return x509.read_certificate(answer.certificate)
     except CertificateUnreadableError as error:
         return str(error)
+
+
+def _scopes(
+    work: Reading, answers: Sequence[Answered], read: Sequence[X509 | str]
+) -> set[Scope | None]:
+    keys = {thumbprint(each.spki) for each in read if isinstance(each, X509)}
+    named = (_named(work, each.name) for each in answers if each.status)
+    ours = [*work.certificates.by_public_key(keys), *(one for one in named if one is not None)]
+    return {one.scope for one in ours}
 
 
 def _matched(
@@ -238,7 +251,8 @@ def watch(
 
     Raises `ConflictError` if it is there already, `CertificateUnreadableError`.
     """
-    permitted = permit(vault, who, RECORD)
+    where = Reach.ANY if kind is Kind.OTHER else Reach.ALL
+    permitted = permit(vault, who, Action.CERTIFICATE_RECORD, where=where)
     found = x509.read_certificate(data)
     one = _watched(vault, found, kind)
     with vault.database.work() as work:

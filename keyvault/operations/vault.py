@@ -28,8 +28,8 @@ from keyvault.domain.people import System
 from keyvault.domain.standing import Where
 from keyvault.gate.client import Gate, GateClient
 from keyvault.settings import Settings
+from keyvault.store.cosigned import Cosigned
 from keyvault.store.keys import no_key
-from keyvault.store.quorum import Quorum
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database, Reading, Work
 from keyvault.witness import anchors
@@ -54,7 +54,7 @@ class Vault:
     recorder: RecorderClient
     recorder_status: wire.Client
     clock: Callable[[], datetime]
-    quorum: Quorum
+    cosigned: Cosigned
     keys: "KeyCache" = field(init=False)
     _authority: Authority | None = None
     _lock: Lock = field(default_factory=Lock)

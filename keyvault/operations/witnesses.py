@@ -13,45 +13,58 @@ from keyvault.domain.audit import EventType
 from keyvault.domain.commands import AUTHORITY_COMMANDS, Command
 from keyvault.domain.errors import NotReadyError, NotWitnessedError
 from keyvault.domain.policy import shown, stream_of
-from keyvault.domain.witnessing import Reach
+from keyvault.domain.witnessing import Levels
 from keyvault.operations.vault import Vault, request_stream
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
-Events = tuple[list[LoggedEvent], str | None, Reach]
-"""A page of events, the cursor of the next one, and how far the levels reach."""
+Events = tuple[list[LoggedEvent], str | None, Levels]
+"""A page of events, the cursor of the next one, and how far each level reaches."""
 POLL = 0.1  # seconds
 EVERY_AUTHORITY = "authority"  # in the settings: all commands that change it
 
 
-def reach(vault: Vault, work: Reading) -> Reach:
+def levels(vault: Vault, work: Reading) -> Levels:
     """Return how far seals and witnesses have come."""
-    return Reach(work.audit.latest_checkpoint_size(), vault.quorum.size(work.audit))
+    return Levels(work.audit.latest_checkpoint_size(), vault.cosigned.size(work.audit))
 
 
 def waits(vault: Vault, command: Command) -> bool:
     """Whether the settings want this act witnessed before it is done."""
-    if vault.settings.witnesses is None or not vault.quorum.asks:
+    if vault.settings.witnesses is None or not vault.cosigned.asks:
         return False
     wanted = vault.settings.witnesses.wait_for
     of_authority = isinstance(command, AUTHORITY_COMMANDS) and EVERY_AUTHORITY in wanted
     return of_authority or command.name in wanted
 
 
-def hold(vault: Vault, command: Command, index: int) -> None:
+def hold(vault: Vault, command: Command, index: int, next_step: str) -> None:
     """Wait until event `index` is witnessed, if the act has to. Raises `NotWitnessedError`.
 
     Between an act's intent and the device, so that nothing is done that could be untold.
     """
-    if vault.settings.witnesses is None or not waits(vault, command):
-        return
+    if waits(vault, command) and not wait_for_size(vault, index + 1):
+        raise NotWitnessedError(
+            f"the witnesses have not seen event {index}, so {command.name} was not done",
+            next_step=f"see keyvault health, wait for the witnesses, then {next_step}",
+        )
+
+
+def wait_for_size(vault: Vault, size: int) -> int:
+    """Wait as long as the settings allow until so many events are witnessed.
+
+    Returns how many are, which may be more; 0 where it took too long or nobody has to witness.
+    """
+    if vault.settings.witnesses is None or not vault.cosigned.asks:
+        return 0
     until = time.monotonic() + vault.settings.witnesses.wait
-    while not _is_witnessed(vault, index):
+    while True:
+        with vault.database.reading() as work:
+            witnessed = vault.cosigned.size(work.audit)
+        if witnessed >= size:
+            return witnessed
         if time.monotonic() > until:
-            raise NotWitnessedError(
-                f"the witnesses have not seen event {index}, so {command.name} was not done",
-                next_step="see keyvault health, wait for the witnesses, then execute again",
-            )
+            return 0
         time.sleep(POLL)
 
 
@@ -64,12 +77,7 @@ def hold_request(vault: Vault, request_id: UUID) -> None:
         asked = work.requests.get(request_id)
         newest = work.audit.newest_of(request_stream(request_id))
     if newest is not None and asked.state is RequestState.APPROVED:
-        hold(vault, asked.request.command, newest.index)
-
-
-def _is_witnessed(vault: Vault, index: int) -> bool:
-    with vault.database.reading() as work:
-        return vault.quorum.size(work.audit) > index
+        hold(vault, asked.request.command, newest.index, "execute again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +91,9 @@ class Standing:
 
 def standings(vault: Vault, work: Reading) -> list[Standing]:
     """Return where every witness of the policy stands; none without a policy."""
-    if vault.quorum.policy is None:
+    if vault.cosigned.policy is None:
         return []
-    parties = vault.quorum.policy.witnesses.items()
+    parties = vault.cosigned.policy.witnesses.items()
     return [
         Standing(shown(name), work.audit.cosigned_by(party.key), _trouble(work, name))
         for name, party in parties
@@ -111,9 +119,9 @@ def check(vault: Vault) -> str:
     if vault.settings.witnesses is None:
         return ""
     with vault.database.reading() as work:
-        size, witnessed = work.audit.latest_checkpoint_size(), vault.quorum.size(work.audit)
+        size, witnessed = work.audit.latest_checkpoint_size(), vault.cosigned.size(work.audit)
         said = "; ".join(s.trouble for s in standings(vault, work) if s.trouble)
-        behind = vault.quorum.asks and witnessed < size
+        behind = vault.cosigned.asks and witnessed < size
         first = work.audit.event(witnessed).time if behind else vault.clock()
     seconds = int((vault.clock() - first).total_seconds())
     if seconds > vault.settings.witnesses.alarm_after:

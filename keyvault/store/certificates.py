@@ -1,12 +1,13 @@
 """Certificates: requests of our keys, what came of them, and others' that are watched."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, or_, select, update
 
 from keyvault.domain import x509
 from keyvault.domain.certificates import OPEN, Certificate, CertificateState, Kind
@@ -38,10 +39,7 @@ class Certificates:
         """Raises `NotFoundError`."""
         found = self.known([certificate_id])
         if not found:
-            raise NotFoundError(
-                f"there is no certificate {certificate_id}",
-                next_step="list them: keyvault certificates list",
-            )
+            raise no_certificate(certificate_id)
         return found[certificate_id]
 
     def known(self, ids: Iterable[UUID]) -> dict[UUID, Certificate]:
@@ -59,20 +57,30 @@ class Certificates:
             )
 
     def page(
-        self, filters: Mapping[str, object], after: str | None = None, limit: int = 50
+        self,
+        filters: Mapping[str, object],
+        scopes: AbstractSet[Scope] | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> tuple[list[Certificate], str | None]:
         """List certificates, newest first, and the cursor of the next page.
 
         `filters` are by column: scope, state, kind, key_id, batch. None leaves one open.
         """
-        rows, following = _NEWEST.page(self._connection, _where(filters), after, limit)
+        query = _within(_where(filters), scopes)
+        rows, following = _NEWEST.page(self._connection, query, after, limit)
         return [_certificate(row) for row in rows], following
 
     def ending(
-        self, before: datetime, scope: Scope | None, after: str | None, limit: int
+        self,
+        before: datetime,
+        scope: Scope | None = None,
+        scopes: AbstractSet[Scope] | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> tuple[list[Certificate], str | None]:
         """List what is in force and ends before a time, the first to end first."""
-        query = _where({"scope": scope}).where(
+        query = _within(_where({"scope": scope}), scopes).where(
             _TABLE.c.not_after < ticks(before), _TABLE.c.state.in_(_WATCHED)
         )
         rows, following = _ENDING.page(self._connection, query, after, limit)
@@ -120,11 +128,13 @@ class Certificates:
         held = select(_CLAIM).where(_CLAIM.c.subject == subject)
         return dict(self._connection.execute(held).one()._mapping) == row  # noqa: SLF001  (SQLAlchemy's public name for it)
 
-    def counts(self, batch: UUID | None = None) -> dict[CertificateState, int]:
+    def counts(
+        self, batch: UUID | None = None, scopes: AbstractSet[Scope] | None = None
+    ) -> dict[CertificateState, int]:
         """Count by state: a batch, or everything of our own."""
         query = select(_TABLE.c.state, func.count()).group_by(_TABLE.c.state)
         chosen = _TABLE.c.kind == str(Kind.OWN) if batch is None else _TABLE.c.batch == str(batch)
-        rows = self._connection.execute(query.where(chosen))
+        rows = self._connection.execute(_within(query.where(chosen), scopes))
         return {CertificateState(state): count for state, count in rows}
 
     def undecided(self, until: datetime, limit: int) -> list[Certificate]:
@@ -147,6 +157,21 @@ class Certificates:
             _TABLE.c.not_after < ticks(before), _TABLE.c.state.in_(_WATCHED)
         )
         return int(self._connection.scalar(query) or 0)
+
+
+def no_certificate(certificate_id: UUID) -> NotFoundError:
+    """What is said of one that is not there, and to whom it is none of their business."""
+    return NotFoundError(
+        f"there is no certificate {certificate_id}",
+        next_step="list them: keyvault certificates list",
+    )
+
+
+def _within(query: Any, scopes: AbstractSet[Scope] | None) -> Any:
+    """Leave out what concerns other scopes; others' certificates concern everybody."""
+    if scopes is None:
+        return query
+    return query.where(or_(_TABLE.c.scope.in_(sorted(map(str, scopes))), _TABLE.c.scope.is_(None)))
 
 
 def _where(filters: Mapping[str, object]) -> Any:

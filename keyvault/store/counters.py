@@ -1,5 +1,6 @@
 """Originator counters, and which slots of devices a key for agreement is for."""
 
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -46,12 +47,12 @@ class Counters:
         self._connection.execute(update(_COUNTER).where(same).values(**values))
 
     def page(
-        self, *, party: str | None, after: str | None, limit: int
+        self, *, parties: AbstractSet[str] | None, after: str | None, limit: int
     ) -> tuple[list[Counter], str | None]:
         """List series in the order in which they began."""
         query = select(_COUNTER)
-        if party is not None:
-            query = query.where(_COUNTER.c.party == party)
+        if parties is not None:
+            query = query.where(_COUNTER.c.party.in_(sorted(parties)))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_counter(row) for row in rows], following
 

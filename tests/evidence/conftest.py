@@ -10,7 +10,7 @@ from keyvault.evidence import verify
 
 def examined(data):
     """Everything but the signatures, each of which starts a program."""
-    options = argparse.Namespace(state=None, genesis_sha256=None, log_key=None)
+    options = argparse.Namespace(state=None, genesis_sha256=None, log_key=None, policy=None)
     report, case = verify.Report(), None
     with report.step("well formed", ""):
         case = verify.Case(options, report, data)

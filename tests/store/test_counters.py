@@ -51,7 +51,7 @@ def test_a_series_that_nobody_used_is_at_its_beginning(database: Database):
     with database.reading() as reading:
         counter = reading.counters.get(MESSAGES)
         assert (counter.issued, counter.floor) == (0, 0)
-        assert reading.counters.page(party=None, after=None, limit=5) == ([], None)
+        assert reading.counters.page(parties=None, after=None, limit=5) == ([], None)
 
 
 def test_series_are_listed_by_party_and_in_pages(database: Database):
@@ -59,11 +59,11 @@ def test_series_are_listed_by_party_and_in_pages(database: Database):
     for series in others:
         issue(database, series, 1)
     with database.reading() as reading:
-        first, cursor = reading.counters.page(party="ACME", after=None, limit=1)
-        rest, end = reading.counters.page(party="ACME", after=cursor, limit=5)
+        first, cursor = reading.counters.page(parties={"ACME"}, after=None, limit=1)
+        rest, end = reading.counters.page(parties={"ACME"}, after=cursor, limit=5)
         assert {str(c.series) for c in first + rest} == {str(MESSAGES), str(TOP_UPS)}
         assert end is None
-        assert len(reading.counters.page(party=None, after=None, limit=5)[0]) == 3
+        assert len(reading.counters.page(parties=None, after=None, limit=5)[0]) == 3
 
 
 def test_what_a_key_is_for_is_declared_once(database: Database):

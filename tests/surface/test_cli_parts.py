@@ -27,11 +27,13 @@ from cli.remote.screens import WORDS, about_command, about_request
 from cli.remote.uses import der_of, raw_of
 from cli.state import LogMemory, folder_of, open_session, remember, remembered, write_private
 from hsm.types import Algorithm, KeyUsage
-from keyvault.domain.approvals import Rule, Seen, check_words, new_request
+from keyvault.domain.approvals import Seen, check_words, new_request
 from keyvault.domain.commands import COMMANDS, DestroyKey, GenerateKey
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
 from keyvault.domain.people import Role
+from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
+from keyvault.signatures import SoftwareCredential
 from tests.surface.desk import ROOT, keyvault
 
 
@@ -159,7 +161,7 @@ def test_what_is_no_signature_is_refused(bad):
 # Requests and their screens ----------------------------------------------------------------
 
 COMMAND = GenerateKey("meters", Algorithm.EC_P256, KeyUsage.SIGN, "critical", 365, 730)
-RULE = Rule("keys", ("generate-key",), ("*",), Role.KEY_APPROVER, 2, 86_400)
+RULE = Rule("keys", ("generate-key",), ("*",), (Role.KEY_APPROVER,), 2, 86_400)
 
 
 def request_of(command=COMMAND):
@@ -203,6 +205,19 @@ def leaves(value, path=()):
         yield path
 
 
+def another(value):
+    """A value of the same kind that is not this one; for none of them, a text."""
+    match value:
+        case None:
+            return "site"
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case _:
+            return value[:-1] + chr(ord(value[-1]) ^ 1)
+
+
 @pytest.mark.parametrize("path", list(leaves(item_of(request_of()))), ids=str)
 def test_no_field_can_be_changed_without_being_noticed(path):
     item = deepcopy(item_of(request_of()))
@@ -212,8 +227,7 @@ def test_no_field_can_be_changed_without_being_noticed(path):
         holder = item
         for name in path[:-1]:
             holder = holder[name]
-        old = holder[path[-1]]
-        holder[path[-1]] = old + 1 if isinstance(old, int) else old[:-1] + chr(ord(old[-1]) ^ 1)
+        holder[path[-1]] = another(holder[path[-1]])
     with pytest.raises(InvalidInputError):
         rebuilt(item)
 
@@ -226,7 +240,7 @@ def test_every_command_has_its_words():
 def test_the_screen_shows_every_parameter_that_is_signed(command):
     shown = dict(about_command(command))
     for name, value in command.parameters().items():
-        assert shown[name.replace("_", " ")] == value
+        assert str(shown[name.replace("_", " ")]) == str(value)
 
 
 def test_the_screen_of_a_request_names_scope_rule_and_check_words():
@@ -268,13 +282,38 @@ def test_an_environment_is_an_inline_table():
     assert tomllib.loads(toml(document)) == document
 
 
+OFFICER = "id=a,name=A,reviewed=2026-01-31,reference=HR-1,credential=a.key"
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "alice", "id=alice", "id=alice,name=Alice", "id=a,name=A,credential=a.key,what=x"],
+    "text", ["", "alice", f"{OFFICER},what=x", f"{OFFICER},card=x", f"{OFFICER},site="]
 )
-def test_an_officer_needs_id_name_and_credential(text):
-    with pytest.raises(InvalidInputError):
-        officer(text)
+def test_an_officer_is_told_with_what_is_known_and_nothing_else(text):
+    with pytest.raises(InvalidInputError, match="an officer has an id, a name, a screening"):
+        officer(text, 0, "a site", datetime.now(UTC))
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_an_officer_needs_id_name_screening_and_credential(place):
+    parts = OFFICER.split(",")
+    text = ",".join(parts[:place] + parts[place + 1 :])
+    with pytest.raises(InvalidInputError, match="an officer has an id, a name, a screening"):
+        officer(text, 0, "a site", datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [("roles=king", "roles are joined by"), ("vetting=none", "baseline"), ("due=2028-01-01", "due")],
+)
+def test_an_officer_that_cannot_be_is_refused(tmp_path, more, said):
+    SoftwareCredential.create(tmp_path / "a.key", b"long enough")
+    public = ("openssl", "pkey", "-in", tmp_path / "a.key", "-passin", "pass:long enough", "-pubout")
+    (tmp_path / "a.pub.pem").write_bytes(subprocess.check_output(public))
+    text = f"{OFFICER},public={tmp_path}/a.pub.pem"
+    assert officer(text, 0, "a site", datetime.now(UTC)).person.site == "a site"
+    with pytest.raises(InvalidInputError) as caught:
+        officer(f"{text},{more}", 0, "a site", datetime.now(UTC))
+    assert said in f"{caught.value} {caught.value.next_step}"
 
 
 def pipe_of(data):

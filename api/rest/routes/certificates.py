@@ -11,10 +11,12 @@ from api.rest.schemas.certificates import (
     AnswersIn,
     AnswersOut,
     BatchOut,
+    BatchRequestsOut,
     BuiltOut,
     CertificateOut,
     CertificatesOut,
     CertificateWholeOut,
+    CsrOut,
     CsrsIn,
     CsrsOut,
     MovedOut,
@@ -149,6 +151,23 @@ def list_ending(
 def show_batch(batch: Id, vault: V, who: Who) -> BatchOut:
     """Say how many of a batch are in which state."""
     return BatchOut(states=certificates.counts(vault, who, batch))
+
+
+@router.get(
+    _PATH + "/batches/{batch:id}/requests",
+    operation_id="list_batch_requests",
+    responses=_READ,
+)
+def list_batch_requests(
+    batch: Id,
+    vault: V,
+    who: Who,
+    after: Annotated[Cursor | None, Query()] = None,
+    limit: Limit = 50,
+) -> BatchRequestsOut:
+    """List the requests of a batch in DER, to be written into an archive."""
+    items, following = certificates.requests(vault, who, batch, after, limit)
+    return BatchRequestsOut(items=[CsrOut(id=o.id, csr=o.csr) for o in items], next=following)
 
 
 @router.get(_ONE, operation_id="show_certificate", responses=_READ)

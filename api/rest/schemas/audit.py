@@ -9,7 +9,7 @@ from pydantic import Field
 from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Wire
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType, Outcome
-from keyvault.domain.witnessing import Level, Reach
+from keyvault.domain.witnessing import Level, Levels
 
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**53 - 1)]
@@ -66,8 +66,8 @@ class EventsOut(Page[EventOut]):
     """Events, oldest first."""
 
     @classmethod
-    def of(cls, events: Iterable[Logged], following: str | None, reach: Reach) -> "EventsOut":
-        shown = [EventOut.of(event, reach.of(event.index)) for event in events]
+    def of(cls, events: Iterable[Logged], following: str | None, levels: Levels) -> "EventsOut":
+        shown = [EventOut.of(event, levels.of(event.index)) for event in events]
         return cls(items=shown, next=following)
 
 

@@ -240,6 +240,17 @@ class AnswersOut(Wire):
     items: list[TakenOut]
 
 
+class CsrOut(Wire):
+    """A certification request in DER, base64."""
+
+    id: UUID
+    csr: Bytes
+
+
+class BatchRequestsOut(Page[CsrOut]):
+    """Requests of a batch."""
+
+
 class BatchOut(Wire):
     """How many of a batch are in which state."""
 

@@ -11,7 +11,7 @@ from keyvault.store.audit import Audit
 LOOK_BACK = 50  # checkpoints with lines enough that are tried, newest first
 
 
-class Quorum:
+class Cosigned:
     """Remembers the largest size that it has found good; rows of the database are claims."""
 
     def __init__(self, policy: Policy | None, origin: str) -> None:
