@@ -7,7 +7,7 @@ import json
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,10 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain import commands as c
-from keyvault.domain.approvals import Approval, Decision, Rule, Seen, new_request
+from keyvault.domain.approvals import Approval, Decision, Request, Seen
 from keyvault.domain.audit import AuditEvent, EventType, Outcome, Stamp, leaf_of
-from keyvault.domain.authority import NO_RECORD, Record, Services, genesis_document
+from keyvault.domain.authority import Services
 from keyvault.domain.canonical import canonical
+from keyvault.domain.chain import Record
+from keyvault.domain.founding import NO_RECORD, Genesis
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.notes import (
     Checkpoint,
@@ -27,25 +29,61 @@ from keyvault.domain.notes import (
     sign_checkpoint,
     tlog_proof,
 )
-from keyvault.domain.people import Person, Role, thumbprint
+from keyvault.domain.people import (
+    EVERYWHERE,
+    Assurance,
+    Credential,
+    Duty,
+    Grant,
+    Role,
+    Screening,
+    Vetting,
+    thumbprint,
+)
+from keyvault.domain.quorum import OWN_RULE
+from keyvault.domain.rules import GroupBy, Rule, Standard
 from keyvault.domain.scopes import Scope
-from keyvault.domain.times import milliseconds, text_of
+from keyvault.domain.times import day_text, milliseconds, text_of
 from keyvault.domain.tree import HashReader, Tree, inclusion_proof, leaf_hash, range_proof, root_of
 from keyvault.evidence.bundle import MANIFEST_CONTEXT, BundleContents, Continuation, write_bundle
 
 ORIGIN = "vault.example/site-1/2026-1"
 SCOPE = Scope("dcc-party", "supplier", "u-1")
 START = datetime(2026, 11, 22, 9, 0, 0, tzinfo=UTC)
-RULES = (
-    Rule("keys", tuple(k.name for k in c.KEY_COMMANDS), ("*",), Role.KEY_APPROVER, 2, 86_400),
-    Rule("top", ("*",), ("critical",), Role.KEY_APPROVER, 3, 86_400),
-    Rule("people", tuple(k.name for k in c.AUTHORITY_COMMANDS), ("*",), Role.REGISTRAR, 2, 86_400),
+DAY = 86_400  # seconds
+KEY_ACTS = tuple(k.name for k in c.KEY_COMMANDS)
+APPROVER = (Role.KEY_APPROVER,)
+KEYS = Rule("keys", KEY_ACTS, ("*",), APPROVER, 2, DAY)
+TOP = Rule("top", KEY_ACTS, ("critical",), APPROVER, 3, DAY)
+CAREFUL = replace(
+    KEYS,
+    id="careful",
+    key_classes=("careful",),
+    wait=600,
+    group_by=GroupBy.SITE,
+    groups=2,
+    assurance=Assurance.CARD,
 )
+GLASS = Rule("glass", KEY_ACTS, ("standard",), APPROVER, 3, 3_600, break_glass=True)
+AUTHORITY = Rule(
+    "authority",
+    tuple(k.name for k in (*c.PEOPLE_COMMANDS, *c.RULE_COMMANDS)),
+    ("*",),
+    (Role.KEY_APPROVER, Role.REGISTRAR),
+    2,
+    DAY,
+)
+PROTECTION = Rule(
+    "protection", tuple(k.name for k in c.PROTECTIVE_COMMANDS), ("*",), APPROVER, 1, DAY
+)
+RULES = (KEYS, TOP, CAREFUL, GLASS, AUTHORITY, PROTECTION)
 CLASSES = (
     KeyClass("standard", Residence.RESIDENT, VerifyPolicy.SAMPLED),
     KeyClass("critical", Residence.RESIDENT, VerifyPolicy.ALWAYS),
+    KeyClass("careful", Residence.RESIDENT, VerifyPolicy.ALWAYS),
 )
-OFFICER = frozenset({Role.KEY_OWNER, Role.KEY_APPROVER, Role.REGISTRAR})
+OFFICER = (Role.KEY_OWNER, Role.KEY_APPROVER, Role.REGISTRAR)
+DUTY = Duty("keeping-keys", 1, "5a" * 32, OFFICER, day_text(START))
 ACTS = {
     c.GenerateKey: EventType.KEY_GENERATED,
     c.ActivateKey: EventType.KEY_ACTIVATED,
@@ -53,6 +91,7 @@ ACTS = {
     c.DeactivateKey: EventType.KEY_DEACTIVATED,
     c.DestroyKey: EventType.KEY_DESTROYED,
 }
+ON_SYSTEMS = (c.EnrolSystem, c.RotateSystem, c.RevokeSystem)
 
 
 class P256:
@@ -66,7 +105,7 @@ class P256:
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
-PEOPLE = {name: P256() for name in ("alice", "bob", "carol", "dan", "erin")}
+PEOPLE = {name: P256() for name in ("alice", "bob", "carol", "dan", "erin", "fay")}
 EVIDENCE, LOG, SESSION, STRANGER = P256(), P256(), P256(), P256()
 EDWARDS = ed25519.Ed25519PrivateKey.generate()
 LOG_KEYS = (
@@ -75,8 +114,29 @@ LOG_KEYS = (
 )
 
 
-def person(name, roles=OFFICER):
-    return Person(name, name.title(), roles, PEOPLE[name].spki)
+def screening(reviewed=START, days=366):
+    dates = (day_text(reviewed), day_text(reviewed + timedelta(days=days)))
+    return Screening("BS 7858:2019", Vetting.BASELINE, "HR-17", *dates)
+
+
+def grants(*roles, scope=EVERYWHERE, until=START + timedelta(days=1_000)):
+    return tuple(Grant(role, str(scope), text_of(until)) for role in roles)
+
+
+def joiner(name, *roles, **changes):
+    """What registers a person. Alice keeps her key in a file, the others on a card."""
+    own = Assurance.SOFTWARE if name == "alice" else Assurance.CARD
+    given = {
+        "person": name,
+        "full_name": name.title(),
+        "organisation": "Example Energy",
+        "site": "york" if name in ("carol", "fay") else "leeds",
+        "manager": None,
+        "credential": Credential(PEOPLE[name].spki, own),
+        "grants": grants(*(roles or OFFICER)),
+        "screening": screening(),
+    }
+    return c.RegisterPerson(**{**given, **changes})
 
 
 @dataclass
@@ -84,7 +144,8 @@ class World:
     """Writes events as the service does. What may be cheated with are its arguments."""
 
     rules: tuple = RULES
-    officers: tuple = ("alice", "bob", "carol", "dan")
+    officers: tuple = ("alice", "bob", "carol", "dan", "fay")
+    described: dict = field(default_factory=dict)  # an officer, and what is different with them
     now: datetime = START
     leaves: list = field(default_factory=list)
     headers: list = field(default_factory=list)
@@ -94,18 +155,20 @@ class World:
     seed: int = 0
 
     def __post_init__(self):
-        document = genesis_document(
+        document = Genesis(
             origin=ORIGIN,
             site="Site 1",
-            officers=[person(name) for name in self.officers],
+            created_at=text_of(self.now),
+            nonce=bytes(16).hex(),
+            officers=tuple(joiner(one, **self.described.get(one, {})) for one in self.officers),
             rules=self.rules,
             key_classes=CLASSES,
+            duties=(DUTY,),
+            standards=(Standard("BS 7858", "2019", None, None, "to be confirmed"),),
             services=Services(tuple(k.vkey for k in LOG_KEYS), SESSION.spki, EVIDENCE.spki),
-            created_at=text_of(self.now),
-            nonce=bytes(16),
-        )
+        ).document()
         approvals = tuple(self.approval(name, document) for name in self.officers)
-        self.add_record(Record(0, NO_RECORD, document, approvals))
+        self.add_record(Record(0, NO_RECORD, document, approvals, text_of(self.now)))
 
     # Pieces -------------------------------------------------------------------------------
 
@@ -135,20 +198,28 @@ class World:
         return Approval(**{**fields, **changes}, signature=signature)
 
     def request(self, command, *, rule=None, requester="alice", scope=SCOPE, request_id=None):
-        if rule is None:
-            key_class = getattr(command, "key_class", "standard")
-            people = isinstance(command, c.AUTHORITY_COMMANDS)
-            rule = self.rules[2 if people else 1 if key_class == "critical" else 0]
-        return new_request(
-            request_id=request_id or self.unique(),
+        """As a liar may write it: nothing is read back, so nothing is checked."""
+        return Request(
+            id=request_id or self.unique(),
             origin=ORIGIN,
             command=command,
-            scope=scope,
-            rule=rule,
+            scope=scope if isinstance(command, (*c.KEY_COMMANDS, *ON_SYSTEMS)) else None,
+            rule=rule or self.rule(command),
             requester=requester,
-            now=self.now,
+            requested_at=self.now,
             nonce=bytes(16),
             seen=self.seen(),
+        )
+
+    def rule(self, command):
+        """The rule for this, where the key is of the class that the command names, or standard."""
+        if isinstance(command, c.PERSONAL_COMMANDS):
+            return OWN_RULE
+        if isinstance(command, c.AUTHORITY_COMMANDS):
+            protects = isinstance(command, c.PROTECTIVE_COMMANDS)
+            return PROTECTION if protects else AUTHORITY
+        return {"critical": TOP, "careful": CAREFUL}.get(
+            getattr(command, "key_class", ""), self.rules[0]
         )
 
     # Events -------------------------------------------------------------------------------
@@ -225,11 +296,12 @@ class World:
     def change(self, command, approvers=("bob", "carol"), **more):
         """Change authority by approval, as the next record."""
         request = more.pop("request", None) or self.request(command)
-        approvals = more.pop("approvals", None)
-        approvals = approvals or [self.approval(a, request.document) for a in approvers]
-        record = Record(
-            len(self.records), self.records[-1].hash, request.document, tuple(approvals)
-        )
+        document = more.pop("document", request.document)
+        self.now += more.pop("wait", timedelta())
+        approvals = more.pop("approvals", None) or [self.approval(a, document) for a in approvers]
+        at = more.pop("at", self.now)
+        number, head = len(self.records), self.records[-1].hash
+        record = Record(number, head, document, tuple(approvals), text_of(at))
         return self.add_record(record, **more)
 
     def use(self, key, count=1, **more):
@@ -321,7 +393,7 @@ def full_world():
     world = World()
     key = world.generate()
     world.act(c.ActivateKey(key, "go"))
-    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), PEOPLE["erin"].spki))
+    world.change(joiner("erin", Role.AUDITOR))
     world.seal()
     world.use(key)
     world.use(key, 5)
@@ -337,7 +409,7 @@ def full_world():
     world.act(
         c.ActivateKey(critical, "go"),
         ("bob", "carol", "dan"),
-        request=world.request(c.ActivateKey(critical, "go"), rule=RULES[1]),
+        request=world.request(c.ActivateKey(critical, "go"), rule=TOP),
     )
     world.use(critical, 3)
     return world
