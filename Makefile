@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format bench bench-peers docs lock clean
+.PHONY: help demo run test soak lint format bench bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -44,6 +44,9 @@ bench-peers: ## measure beside OpenBao, installed under bench/work, and write do
 
 docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
 	dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+permissions: ## write docs/permissions.md anew from the permission matrix
+	@$(BIN)/python -m tools.permissions
 
 lock: ## write requirements.lock anew from requirements*.in
 	@tools/install test

@@ -63,7 +63,7 @@ def get(vault: Vault, who: Principal, certificate_id: UUID) -> Certificate:
     with vault.database.reading() as work:
         found = work.certificates.get(certificate_id)
     permit(vault, who, Action.KEY_READ, where=found.scope)
-    own = readable(who, vault.clock())
+    own = readable(who, Action.KEY_READ, vault.clock())
     if own is not None and found.scope is not None and found.scope not in own:
         raise no_certificate(certificate_id)
     return found
@@ -91,7 +91,7 @@ def scopes_for(vault: Vault, who: Principal, asked: Scope | None) -> AbstractSet
     None for none: `who` may list all, or the very scope they ask for.
     """
     permit(vault, who, Action.KEY_READ, where=asked)
-    own = readable(who, vault.clock())
+    own = readable(who, Action.KEY_READ, vault.clock())
     if own is not None and asked is not None and asked not in own:
         raise NotPermittedError("you list the certificates of your own scopes only")
     return own if asked is None else None

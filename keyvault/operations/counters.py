@@ -119,7 +119,7 @@ def page(
 ) -> tuple[list[Counter], str | None]:
     """List series, oldest first: those of the organisations in the caller's scopes."""
     permit(vault, who, Action.KEY_READ)
-    own = readable(who, vault.clock())
+    own = readable(who, Action.KEY_READ, vault.clock())
     parties = None if own is None else {scope.party for scope in own}
     with vault.database.reading() as work:
         return work.counters.page(parties=parties, after=after, limit=limit)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hsm.types import USAGES, Algorithm, KeyUsage, Mechanism, VerifyPolicy
+from keyvault.domain.documents import document_of
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.keys import (
     DIGEST_SIZES,
@@ -181,9 +182,19 @@ def test_the_services_own_keys_have_ids_that_never_change():
 
 
 def test_a_key_class_writes_every_consequence_it_has():
-    assert KeyClass("bulk", Residence.WRAPPED, VerifyPolicy.SAMPLED).document() == {
+    assert document_of(KeyClass("bulk", Residence.WRAPPED, VerifyPolicy.SAMPLED)) == {
         "name": "bulk",
         "residence": "wrapped",
         "verify": "sampled",
         "extractable": False,
+        "guarded": False,
+        "module_level": 0,
+        "retention_days": 2_557,
     }
+
+
+@pytest.mark.parametrize("wrong", [{"name": "Bulk"}, {"name": ""}, {"module_level": 5}])
+def test_a_key_class_has_a_plain_name_and_a_level_that_there_is(wrong):
+    given = {"name": "bulk", "residence": Residence.RESIDENT, "verify": VerifyPolicy.ALWAYS}
+    with pytest.raises(InvalidInputError, match="a key class has a name"):
+        KeyClass(**{**given, **wrong})
