@@ -76,10 +76,15 @@ class Register:
         self._version = 0
         self._looked = 0.0
         self._file = sqlite3.connect(file, timeout=5, isolation_level=None)
-        file.chmod(0o600)
-        self._file.execute("PRAGMA journal_mode = WAL")
-        self._file.execute("PRAGMA synchronous = FULL")
-        self._file.executescript(_SCHEMA)
+        try:
+            file.chmod(0o600)
+            self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.execute("PRAGMA synchronous = FULL")
+            self._file.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise NotReadyError(
+                f"{file} cannot be read: {error}", next_step="restore it; it is never made up anew"
+            ) from error
 
     def close(self) -> None:
         self._file.close()
