@@ -17,7 +17,14 @@ from keyvault.domain.approvals import Approval, Decision, Request, Seen, new_req
 from keyvault.domain.authority import Authority, Services
 from keyvault.domain.chain import Record, extend, found
 from keyvault.domain.changes import person_from
-from keyvault.domain.commands import Command, GenerateKey, RegisterPerson
+from keyvault.domain.commands import (
+    COMMANDS,
+    PERSONAL_COMMANDS,
+    PROTECTIVE_COMMANDS,
+    Command,
+    GenerateKey,
+    RegisterPerson,
+)
 from keyvault.domain.founding import NO_RECORD, Genesis
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import (
@@ -42,6 +49,16 @@ ORIGIN = "example.test/keys/2026-1"
 SCOPE = Scope("1f-example", "supplier", "90-b3-d5-1f-30-01-00-00")
 SEEN = Seen(7, "ab" * 32)
 RULE = Rule("everything", ("*",), ("*",), (Role.KEY_APPROVER,), 2, 86_400)
+# Beside each other: one person alone may stop somebody, and two decide on everything else.
+PROTECTION = replace(
+    RULE, id="protection", commands=tuple(c.name for c in PROTECTIVE_COMMANDS), approvals=1
+)
+THE_REST = replace(
+    RULE,
+    commands=tuple(
+        sorted(COMMANDS.keys() - {c.name for c in (*PROTECTIVE_COMMANDS, *PERSONAL_COMMANDS)})
+    ),
+)
 ORDER = GenerateKey("meter signing", Algorithm.EC_P256, KeyUsage.SIGN, "standard", 365, 730)
 CLASSES = (
     KeyClass("standard", Residence.RESIDENT, VerifyPolicy.ALWAYS),

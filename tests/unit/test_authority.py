@@ -207,12 +207,21 @@ BEFORE = [None, *(loaded(CHAIN[:size]) for size in range(1, len(CHAIN) + 1))]
 
 @pytest.mark.parametrize("number", range(len(CHAIN)))
 def test_a_record_edited_in_any_place_breaks_the_chain(number):
-    documents = [record.document() for record in CHAIN[number : number + 2]]
-    for path in places(documents[0]):
-        edited = [changed(documents[0], path, _other), *documents[1:]]
-        with pytest.raises(AuthorityError):
-            load(map(Record.read, edited), verify, spki_of_certificate, BEFORE[number])
-            pytest.fail(f"{path} of record {number} was edited unnoticed")
+    first, *following = (record.document() for record in CHAIN[number : number + 2])
+    unnoticed = [
+        path
+        for path in places(first)
+        if _loads([changed(first, path, _other), *following], BEFORE[number])
+    ]
+    assert unnoticed == []
+
+
+def _loads(documents, before):
+    try:
+        load(map(Record.read, documents), verify, spki_of_certificate, before)
+    except AuthorityError:
+        return False
+    return True
 
 
 @given(st.permutations(range(len(CHAIN))), st.integers(0, len(CHAIN)))

@@ -106,7 +106,7 @@ def test_a_good_signature_by_a_larger_curve_does_not_count():
 
 
 def test_openssl_agrees_with_our_signatures(tmp_path):
-    (tmp_path / "key.der").write_bytes(ALICE.person.spki)
+    (tmp_path / "key.der").write_bytes(ALICE.credential.spki)
     (tmp_path / "signature").write_bytes(ALICE.credential.sign(MESSAGE))
     command = "openssl dgst -sha256 -keyform DER -verify key.der -signature signature"
     answer = subprocess.run(
@@ -119,25 +119,25 @@ SIGNATURE = ALICE.credential.sign(MESSAGE)
 
 
 def test_a_signature_is_of_one_key_and_one_message():
-    assert verify(ALICE.person.spki, SIGNATURE, MESSAGE)
-    assert not verify(BOB.person.spki, SIGNATURE, MESSAGE)
-    assert not verify(ALICE.person.spki, SIGNATURE, MESSAGE + b"\n")
+    assert verify(ALICE.credential.spki, SIGNATURE, MESSAGE)
+    assert not verify(BOB.credential.spki, SIGNATURE, MESSAGE)
+    assert not verify(ALICE.credential.spki, SIGNATURE, MESSAGE + b"\n")
 
 
 def test_no_bit_of_a_signature_is_spare():
     number, size = int.from_bytes(SIGNATURE, "big"), len(SIGNATURE)
     flipped = [(number ^ (1 << bit)).to_bytes(size, "big") for bit in range(size * 8)]
-    assert not [bad for bad in flipped if verify(ALICE.person.spki, bad, MESSAGE)]
+    assert not [bad for bad in flipped if verify(ALICE.credential.spki, bad, MESSAGE)]
 
 
 @given(st.binary(max_size=100), st.binary(max_size=90))
 def test_whatever_is_handed_in_the_answer_is_no_and_not_a_crash(spki, signature):
     assert verify(spki, SIGNATURE, MESSAGE) is False
-    assert verify(ALICE.person.spki, signature, MESSAGE) is False
+    assert verify(ALICE.credential.spki, signature, MESSAGE) is False
 
 
 def test_a_trailing_byte_makes_a_signature_bad():
-    assert not verify(ALICE.person.spki, SIGNATURE + b"\x00", MESSAGE)
+    assert not verify(ALICE.credential.spki, SIGNATURE + b"\x00", MESSAGE)
 
 
 def test_openssl_finds_the_same_key_in_a_certificate():
