@@ -8,9 +8,18 @@ import pytest
 from keyvault.domain import commands as c
 from keyvault.domain.approvals import Seen
 from keyvault.domain.audit import EventType
-from keyvault.domain.authority import Record
+from keyvault.domain.chain import Record
 from keyvault.domain.people import Role
-from tests.evidence.world import PEOPLE, RULES, World, cheated, order
+from keyvault.domain.times import text_of
+from tests.evidence.world import (
+    KEYS,
+    PEOPLE,
+    RULES,
+    World,
+    cheated,
+    joiner,
+    order,
+)
 
 EVENTS = "events.ndjson"
 
@@ -97,18 +106,16 @@ def test_a_change_of_authority_that_is_not_in_the_chain_is_refused(caught, world
 
 
 def test_an_event_that_shows_another_record_than_the_chain_is_refused(caught, world):
-    spki = PEOPLE["erin"].spki
-    request = world.request(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    request = world.request(joiner("erin", Role.AUDITOR))
     votes = tuple(world.approval(name, request.document) for name in ("bob", "carol", "dan"))
-    head = world.records[0].hash
-    world.add_record(Record(1, head, request.document, votes))
-    world.records[1] = Record(1, head, request.document, votes[:2])
+    head, at = world.records[0].hash, text_of(world.now)
+    world.add_record(Record(1, head, request.document, votes, at))
+    world.records[1] = Record(1, head, request.document, votes[:2], at)
     expect(caught, world, "is not the next record of authority.ndjson")
 
 
 def test_a_record_of_authority_without_its_event_is_noticed(caught, world):
-    spki = PEOPLE["erin"].spki
-    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    world.change(joiner("erin", Role.AUDITOR))
     world.leaves.pop()
     world.counters = dict.fromkeys(world.counters, 1)
     world.event(EventType.AUDIT_QUERIED, {"n": 1}, actor="service:x", header={"ns": 1})
@@ -117,8 +124,7 @@ def test_a_record_of_authority_without_its_event_is_noticed(caught, world):
 
 def test_an_act_under_an_authority_that_was_over_is_refused(caught, world):
     stale = world.records[0].hash[:16]
-    spki = PEOPLE["erin"].spki
-    world.change(c.RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki))
+    world.change(joiner("erin", Role.AUDITOR))
     world.event(EventType.AUDIT_QUERIED, {"n": 1}, header={"pv": stale})
     expect(caught, world, "an authority that is not the one in force")
 
@@ -129,8 +135,9 @@ def test_an_authority_that_nobody_signed_is_refused(caught, world):
 
 
 def test_a_person_registered_with_anothers_key_is_refused(caught, world):
-    world.change(c.RegisterPerson("bob-2", "Bob", (Role.KEY_APPROVER,), PEOPLE["bob"].spki))
-    caught(world.bundle(), "bob-2 or their key is registered already", "authority.ndjson", 1)
+    twin = replace(joiner("erin"), credential=joiner("bob").credential)
+    world.change(twin)
+    caught(world.bundle(), "this key is enrolled already", "authority.ndjson", 1)
 
 
 def test_one_man_with_two_names_cannot_found_a_log(caught, monkeypatch):
@@ -139,7 +146,7 @@ def test_one_man_with_two_names_cannot_found_a_log(caught, monkeypatch):
 
 
 def test_a_genesis_whose_rule_nobody_can_refuse_is_refused(caught):
-    weak = (replace(RULES[0], approvals=1), *RULES[1:])
+    weak = (replace(KEYS, approvals=1), *RULES[1:])
     caught(World(rules=weak).bundle(), "asks for fewer than 2", "authority.ndjson", 0)
     caught(World(officers=("alice", "bob")).bundle(), "too few holders", "authority.ndjson", 0)
 
@@ -147,5 +154,5 @@ def test_a_genesis_whose_rule_nobody_can_refuse_is_refused(caught):
 def test_an_act_that_is_no_change_of_authority_is_refused_in_the_chain(caught):
     command = order()
     world = World()
-    world.change(command, request=world.request(command, rule=RULES[0]))
+    world.change(command, request=world.request(command, rule=KEYS))
     caught(world.bundle(), "generate-key does not change authority", "authority.ndjson", 1)

@@ -101,6 +101,13 @@ class P256:
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
 
+    @property
+    def compressed(self):
+        """The same key in another encoding."""
+        points = serialization.PublicFormat.CompressedPoint
+        point = self._key.public_key().public_bytes(serialization.Encoding.X962, points)
+        return bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+
     def sign(self, message):
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
 
@@ -295,7 +302,8 @@ class World:
 
     def change(self, command, approvers=("bob", "carol"), **more):
         """Change authority by approval, as the next record."""
-        request = more.pop("request", None) or self.request(command)
+        requester = more.pop("requester", "alice")
+        request = more.pop("request", None) or self.request(command, requester=requester)
         document = more.pop("document", request.document)
         self.now += more.pop("wait", timedelta())
         approvals = more.pop("approvals", None) or [self.approval(a, document) for a in approvers]
