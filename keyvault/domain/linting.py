@@ -53,10 +53,10 @@ def lint(
         return
     for person in authority.people.values():
         lint_grants(person)
+    _check_overlaps(authority.rules)
     for rule in authority.rules:
         if before is None or rule not in before.rules or _is_met(before, rule):
             lint_rule(authority, rule)
-    _check_overlaps(authority.rules)
     _check_complete(authority)
 
 
