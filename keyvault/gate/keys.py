@@ -24,7 +24,12 @@ from keyvault.domain.commands import (
     ImportKey,
     ResumeKey,
 )
-from keyvault.domain.errors import InvalidInputError, ModuleLevelError, VaultError
+from keyvault.domain.errors import (
+    AuthorityError,
+    InvalidInputError,
+    ModuleLevelError,
+    VaultError,
+)
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
 from keyvault.gate import services, sessions
 from keyvault.gate.agreement import AgreementGate
@@ -100,6 +105,7 @@ class KeysGate:
         """
         request = Request.read(document)
         command = request.command
+        self._check_scope(request)
         known = self._class_of(command)
         again = isinstance(command, _FINISHABLE) and self._register.get(request.id) == request
         now = self._clock()
@@ -117,6 +123,15 @@ class KeysGate:
         if state not in (KeyState.SUSPENDED, KeyState.COMPROMISED):
             raise InvalidInputError("only approvals let a key go on")
         self._register.move(ordinary(key_id), KeyState(state))
+
+    def _check_scope(self, request: Request) -> None:
+        """Else those who decide for one scope could act on the keys of another."""
+        command = request.command
+        made = self._register.get(command.key) if isinstance(command, _ON_A_KEY) else None
+        if made is not None and made.scope != request.scope:
+            raise AuthorityError(
+                f"the request is for {request.scope or 'every scope'}, and the key for {made.scope}"
+            )
 
     def _class_of(self, command: Command) -> str | None:
         if isinstance(command, GenerateKey | ImportKey):
