@@ -35,7 +35,7 @@ NOUNS = {
     "systems": ("cli.remote.systems",),
     "audit": ("cli.remote.audit",),
     "token": ("cli.local.tokens",),
-    "witness": ("cli.local.witness",),
+    "witness": ("cli.local.witness", "cli.local.carrying"),
     "credential": ("cli.desk.credentials",),
 }
 
