@@ -47,7 +47,7 @@ def list_systems(vault: V, who: Who) -> SystemsOut:
 @router.get("/v1/rules", operation_id="show_rules", responses=_LIST)
 def show_rules(vault: V, who: Who) -> RulesOut:
     """Show the rules, key classes, duties and standards in force."""
-    return RulesOut.of(people.authority(vault, who))
+    return RulesOut.of(people.rules(vault, who))
 
 
 @router.get("/v1/authority", operation_id="show_authority", responses=_LIST)
