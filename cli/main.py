@@ -28,7 +28,8 @@ VERBS = {
     "random": "cli.remote.service",
 }
 NOUNS = {
-    "keys": ("cli.remote.keys", "cli.remote.uses"),
+    "keys": ("cli.remote.keys", "cli.remote.uses", "cli.remote.agreement"),
+    "counters": ("cli.remote.counters",),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "people": ("cli.remote.people",),
