@@ -237,9 +237,7 @@ class KeysGate:
         if len(data) > MAX_ITEMS:
             raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
         key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
-        policy = VerifyPolicy(verify)
-        sign = self._device.sign
-        return [sign(key, how, item, verify=policy) for item in data]
+        return self._device.sign_all(key, how, data, verify=VerifyPolicy(verify))
 
     def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
         key = self._usable(key_id, Purpose.PROCESS)
