@@ -12,6 +12,7 @@ from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.local.layout import write_new
 from cli.output import answer, facts, say
 from keyvault import bootstrap
+from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError, NotFoundError, RolledBackError
 from keyvault.domain.notes import Note
 from keyvault.domain.tree import consistency_proof
@@ -46,7 +47,7 @@ def request(
         proof = consistency_proof(work.audit.hashes(), old, chosen.size)
     write_new(out, AddCheckpoint(old, tuple(proof), chosen.note.encode()).to_bytes())
     say(f"there: keyvault witness sign --in {out.name} --out cosignature")
-    value = {"file": str(out), "old": old, "size": chosen.size}
+    value: Document = {"file": str(out), "old": old, "size": chosen.size}
     answer(value, facts(value.items()))
 
 
