@@ -157,7 +157,12 @@ class KeysGate:
             )
 
     def _move(self, key_id: bytes, state: KeyState) -> Document:
-        self._register.move(key_id, state)
+        """Change a key's state. The one that an active one follows protects nothing new then."""
+        order = self._register.get(UUID(bytes=key_id)) if state is KeyState.ACTIVE else None
+        if order is not None and isinstance(order.command, GenerateKey):
+            self._register.succeed(key_id, order.command.supersedes)
+        else:
+            self._register.move(key_id, state)
         return {"state": str(state)}
 
     def _generate(self, spec: KeySpec, key_class: KeyClass | None) -> Callable[[], Document]:

@@ -87,6 +87,12 @@ class Keys:
         row = self._connection.execute(query).first()
         return None if row is None else _wrapped_key(row)
 
+    def successor_of(self, key_id: UUID) -> UUID | None:
+        """The key that was made to take over from this one, if any."""
+        query = select(_KEY.c.id).where(_KEY.c.supersedes == str(key_id))
+        found = self._connection.scalar(query)
+        return UUID(found) if found else None
+
     def versions(self, key_ids: list[str]) -> dict[str, int]:
         """Return the version of each of these keys that exists."""
         query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))
@@ -135,6 +141,8 @@ def _row(key: Key) -> dict[str, Any]:
         "active_from": _ticks(key.active_from),
         "compromised_at": _ticks(key.compromised_at),
         "destroyed_at": _ticks(key.destroyed_at),
+        "owner": key.owner,
+        "supersedes": str(key.supersedes) if key.supersedes else None,
     }
 
 
@@ -159,6 +167,8 @@ def _key(row: Row[Any]) -> Key:
         active_from=_moment(row.active_from),
         compromised_at=_moment(row.compromised_at),
         destroyed_at=_moment(row.destroyed_at),
+        owner=row.owner,
+        supersedes=UUID(row.supersedes) if row.supersedes else None,
     )
 
 
