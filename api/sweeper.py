@@ -6,7 +6,7 @@ import structlog
 
 from api.telemetry import trace
 from keyvault.domain.errors import VaultError
-from keyvault.operations import expiry
+from keyvault.operations import expiry, quorums
 from keyvault.operations.vault import Vault
 
 INTERVAL = 60.0  # seconds
@@ -18,5 +18,11 @@ async def sweep_for_ever(vault: Vault, interval: float = INTERVAL) -> None:
         await asyncio.sleep(interval)
         try:
             await asyncio.to_thread(expiry.sweep, vault)
+            await asyncio.to_thread(_watch, vault)
         except VaultError as error:
             structlog.get_logger().warning("sweep failed", **trace(error))
+
+
+def _watch(vault: Vault) -> None:
+    if quorums.sweep(vault) and (text := quorums.remark(vault)):
+        structlog.get_logger().warning("quorum at risk", text=text)

@@ -7,7 +7,7 @@ of keys are not logged one by one, since the audit log has them: they are counte
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from api.names import PRINCIPAL, REQUEST_ID, TEMPLATE
 from keyvault.domain.certificates import CertificateState
+from keyvault.domain.quorums import Quorum
 from keyvault.operations.expiry import Watch
 from keyvault.operations.figures import Figures
 
@@ -175,6 +176,14 @@ class Gauges:
             "Neither accepted nor rejected: in time, urgent, overdue", ("due",),
             registry=registry,
         )  # fmt: skip
+        self._quorums = {
+            name: Gauge(f"keyvault_quorum_{name}", text, labels, registry=registry)
+            for name, text, labels in (
+                ("able", "People who can sign under a rule now", ("rule",)),
+                ("needed", "Signatures that it takes", ("rule",)),
+                ("margin", "People who may fall away; below 0 it breaks", ("rule", "days")),
+            )
+        }
         self._ending = Gauge(
             "keyvault_certificates_ending", "Ours and others' that end within so many days",
             ("days",), registry=registry,
@@ -193,6 +202,18 @@ class Gauges:
         for state, count in figures.keys.items():
             self._keys.labels(str(state)).set(count)
         self._show_certificates(figures.certificates)
+        self._show_quorums(figures.quorums)
+
+    def _show_quorums(self, quorums: Iterable[Quorum]) -> None:
+        for gauge in self._quorums.values():
+            gauge.clear()  # a rule that was removed is gone here, too
+        for quorum in quorums:
+            rule, now = quorum.rule.id, quorum.outlooks[0]
+            self._quorums["able"].labels(rule).set(len(now.able))
+            self._quorums["needed"].labels(rule).set(quorum.needed)
+            for outlook in quorum.outlooks:
+                days = str((outlook.at - now.at).days)
+                self._quorums["margin"].labels(rule, days).set(outlook.margin)
 
     def _show_certificates(self, watch: Watch) -> None:
         for state in CertificateState:

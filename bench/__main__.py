@@ -9,39 +9,69 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
-from bench.measure import Scenario, Seen, measure, python, summary
+from bench.measure import Scenario, Seen, measure, memory, python, summary
 from bench.openbao import WORK, OpenBao
 from tests.stack import Machine, Stack
 
 RAW = "raw.c.sign_p256"
+APPENDS = "raw.sqlite.append.x256"
 PEER = "peer.openbao.sign.file"
 PARTS = ("api", "gate", "recorder", "sealer", "log-gate")
-HTTP = (  # name, clients, digests in a request, class of the key
-    ("http.sign.audit.c1", 1, 1, "standard"),
-    ("http.sign.audit.c32", 32, 1, "standard"),
-    ("http.sign.audit.verified.c32", 32, 1, "critical"),
-    ("http.sign.audit.wrapped.c32", 32, 1, "bulk"),
-    ("http.sign.batch100.c8", 8, 100, "standard"),
+ACTIONS = ("key:sign", "key:verify", "key:read", "key:encrypt", "key:mac")
+KEYS: dict[str, dict[str, str]] = {
+    "standard": {},
+    "critical": {"key_class": "critical"},
+    "bulk": {"key_class": "bulk"},
+    "rsa": {"algorithm": "RSA-2048"},
+    "aes": {"algorithm": "AES-256", "usage": "encrypt"},
+    "mac": {"algorithm": "AES-256", "usage": "mac"},
+}
+
+
+class Http(NamedTuple):
+    """One load of the whole service, and the raw operation that it is compared with."""
+
+    name: str
+    clients: int
+    items: int = 1  # in a request
+    key: str = "standard"
+    dialect: str = "signatures"
+    raw: str = RAW
+
+
+HTTP = (
+    Http("http.sign.audit.c1", 1),
+    Http("http.sign.audit.c32", 32),
+    Http("http.sign.audit.verified.c32", 32, key="critical"),
+    Http("http.sign.audit.wrapped.c32", 32, key="bulk"),
+    Http("http.sign.batch100.c8", 8, 100),
+    Http("http.rsa2048.c32", 32, 1, "rsa", "rsa", "raw.c.sign_rsa2048"),
+    Http("http.rsa2048.batch100.c8", 8, 100, "rsa", "rsa", "raw.c.sign_rsa2048"),
+    Http("http.encrypt_1k.c32", 32, 1, "aes", "encryptions", "raw.c.gcm_1k"),
+    Http("http.cmac_1k.c32", 32, 1, "mac", "macs", "raw.c.cmac_1k"),
 )
+SLOW = Http("http.sign.audit.slowflush2ms.c32", 32, raw="http.sign.audit.c32")
+RAWS = ("sign_p256", "sign_rsa2048", "gcm_1k", "cmac_1k")
 PEERS = ((f"{PEER}.c1", 1, 1), (f"{PEER}.c32", 32, 1), (f"{PEER}.batch100.c8", 8, 100))
 
 
 class Bench:
     """The service under test, with its keys and a system that may use them."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, keys: Iterable[str] = KEYS) -> None:
         self.stack = stack
-        stack.start()
-        classes = sorted({key_class for *_, key_class in HTTP})
-        self.keys = {name: stack.active_key(key_class=name) for name in classes}
-        self.system: Machine = stack.system("bench")
-        for key in self.keys.values():
+        self.keys = {name: stack.active_key(**KEYS[name]) for name in keys}
+        self.system: Machine = stack.system("bench", *ACTIONS)
+        for name in self.keys.keys() - {"aes", "mac"}:
+            key = self.keys[name]
             path = f"/v1/keys/{key}/public-key"
             read = self.system.client().get(path, headers={"Accept": "application/x-pem-file"})
             self.public_key(key).write_bytes(read.raise_for_status().content)
@@ -50,48 +80,53 @@ class Bench:
         return self.stack.folder / f"{key}.pem"
 
     def scenarios(self, bao: OpenBao | None) -> Iterator[Scenario]:
-        """Everything that is measured, in the order of one round."""
+        """Everything that is measured with this service, in the order of one round."""
         yield from self._raw()
         yield from self._parts()
         peers = {} if bao is None else {s.name: s for s in self._peer(bao)}
-        for name, clients, digests, key_class in HTTP:
-            twin = name.replace("http.sign.audit", PEER).replace("http.sign", PEER)
+        for http in HTTP:
+            twin = http.name.replace("http.sign.audit", PEER).replace("http.sign", PEER)
             if twin in peers:  # side by side
                 yield peers[twin]
-            key = self.keys[key_class]
-            yield Scenario(
-                name,
-                self._load(
-                    *("--port", str(self.stack.settings.api.port)),
-                    *("--path", f"/v1/keys/{key}/signatures"),
-                    *("--public-key", str(self.public_key(key))),
-                    *("--clients", str(clients), "--digests", str(digests)),
-                ),
-                digests,
-                {part: self.stack.pid(part) for part in PARTS},
-                (twin, RAW) if twin in peers else (RAW,),
-            )
+            yield self.http(http, *([twin] if twin in peers else []), http.raw)
+
+    def http(self, http: Http, *ratios_to: str) -> Scenario:
+        key = self.keys[http.key]
+        path = http.dialect if http.dialect != "rsa" else "signatures"
+        return Scenario(
+            http.name,
+            self._load(
+                *("--port", str(self.stack.settings.api.port), "--dialect", http.dialect),
+                *("--path", f"/v1/keys/{key}/{path}", "--public-key", str(self.public_key(key))),
+                *("--clients", str(http.clients), "--digests", str(http.items)),
+            ),
+            http.items,
+            {part: self.stack.pid(part) for part in PARTS},
+            ratios_to,
+        )
 
     def _raw(self) -> Iterator[Scenario]:
         settings = self.stack.settings
         token = settings.keys.uri.partition("token=")[2].partition(";")[0]
         module = settings.keys.uri.partition("module-path=")[2]
         pin = settings.credentials / settings.keys.pin  # type: ignore[operator]
-        yield Scenario(RAW, (str(compiled()), module, token), given=pin)
+        program = str(compiled("raw.c", "-ldl"))
+        for name in RAWS:
+            yield Scenario(f"raw.c.{name}", (program, module, token, name), given=pin)
         given = ("--module", module, "--token", token, "--pin-file", str(pin))
         yield Scenario("raw.py.sign_p256", python("bench.raw", *given), ratios_to=(RAW,))
+        yield Scenario(APPENDS, python("bench.rawlog"))
 
     def _parts(self) -> Iterator[Scenario]:
         config = ("--config", str(self.stack.config), "--key", self.keys["standard"])
-        for part, name, more, signatures in (
-            ("gate", "gate.sign.c1", (), 1),
-            ("gate", "gate.sign.c32", ("--callers", "32"), 1),
-            ("gate", "gate.sign.batch100", ("--digests", "100"), 100),
-            ("recorder", "recorder.append.c32", ("--callers", "32"), 1),
-            ("recorder", "recorder.append.c256", ("--callers", "256"), 1),
+        for part, name, more, signatures, to in (
+            ("gate", "gate.sign.c1", (), 1, (RAW,)),
+            ("gate", "gate.sign.c32", ("--callers", "32"), 1, (RAW,)),
+            ("gate", "gate.sign.batch100", ("--digests", "100"), 100, (RAW,)),
+            ("recorder", "recorder.append.c32", ("--callers", "32"), 1, ()),
+            ("recorder", "recorder.append.c256", ("--callers", "256"), 1, (APPENDS,)),
         ):
             line = python("bench.parts", part, *config, *more)
-            to = (RAW,) if part == "gate" else ()
             yield Scenario(name, line, signatures, {part: self.stack.pid(part)}, to)
 
     def _peer(self, bao: OpenBao) -> Iterator[Scenario]:
@@ -109,14 +144,32 @@ class Bench:
         return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
 
 
-def compiled() -> Path:
-    """Build the program in C (needs gcc and libp11-kit-dev)."""
-    program = WORK / "raw"
+def compiled(source: str, *options: str) -> Path:
+    """Build a program or library in C (needs gcc and libp11-kit-dev)."""
+    program = WORK / source.removesuffix(".c")
     WORK.mkdir(exist_ok=True)
-    source = Path(__file__).with_name("raw.c")
-    line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(source), "-o", str(program), "-ldl")
+    path = Path(__file__).with_name(source)
+    line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(path), "-o", str(program), *options)
     subprocess.run(line, check=True)
     return program
+
+
+def started(stack: Stack) -> Seen:
+    """Start the service; say how long that took, and what each process holds then."""
+    began = time.perf_counter()
+    stack.start()
+    ready = round(time.perf_counter() - began, 2)
+    return {"ready_s": ready, "idle_mib_of": {p: round(memory(stack.pid(p))) for p in PARTS}}
+
+
+def on_a_slow_disk(stack: Stack) -> Bench:
+    """The service once more, on a disk whose flush takes 2 ms longer."""
+    stack.start("gate", "log-gate")
+    library = str(compiled("slowflush.c", "-shared", "-fPIC", "-ldl"))
+    with mock.patch.dict(os.environ, LD_PRELOAD=library):
+        stack.start("recorder")
+    stack.start("sealer", "api")
+    return Bench(stack, ["standard"])
 
 
 def machine(stack: Stack, bao: OpenBao | None) -> Seen:
@@ -142,20 +195,24 @@ def machine(stack: Stack, bao: OpenBao | None) -> Seen:
 def run(options: argparse.Namespace) -> list[Seen]:
     """Measure everything and return the lines of the result."""
     with ExitStack() as running:
-        bench = Bench(running.enter_context(Stack.make()))
-        api, system = bench.stack.settings.api, bench.system
+        stack = running.enter_context(Stack.make())
+        start, bench = started(stack), Bench(stack)
+        api, system = stack.settings.api, bench.system
         bao = None
         if options.peers:
             ours = (api.certificate, api.private_key), (system.certificate, system.key)
             bao = running.enter_context(OpenBao(*ours))
         scenarios = [s for s in bench.scenarios(bao) if options.only in s.name or s.name == RAW]
-        environment: dict[str, Any] = bench.stack.settings.keys.environment
+        if options.only in SLOW.name:
+            slow = on_a_slow_disk(running.enter_context(Stack.make()))
+            scenarios.append(slow.http(SLOW, SLOW.raw))
+        environment: dict[str, Any] = stack.settings.keys.environment
         seen: dict[str, list[Seen]] = {s.name: [] for s in scenarios}
         for _ in range(options.rounds):
             for scenario in scenarios:
                 seen[scenario.name].append(measure(scenario, options.seconds, environment))
         lines = [line for scenario in scenarios for line in summary(scenario, seen)]
-        return [*lines, machine(bench.stack, bao)]
+        return [*lines, {**machine(stack, bao), **start}]
 
 
 def main() -> None:

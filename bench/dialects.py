@@ -1,4 +1,4 @@
-"""How each service is asked for signatures, and how its answers are read."""
+"""How each service is asked for the use of a key, and how its answers are read and checked."""
 
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable
@@ -6,32 +6,58 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+
+Public = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+DIGESTED = utils.Prehashed(hashes.SHA256())
+
+
+def _ecdsa(public: Public, raw: bytes, digest: bytes) -> None:
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
+    public.verify(utils.encode_dss_signature(r, s), digest, ec.ECDSA(DIGESTED))
+
+
+def _rsa(public: Public, raw: bytes, digest: bytes) -> None:
+    assert isinstance(public, rsa.RSAPublicKey)
+    public.verify(raw, digest, padding.PKCS1v15(), DIGESTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One service's words for "sign these digests"."""
+    """One service's words for "use this key on these items"."""
 
     status: int
     body: Callable[[list[bytes]], dict[str, Any]]
-    signatures: Callable[[dict[str, Any]], list[str]]
-    raw: Callable[[str], bytes]  # one signature of an answer → r || s
+    results: Callable[[dict[str, Any]], list[str]]
+    raw: Callable[[str], bytes]  # one result of an answer → bytes
+    verify: Callable[[Public, bytes, bytes], None] | None = _ecdsa
+    size: int = 32  # bytes of an item
 
     def read(self, answer: bytes) -> list[str]:
-        """Return the signatures of an answer. Raises `ValueError` if there are none."""
+        """Return the results of an answer. Raises `ValueError` if there are none."""
         try:
-            return self.signatures(orjson.loads(answer))
+            return self.results(orjson.loads(answer))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no signatures in {answer[:200]!r}") from error
+            raise ValueError(f"no results in {answer[:200]!r}") from error
 
 
 def _unpadded(text: str) -> bytes:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+def _standard(text: str) -> bytes:
+    return _unpadded(text.replace("+", "-").replace("/", "_").rstrip("="))
+
+
+def _text(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
 def _openbao_body(digests: list[bytes]) -> dict[str, Any]:
     how = {"prehashed": True, "hash_algorithm": "sha2-256", "marshaling_algorithm": "jws"}
-    items = [{"input": b64encode(digest).decode()} for digest in digests]
+    items = [{"input": _text(digest)} for digest in digests]
     return {**items[0], **how} if len(items) == 1 else {"batch_input": items, **how}
 
 
@@ -40,16 +66,43 @@ def _openbao_signatures(answer: dict[str, Any]) -> list[str]:
     return [one["signature"] for one in data.get("batch_results") or [data]]
 
 
-KEYVAULT = Dialect(
-    status=201,
-    body=lambda digests: {"digests": [b64encode(digest).decode() for digest in digests]},
-    signatures=lambda answer: list(answer["signatures"]),
-    raw=lambda text: _unpadded(text.replace("+", "-").replace("/", "_").rstrip("=")),
-)
-OPENBAO = Dialect(
-    status=200,
-    body=_openbao_body,
-    signatures=_openbao_signatures,
-    raw=lambda text: _unpadded(text.rpartition(":")[2]),
-)
-DIALECTS = {"keyvault": KEYVAULT, "openbao": OPENBAO}
+DIALECTS = {
+    "signatures": Dialect(
+        status=201,
+        body=lambda digests: {"digests": [_text(digest) for digest in digests]},
+        results=lambda answer: list(answer["signatures"]),
+        raw=_standard,
+    ),
+    "rsa": Dialect(
+        status=201,
+        body=lambda digests: {
+            "digests": [_text(digest) for digest in digests],
+            "mechanism": "RSA-PKCS1-SHA256",
+        },
+        results=lambda answer: list(answer["signatures"]),
+        raw=_standard,
+        verify=_rsa,
+    ),
+    "encryptions": Dialect(
+        status=201,
+        body=lambda items: {"plaintext": _text(items[0])},
+        results=lambda answer: [answer["ciphertext"]],
+        raw=_standard,
+        verify=None,
+        size=1_024,
+    ),
+    "macs": Dialect(
+        status=201,
+        body=lambda items: {"data": _text(items[0])},
+        results=lambda answer: [answer["mac"]],
+        raw=_standard,
+        verify=None,
+        size=1_024,
+    ),
+    "openbao": Dialect(
+        status=200,
+        body=_openbao_body,
+        results=_openbao_signatures,
+        raw=lambda text: _unpadded(text.rpartition(":")[2]),
+    ),
+}

@@ -19,8 +19,6 @@ from pathlib import Path
 import httptools
 import uvloop
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from bench.dialects import DIALECTS, Dialect
@@ -30,10 +28,10 @@ POOL = 64  # different bodies, so that no cache flatters
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request, as bytes, and what it asks to sign."""
+    """One request, as bytes, and what it asks to sign, encrypt or MAC."""
 
     data: bytes
-    digests: list[bytes]
+    items: list[bytes]
 
 
 @dataclass(slots=True)
@@ -88,10 +86,10 @@ class Client(asyncio.Protocol):
         if status != self._plan.dialect.status:
             self._plan.errors.append(f"{status} {self._body[:200].decode(errors='replace')}")
             return
-        signatures = self._plan.dialect.read(self._body)
-        if len(signatures) != len(self._ask.digests):
-            self._plan.errors.append(f"{len(signatures)} signatures were given")
-        self._good = self._ask, signatures
+        results = self._plan.dialect.read(self._body)
+        if len(results) != len(self._ask.items):
+            self._plan.errors.append(f"{len(results)} results were given")
+        self._good = self._ask, results
 
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None:
@@ -103,12 +101,12 @@ class Client(asyncio.Protocol):
 
 
 def asks_for(options: argparse.Namespace) -> list[Ask]:
-    """Make a pool of signing requests of so many random digests each."""
-    made = []
+    """Make a pool of requests of so many random items each."""
+    made, dialect = [], DIALECTS[options.dialect]
     token = options.token.read_text().strip() if options.token else None
     for _ in range(POOL):
-        digests = [urandom(32) for _ in range(options.digests)]
-        body = json.dumps(DIALECTS[options.dialect].body(digests)).encode()
+        items = [urandom(dialect.size) for _ in range(options.digests)]
+        body = json.dumps(dialect.body(items)).encode()
         lines = [
             f"POST {options.path} HTTP/1.1",
             f"Host: {options.host}",
@@ -116,7 +114,7 @@ def asks_for(options: argparse.Namespace) -> list[Ask]:
             f"Content-Length: {len(body)}",
             *([f"X-Vault-Token: {token}"] if token else []),
         ]
-        made.append(Ask(("\r\n".join(lines) + "\r\n\r\n").encode() + body, digests))
+        made.append(Ask(("\r\n".join(lines) + "\r\n\r\n").encode() + body, items))
     return made
 
 
@@ -140,17 +138,16 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
 
 def verify(plan: Plan, public_key: Path) -> None:
     """Check the last answer of every connection with the public key."""
+    dialect = plan.dialect
+    if dialect.verify is None:
+        return  # only who holds the key can say
     public = load_pem_public_key(public_key.read_bytes())
-    assert isinstance(public, ec.EllipticCurvePublicKey)
-    digested = ec.ECDSA(utils.Prehashed(hashes.SHA256()))
-    for ask, signatures in plan.last:
-        for digest, text in zip(ask.digests, signatures, strict=True):
-            raw = plan.dialect.raw(text)
-            r, s = int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
+    for ask, results in plan.last:
+        for item, text in zip(ask.items, results, strict=True):
             try:
-                public.verify(utils.encode_dss_signature(r, s), digest, digested)
+                dialect.verify(public, dialect.raw(text), item)  # type: ignore[arg-type]
             except InvalidSignature:
-                plan.errors.append(f"{text} is no signature of {digest.hex()}")
+                plan.errors.append(f"{text} is no signature of {item.hex()}")
 
 
 def _cpu() -> float:
@@ -172,7 +169,7 @@ def _summary(plan: Plan, spent: float, used: float) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dialect", choices=DIALECTS, default="keyvault")
+    parser.add_argument("--dialect", choices=DIALECTS, default="signatures")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", required=True)

@@ -1,8 +1,7 @@
-/* The limit: P-256 signatures by one thread of C with one held key, nothing around it. The key
- * is an object of the token, as the service's are: SoftHSM needs 40 % more for one than for a
- * session's.
+/* The limit: one operation by one thread of C with one held key, nothing around it. The key is an
+ * object of the token, as the service's are: SoftHSM needs 40 % more for one than for a session's.
  *
- * raw MODULE TOKEN SECONDS < PIN  prints {"per_second": ..., "cpu_us": ...}. */
+ * raw MODULE TOKEN OPERATION SECONDS < PIN  prints {"per_second": ..., "cpu_us": ...}. */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
 #include <stdio.h>
@@ -41,30 +40,64 @@ static CK_SLOT_ID slot_of(const char *label) {
     exit(1);
 }
 
-static CK_OBJECT_HANDLE private_key(CK_SESSION_HANDLE session) {
+static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+static unsigned char iv[12];
+static CK_GCM_PARAMS gcm = {iv, sizeof iv, 96, NULL, 0, 128};
+
+static struct operation {
+    const char *name;
+    CK_ATTRIBUTE_TYPE purpose; /* and what the key is made for */
+    CK_MECHANISM make, how;
+    CK_ULONG size; /* of what goes in */
+} operations[] = {
+    {"sign_p256", CKA_SIGN, {CKM_EC_KEY_PAIR_GEN, NULL, 0}, {CKM_ECDSA, NULL, 0}, 32},
+    {"sign_rsa2048", CKA_SIGN, {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0}, {CKM_RSA_PKCS, NULL, 0}, 51},
+    {"gcm_1k", CKA_ENCRYPT, {CKM_AES_KEY_GEN, NULL, 0}, {CKM_AES_GCM, &gcm, sizeof gcm}, 1024},
+    {"cmac_1k", CKA_SIGN, {CKM_AES_KEY_GEN, NULL, 0}, {CKM_AES_CMAC, NULL, 0}, 1024},
+};
+
+static CK_OBJECT_HANDLE made(CK_SESSION_HANDLE session, struct operation *op) {
     unsigned char p256[] = {0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
-    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ATTRIBUTE public[] = {{CKA_EC_PARAMS, p256, sizeof p256}, {CKA_TOKEN, &no, 1}};
-    CK_ATTRIBUTE private[] = {{CKA_SIGN, &yes, 1}, {CKA_PRIVATE, &yes, 1}, {CKA_TOKEN, &yes, 1}};
-    CK_MECHANISM make = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_ULONG bits = 2048, bytes = 32;
+    CK_ATTRIBUTE ec[] = {{CKA_EC_PARAMS, p256, sizeof p256}, {CKA_TOKEN, &no, 1}};
+    CK_ATTRIBUTE rsa[] = {{CKA_MODULUS_BITS, &bits, sizeof bits}, {CKA_TOKEN, &no, 1}};
+    CK_ATTRIBUTE key_of[] = {{op->purpose, &yes, 1}, {CKA_PRIVATE, &yes, 1}, {CKA_TOKEN, &yes, 1},
+                             {CKA_VALUE_LEN, &bytes, sizeof bytes}};
     CK_OBJECT_HANDLE half, key;
-    must(p11->C_GenerateKeyPair(session, &make, public, 2, private, 3, &half, &key), "a key pair");
+    if (op->make.mechanism == CKM_AES_KEY_GEN) {
+        must(p11->C_GenerateKey(session, &op->make, key_of, 4, &key), "a key");
+        return key;
+    }
+    CK_ATTRIBUTE *public = op->make.mechanism == CKM_EC_KEY_PAIR_GEN ? ec : rsa;
+    must(p11->C_GenerateKeyPair(session, &op->make, public, 2, key_of, 3, &half, &key), "a pair");
     return key;
 }
 
-static void measure(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, double length) {
-    CK_MECHANISM ecdsa = {CKM_ECDSA, NULL, 0};
-    unsigned char digests[64][32], signature[64];
-    if (getrandom(digests, sizeof digests, 0) != sizeof digests)
-        exit(1);
+static void once(CK_SESSION_HANDLE session, struct operation *op, CK_OBJECT_HANDLE key,
+                 unsigned char *data) {
+    unsigned char out[2048];
+    CK_ULONG size = sizeof out;
+    if (op->purpose == CKA_ENCRYPT) {
+        memcpy(iv, data, sizeof iv);
+        must(p11->C_EncryptInit(session, &op->how, key), "C_EncryptInit");
+        must(p11->C_Encrypt(session, data, op->size, out, &size), "C_Encrypt");
+    } else {
+        must(p11->C_SignInit(session, &op->how, key), "C_SignInit");
+        must(p11->C_Sign(session, data, op->size, out, &size), "C_Sign");
+    }
+}
+
+static void measure(CK_SESSION_HANDLE session, struct operation *op, CK_OBJECT_HANDLE key,
+                    double length) {
+    static unsigned char data[64][1024];
+    for (int i = 0; i < 64; i++)
+        if (getrandom(data[i], 1024, 0) != 1024)
+            exit(1);
     long count = 0;
     double began = seconds(CLOCK_MONOTONIC), used = seconds(CLOCK_PROCESS_CPUTIME_ID), spent;
     do {
-        for (int i = 0; i < 64; i++, count++) {
-            CK_ULONG size = sizeof signature;
-            must(p11->C_SignInit(session, &ecdsa, key), "C_SignInit");
-            must(p11->C_Sign(session, digests[i], 32, signature, &size), "C_Sign");
-        }
+        for (int i = 0; i < 64; i++, count++)
+            once(session, op, key, data[i]);
         spent = seconds(CLOCK_MONOTONIC) - began;
     } while (spent < length);
     used = seconds(CLOCK_PROCESS_CPUTIME_ID) - used;
@@ -73,7 +106,12 @@ static void measure(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, double leng
 
 int main(int argc, char **argv) {
     char pin[256] = "";
-    if (argc != 4 || !fgets(pin, sizeof pin, stdin))
+    struct operation *op = operations, *end = operations + sizeof operations / sizeof *operations;
+    if (argc != 5 || !fgets(pin, sizeof pin, stdin))
+        return 64;
+    while (op < end && strcmp(op->name, argv[3]))
+        op++;
+    if (op == end)
         return 64;
     pin[strcspn(pin, "\n")] = 0;
     void *module = dlopen(argv[1], RTLD_NOW);
@@ -87,8 +125,8 @@ int main(int argc, char **argv) {
     CK_FLAGS flags = CKF_SERIAL_SESSION | CKF_RW_SESSION;
     must(p11->C_OpenSession(slot_of(argv[2]), flags, NULL, NULL, &session), "C_OpenSession");
     must(p11->C_Login(session, CKU_USER, (unsigned char *)pin, strlen(pin)), "C_Login");
-    CK_OBJECT_HANDLE key = private_key(session);
-    measure(session, key, atof(argv[3]));
+    CK_OBJECT_HANDLE key = made(session, op);
+    measure(session, op, key, atof(argv[4]));
     must(p11->C_DestroyObject(session, key), "C_DestroyObject");
     p11->C_Finalize(NULL);
     return 0;

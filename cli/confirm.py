@@ -13,6 +13,13 @@ from cli.passphrases import line_of
 
 def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> None:
     """Show what is about to happen and go on only after the word yes. Raises `DeclinedError`."""
+    screen(title, pairs)
+    if not yes:
+        spelled("yes", "read the screen and type yes, in full")
+
+
+def screen(title: str, pairs: Iterable[tuple[str, object]]) -> None:
+    """Show something that has to be read, to the person and not into the answer."""
     console = Console(
         stderr=True,
         width=None if sys.stderr.isatty() else PIPE_WIDTH // 2,
@@ -20,8 +27,6 @@ def confirm(title: str, pairs: Iterable[tuple[str, object]], *, yes: bool) -> No
         markup=False,
     )
     console.print(Panel(facts(pairs), title=title, title_align="left", expand=False))
-    if not yes:
-        spelled("yes", "read the screen and type yes, in full")
 
 
 def spelled(word: str, otherwise: str) -> None:

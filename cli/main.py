@@ -28,14 +28,19 @@ VERBS = {
     "random": "cli.remote.service",
 }
 NOUNS = {
-    "keys": ("cli.remote.keys", "cli.remote.uses"),
+    "keys": ("cli.remote.keys", "cli.remote.uses", "cli.remote.agreement"),
+    "counters": ("cli.remote.counters",),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "people": ("cli.remote.people",),
     "systems": ("cli.remote.systems",),
+    "rules": ("cli.remote.rules",),
+    "classes": ("cli.remote.classes",),
+    "duties": ("cli.remote.duties",),
+    "standards": ("cli.remote.standards",),
     "audit": ("cli.remote.audit",),
     "token": ("cli.local.tokens",),
-    "witness": ("cli.local.witness",),
+    "witness": ("cli.local.witness", "cli.local.carrying"),
     "credential": ("cli.desk.credentials",),
 }
 

@@ -4,7 +4,7 @@ Every method raises `hsm.errors.HsmError`. A device is used by one thread of one
 Keys are named by CKA_ID (16 bytes) where resident, or carried as `WrappedKey`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from hsm.types import (
@@ -40,6 +40,16 @@ class Signer(Protocol):
         `verify` says how often to check it outside the device before release; without it the
         policy given at opening holds. A signature that does not verify is an `IntegrityError`.
         """
+
+    def sign_all(
+        self,
+        key: bytes | WrappedKey,
+        mechanism: Mechanism,
+        data: Iterable[bytes],
+        *,
+        verify: VerifyPolicy | None = None,
+    ) -> list[bytes]:
+        """Do as `sign` does with each of them, which is taken when the device is free for it."""
 
 
 class KeyMaker(Protocol):

@@ -43,7 +43,7 @@ from cli.local.officers import Officer
 from cli.passphrases import Secrets
 from keyvault.domain.approvals import Approval, Decision, Seen
 from keyvault.domain.canonical import canonical
-from keyvault.domain.commands import Command, EnrolSystem, RegisterPerson
+from keyvault.domain.commands import AcknowledgeDuty, Command, EnrolSystem, RegisterPerson
 from keyvault.domain.people import (
     EVERYWHERE,
     Assurance,
@@ -106,6 +106,12 @@ class Stack:
         with redirect_stderr(StringIO()):  # what officers read at the ceremony
             made = hold(plan, Secrets(None), passphrases, yes=True)
         return cls(folder, Path(made["config"]), people)
+
+    def configure(self, top: str = "", tables: str = "") -> None:
+        """Add lines to the settings, before all tables and behind them. Nothing may run yet."""
+        self.config.write_text(f"{top}\n{self.config.read_text()}\n{tables}\n")
+        self.settings = Settings.load(self.config)
+        self._services = {s.name: s for s in services(self.settings, self.config)}
 
     def __enter__(self) -> Self:
         return self
@@ -230,10 +236,11 @@ class Stack:
         return key
 
     def register(self, name: str, *roles: str) -> "Someone":
-        """Register one more person with these roles."""
+        """Register one more person with these roles, who acknowledges their duties."""
         credential = SoftwareCredential.create(self.folder / f"{name}.key", PASSPHRASE)
         self.carry_out(self.ask(joiner(name, credential, *map(Role, roles))))
         self._people[name] = Someone(self, name, credential)
+        self._people[name].acknowledge()
         return self._people[name]
 
     def system(
@@ -311,6 +318,18 @@ class Someone:
         )
         signature = self.credential.sign(unsigned.message(request["document"]))
         return replace(unsigned, signature=signature).document()
+
+    def acknowledge(self) -> None:
+        """Give their word on every duty, which nobody else has to sign."""
+        for duty in ok(self.client().get("/v1/rules"))["duties"]:
+            word = AcknowledgeDuty(self.id, duty["name"], duty["version"], duty["sha256"])
+            self.alone(word)
+
+    def alone(self, command: Command) -> Document:
+        """Ask for, sign and carry out what one person may decide."""
+        asked = self._stack.ask(command, by=self.id)
+        ok(self.decide(asked))
+        return ok(self.client().post(f"/v1/requests/{asked['id']}/executions"))
 
     def decide(self, request: Document, decision: Decision = Decision.APPROVE) -> httpx.Response:
         """Hand in a decision and return the answer."""

@@ -15,6 +15,7 @@ from cli.desk.signing import CredentialFile, OnCard, ReaderName, given
 from cli.output import answer, facts, say, say_more, table
 from cli.passphrases import PassphraseFd
 from cli.remote import log
+from cli.remote.asking import again_in_emergency
 from cli.remote.client import After, Limit, Server, connect
 from cli.remote.deciding import Wish, decide_here, decide_offline
 from cli.remote.queue import row
@@ -160,6 +161,13 @@ def cancel(
 ) -> None:
     """Withdraw a request that is not under way yet."""
     _answer(connect(session).post(f"/v1/requests/{request}/cancellations", {"reason": reason}))
+
+
+@command(app, "break-glass", "keyvault approvals break-glass REQUEST")
+def break_glass(request: RequestId, yes: Yes = False, session: SessionDir = None) -> None:
+    """Ask for a waiting request again under the rule for emergencies: more people, no waiting."""
+    here = open_session(session)
+    again_in_emergency(here, rebuilt(Server.of(here).get(f"/v1/requests/{request}")), yes=yes)
 
 
 def _answer(item: Document) -> None:

@@ -11,17 +11,20 @@ from cli.remote.requests import rebuilt
 from cli.remote.screens import (
     IRREVERSIBLE,
     WORDS,
+    Pairs,
     about_command,
     about_key,
     about_quorum,
     about_request,
+    about_rule,
     about_scope,
     key_of,
 )
 from cli.state import Session, open_session
+from keyvault.domain.approvals import ApprovalRequest, Request, RequestState
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, RequestStateError
 from keyvault.domain.scopes import Scope
 
 
@@ -78,6 +81,37 @@ def alone(session: Path | None, command: Command, signing: Wish) -> None:
     done = server.post(f"/v1/requests/{item['id']}/executions")
     say(f"done: {WORDS[type(command)][0]}")
     answer(done, facts(about_command(command)))
+
+
+def again_in_emergency(here: Session, waiting: ApprovalRequest, *, yes: bool) -> None:
+    """Ask for the very same under the rule that breaks the glass, after a screen that says so.
+
+    Raises `RequestStateError` where nothing waits, `RuleError` where no rule is for emergencies.
+    """
+    old, server = waiting.request, Server.of(here)
+    if waiting.state not in (RequestState.REQUESTED, RequestState.APPROVED):
+        raise RequestStateError(f"the request is {waiting.state}", next_step="nothing waits here")
+    confirm("break the glass", _emergency(server, here, old), yes=yes)
+    item = asked_for(here, server, old.command, old.scope, break_glass=True)
+    asked = rebuilt(item)
+    say(f"the glass is broken; now others sign it: keyvault approvals approve {asked.request.id}")
+    answer(item, facts(about_request(asked.request, asked, None)))
+
+
+def _emergency(server: Server, here: Session, old: Request) -> Pairs:
+    key, authority = key_of(server, old.command) or {}, log.look(server, here).authority
+    key_class = getattr(old.command, "key_class", None) or key.get("key_class", "")
+    rule = authority.rule_in_force(old.command, str(key_class), break_glass=True)
+    return [
+        ("IN AN EMERGENCY", "this goes round the rule that holds on every other day"),
+        ("it is recorded", "the request, its rule and who signed it stay in the log for ever"),
+        *about_command(old.command),
+        *about_key(key),
+        *about_scope(old.scope),
+        ("instead of", about_rule(old.rule)),
+        *about_quorum(rule, here.person, None, authority),
+        ("in time", f"it has to be carried out within {rule.expires_after // 60} minutes"),
+    ]
 
 
 def _warn(server: Server, here: Session, command: Command, *, yes: bool) -> None:

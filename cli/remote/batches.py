@@ -40,7 +40,7 @@ Add = Callable[[str, bytes], None]
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Add]:
+def written(path: Path, limit: int = BATCH_LIMIT) -> Iterator[Add]:
     """Write an archive, in place only when it is whole. The function adds a member.
 
     It raises `BatchNameTakenError` and `BatchTooManyError`.
@@ -51,7 +51,7 @@ def written(path: Path) -> Iterator[Add]:
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
 
             def add(name: str, data: bytes) -> None:
-                _take_name(names, name)
+                _take_name(names, name, limit)
                 archive.writestr(name, data)
 
             yield add
@@ -60,24 +60,18 @@ def written(path: Path) -> Iterator[Add]:
         draft.unlink(missing_ok=True)
 
 
-def _take_name(names: set[str], name: str) -> None:
+def _take_name(names: set[str], name: str, limit: int) -> None:
     if not NAME.fullmatch(name):
         raise BatchNotFlatError(f"{name[:80]!r} is no name for a member of a batch")
     if name.casefold() in names:
         raise BatchNameTakenError(
             f"{name} stands twice in the archive", next_step="give every member its own name"
         )
-    if len(names) >= BATCH_LIMIT:
+    if len(names) >= limit:
         raise BatchTooManyError(
-            f"a batch has at most {BATCH_LIMIT} members", next_step="make a second batch"
+            f"a batch has at most {limit} members", next_step="make a second batch"
         )
     names.add(name.casefold())
-
-
-def count(path: Path) -> int:
-    """How many members an archive has, after the same checks as reading it."""
-    with path.open("rb") as file:
-        return len(_directory(file, ()))
 
 
 def members(path: Path, endings: Iterable[str] = ()) -> Iterator[tuple[str, bytes]]:
@@ -105,7 +99,7 @@ def _directory(file: BinaryIO, endings: tuple[str, ...]) -> list[zipfile.ZipInfo
     names: set[str] = set()
     for info in found:
         _check(info, endings)
-        _take_name(names, info.filename)
+        _take_name(names, info.filename, BATCH_LIMIT)
     _check_layout(found, begin)
     return found
 

@@ -68,11 +68,15 @@ def order(
     key_class: Class = "standard",
     protect_days: Days = YEAR,
     process_days: ProcessDays = None,
+    need: Annotated[str | None, typer.Option(metavar="TEXT", help="What it is needed for.")] = None,
+    supersedes: Annotated[
+        UUID | None, typer.Option(metavar="KEY", help="The key that it takes over from.")
+    ] = None,
     session: SessionDir = None,
 ) -> None:
     """Order a key. Nothing is made before enough people have signed."""
     days = (protect_days, process_days or protect_days)
-    wanted = GenerateKey(label, algorithm, usage, key_class, *days)
+    wanted = GenerateKey(label, algorithm, usage, key_class, *days, need, supersedes)
     ask(session, wanted, Scope.parse(scope))
 
 

@@ -16,6 +16,7 @@ from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
 from cli.remote.client import CaFile, Server, ServerUrl, connect
 from cli.remote.log import keep, look
+from cli.remote.standing import about_grants
 from cli.state import (
     Session,
     SessionDir,
@@ -99,9 +100,11 @@ def logout(session: SessionDir = None) -> None:
 
 @command(app, "whoami", "keyvault whoami --json")
 def whoami(session: SessionDir = None) -> None:
-    """Say who the server takes this session for, in which roles, until when."""
+    """Say who the server takes this session for, what counts now, and what is dormant and why."""
     me = connect(session).get("/v1/whoami")
-    answer(me, facts(me.items()))
+    lists = ("grants", "acknowledged")
+    plain = [(name, value) for name, value in me.items() if name not in lists]
+    answer(me, facts([*plain, *about_grants(me["grants"])]))
 
 
 def _delegation(

@@ -8,12 +8,14 @@ import typer
 from cryptography.hazmat.primitives import serialization
 
 from cli.command import command, group
+from cli.confirm import screen
 from cli.desk.signing import CredentialFile, OnCard, ReaderName, given
 from cli.output import answer, facts, grouped, table
 from cli.passphrases import PassphraseFd
 from cli.remote.asking import alone, ask
 from cli.remote.client import connect
 from cli.remote.deciding import Wish
+from cli.remote.standing import about_grants, about_leaving
 from cli.state import SessionDir
 from keyvault.domain.approvals import Decision
 from keyvault.domain.canonical import Document
@@ -85,7 +87,7 @@ def list_(session: SessionDir = None) -> None:
 def show(person: PersonId, session: SessionDir = None) -> None:
     """Show a person: what they were granted, what counts now, and why the rest does not."""
     item = connect(session).get(f"/v1/people/{person}")
-    lines = [(f"role {g['role']}", _grant(g)) for g in item["grants"]]
+    lines = about_grants(item["grants"])
     keys = [(f"{c['assurance']} key", grouped(c["thumbprint"])) for c in item["credentials"]]
     plain = ("id", "name", "organisation", "site", "manager", "on_hold")
     shown = [(name.replace("_", " "), item[name]) for name in plain]
@@ -146,9 +148,18 @@ def change(
     ask(session, ChangePerson(person, organisation, site, manager, grants, reason))
 
 
+@command(app, "leaving", "keyvault people leaving dora")
+def leaving(person: PersonId, session: SessionDir = None) -> None:
+    """Say what is hurt if a person leaves: quorums, keys, open requests, sessions."""
+    item = connect(session).get(f"/v1/people/{person}/leaving")
+    answer(item, facts(about_leaving(item)))
+
+
 @command(app, "remove", "keyvault people remove dora --reason 'has left'")
 def remove(person: PersonId, reason: Reason, session: SessionDir = None) -> None:
-    """A leaver: ask to take every role, key and session from a person."""
+    """A leaver: ask to take every role, key and session from a person. What it hurts is shown."""
+    item = connect(session).get(f"/v1/people/{person}/leaving")
+    screen(f"if {item['name']} leaves", about_leaving(item))
     ask(session, RemovePerson(person, reason))
 
 
@@ -244,12 +255,6 @@ def _screening(
 ) -> Screening:
     next_review = due or day_text(day_of(reviewed) + YEAR)
     return Screening(standard, vetting, reference, reviewed, next_review)
-
-
-def _grant(grant: Document) -> str:
-    lapsed = "; ".join(lapse["text"] for lapse in grant["lapses"])
-    where = "everywhere" if grant["scope"] == EVERYWHERE else grant["scope"]
-    return f"{where} until {grant['until']}" + (f", DORMANT: {lapsed}" if lapsed else "")
 
 
 def _state(person: Document) -> str:

@@ -1,6 +1,8 @@
 """A key whose handle we hold, and what it does once."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -42,6 +44,17 @@ DIGEST_SIZES = {
     Algorithm.EC_P384: frozenset({32, 48}),
     **dict.fromkeys(RSA, frozenset({32})),
 }
+SIGNATURE_SIZE = 512  # bytes of the longest one, RSA-4096's
+# What python-pkcs11 is told, and what stands before the data.
+_SIGNING: dict[Mechanism, tuple[dict[str, Any], bytes]] = {
+    Mechanism.ECDSA: ({"mechanism": Ckm.ECDSA}, b""),
+    Mechanism.EDDSA: ({"mechanism": Ckm.EDDSA}, b""),
+    Mechanism.RSA_PKCS1_SHA256: ({"mechanism": Ckm.RSA_PKCS}, DIGEST_INFO),
+    Mechanism.RSA_PSS_SHA256: (
+        {"mechanism": Ckm.RSA_PKCS_PSS, "mechanism_param": (Ckm.SHA256, MGF.SHA256, 32)},
+        b"",
+    ),
+}
 # The largest message: a frame of the gate is far smaller, and a module's buffers end somewhere.
 MAX_DATA = 1 << 20
 
@@ -56,6 +69,7 @@ class Held:
     functions: Functions | None
     public: spki.PublicKey | None = None
     wrapped: WrappedKey | None = None
+    signers: dict[Mechanism, Callable[[bytes], bytes]] = field(init=False, default_factory=dict)
 
     @property
     def public_der(self) -> bytes:
@@ -73,25 +87,32 @@ class Held:
             )
 
     def sign(self, mechanism: Mechanism, data: bytes) -> bytes:
+        return self.signer(mechanism)(data)
+
+    def signer(self, mechanism: Mechanism) -> Callable[[bytes], bytes]:
+        """Return what signs one digest or message, once it is known that the key may."""
+        known = self.signers.get(mechanism)
+        if known is None:
+            known = self.signers[mechanism] = self._signer(mechanism)
+        return known
+
+    def _signer(self, mechanism: Mechanism) -> Callable[[bytes], bytes]:
         self.allow(mechanism)
         sizes = DIGEST_SIZES.get(self.spec.algorithm)
-        if sizes and len(data) not in sizes:
-            raise DataInvalidError(
-                f"a digest of {sorted(sizes)} bytes is wanted, not of {len(data)}",
-                next_step="Hash the message with SHA-256 or, for P-384, SHA-384.",
-            )
-        capped(data)
-        signature: bytes
-        if mechanism is Mechanism.ECDSA:
-            signature = self.secret.sign(data, mechanism=Ckm.ECDSA)
-        elif mechanism is Mechanism.EDDSA:
-            signature = self.secret.sign(data, mechanism=Ckm.EDDSA)
-        elif mechanism is Mechanism.RSA_PKCS1_SHA256:
-            signature = self.secret.sign(DIGEST_INFO + data, mechanism=Ckm.RSA_PKCS)
-        else:
-            pss = (Ckm.SHA256, MGF.SHA256, 32)
-            signature = self.secret.sign(data, mechanism=Ckm.RSA_PKCS_PSS, mechanism_param=pss)
-        return signature
+        how, prefix = _SIGNING[mechanism]
+        sign = partial(self.secret.sign, buffer_size=SIGNATURE_SIZE, **how)
+
+        def signed(data: bytes) -> bytes:
+            if sizes and len(data) not in sizes:
+                raise DataInvalidError(
+                    f"a digest of {sorted(sizes)} bytes is wanted, not of {len(data)}",
+                    next_step="Hash the message with SHA-256 or, for P-384, SHA-384.",
+                )
+            if not sizes:
+                capped(data)
+            return sign(prefix + data)  # type: ignore[no-any-return]
+
+        return signed
 
     def mac(self, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
         self.allow(mechanism)

@@ -7,7 +7,7 @@ Once the session is lost the device stays dead: the process around it is replace
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -124,7 +124,6 @@ class Pkcs11Device:
     def public_key(self, key: AnyKey) -> bytes:
         return self._hold(key).public_der
 
-    @_guarded
     def sign(
         self,
         key: AnyKey,
@@ -137,15 +136,31 @@ class Pkcs11Device:
 
         Raises `IntegrityError` instead of releasing a signature that does not verify.
         """
-        self._supports(mechanism)
-        held = self._hold(key)
-        signature = held.sign(mechanism, data)
-        if _due(verify or self._verify) and not _verifies(held, mechanism, data, signature):
-            raise IntegrityError(
-                "the device made a signature that does not verify; it was not released",
-                next_step="Take the device out of service and have it examined.",
-            )
+        [signature] = self.sign_all(key, mechanism, [data], verify=verify)
         return signature
+
+    @_guarded
+    def sign_all(
+        self,
+        key: AnyKey,
+        mechanism: Mechanism,
+        data: Iterable[bytes],
+        *,
+        verify: VerifyPolicy | None = None,
+    ) -> list[bytes]:
+        """Sign one after another. What is the same for all is looked at once."""
+        self._supports(mechanism)
+        held, policy, signatures = self._hold(key), verify or self._verify, []
+        sign = held.signer(mechanism)
+        for item in data:
+            signature = sign(item)
+            if _due(policy) and not _verifies(held, mechanism, item, signature):
+                raise IntegrityError(
+                    "the device made a signature that does not verify; it was not released",
+                    next_step="Take the device out of service and have it examined.",
+                )
+            signatures.append(signature)
+        return signatures
 
     @_guarded
     def verify(self, key: AnyKey, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:

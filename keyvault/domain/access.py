@@ -20,7 +20,7 @@ from keyvault.domain.commands import (
 from keyvault.domain.keys import Key
 from keyvault.domain.people import EVERYWHERE, Duty, Person, Role, System
 from keyvault.domain.scopes import Scope
-from keyvault.domain.standing import SCREENING_DUE, Reach, Where, lapses
+from keyvault.domain.standing import ASK_REGISTRAR, SCREENING_DUE, Lapse, Reach, Where, lapses
 
 
 class Action(StrEnum):
@@ -43,6 +43,7 @@ class Action(StrEnum):
     REQUEST_DECIDE = "request:decide"
     REQUEST_EXECUTE = "request:execute"
     REQUEST_CANCEL = "request:cancel"
+    AUTHORITY_READ = "authority:read"  # the signed chain, the rules, and proofs of the log
     PEOPLE_READ = "people:read"
     PEOPLE_CHANGE = "people:change"  # ask for a change of persons or systems
     PEOPLE_HOLD = "people:hold"
@@ -68,8 +69,9 @@ KEY_USES = frozenset(
 )
 # What an enrolment may allow a system: use, and reading, never a step in a key's life.
 SYSTEM_ACTIONS = KEY_USES | {Action.KEY_READ, Action.RANDOM, Action.METRICS_READ}
-# What every registered person may do for themselves, whatever has lapsed.
-OWN_ACTIONS = frozenset({Action.DUTY_ACKNOWLEDGE, Action.SERVICE_READ})
+# What every registered person may do for themselves, whatever has lapsed. Who signs checks the log
+# and the rules first, so these are among it: nobody could acknowledge a duty otherwise.
+OWN_ACTIONS = frozenset({Action.DUTY_ACKNOWLEDGE, Action.AUTHORITY_READ, Action.SERVICE_READ})
 _READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ})
 _ASK = _READ | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL}
 _STOP = frozenset({Action.PEOPLE_HOLD, Action.SYSTEM_REVOKE, Action.REQUEST_DECIDE})
@@ -117,13 +119,16 @@ def roles_for(action: Action) -> tuple[Role, ...]:
 class Principal:
     """Who calls: a person in a session, or an enrolled system. `until` ends the session.
 
-    `duties` are those in force: what a person has to have acknowledged.
+    `duties` are those in force: what a person has to have acknowledged. `authority` is the short
+    hash of the record that this was found out under, and `certificate` (DER) asks again.
     """
 
     subject: Person | System
     until: datetime
     spki_sha256: str
     duties: tuple[Duty, ...] = ()
+    authority: str = ""
+    certificate: bytes = b""
 
     @property
     def actor(self) -> str:
@@ -143,7 +148,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
+    """No, why, and what to do about it."""
+
     reason: str
+    next_step: str = ASK_REGISTRAR
 
 
 def decide(
@@ -173,19 +181,27 @@ def decide(
 def _decide_person(
     who: Principal, person: Person, action: Action, where: Where, now: datetime, forgiven: str
 ) -> Permit | Deny:
-    if action in OWN_ACTIONS and not (person.hold and person.hold.binds(now)):
-        return Permit("own")
+    hold = person.hold if person.hold and person.hold.binds(now) else None
+    if action in OWN_ACTIONS:
+        return Deny(f"{person.name} is on hold: {hold.reason}") if hold else Permit("own")
     held = [role for role in sorted(person.roles) if action in PERMISSIONS[role]]
-    reasons = []
+    reasons: list[Lapse] = []
     for role in held:
         found = lapses(person, who.duties, role, where, now)
         lapsed = [lapse for lapse in found if lapse.code != forgiven]
         if not lapsed:
             return Permit(str(role))
-        reasons += [lapse.text for lapse in lapsed]
+        reasons += lapsed
     if reasons:
-        return Deny("; ".join(dict.fromkeys(reasons)))
+        return _dormant(reasons)
     return Deny(f"none of the roles of {person.name} allows {action}")
+
+
+def _dormant(reasons: list[Lapse]) -> Deny:
+    steps = (lapse.next_step for lapse in reasons)
+    return Deny(
+        "; ".join(dict.fromkeys(lapse.text for lapse in reasons)), "; ".join(dict.fromkeys(steps))
+    )
 
 
 def _decide_system(system: System, action: Action, key: Key | None) -> Permit | Deny:

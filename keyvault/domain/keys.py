@@ -111,6 +111,8 @@ class Key:
     created_at: datetime
     protect_until: datetime
     process_until: datetime
+    owner: str = ""  # the person who ordered it and answers for it
+    supersedes: UUID | None = None
     public_key: bytes = b""
     check_value: str = ""
     active_from: datetime | None = None

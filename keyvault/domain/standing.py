@@ -23,6 +23,7 @@ class Reach(StrEnum):
 
 Where = Scope | Reach
 SCREENING_DUE = "screening-due"
+ASK_REGISTRAR = "ask a registrar who may grant it"
 
 # Separation of duties: no person holds both for the same scope.
 CONFLICTS: frozenset[frozenset[Role]] = frozenset(
@@ -53,6 +54,20 @@ class Lapse:
     code: str
     text: str
     since: datetime | None = None
+
+    @property
+    def next_step(self) -> str:
+        """Who can mend it, and how."""
+        return _REMEDIES.get(self.code, ASK_REGISTRAR)
+
+
+_REMEDIES = {
+    "role-expired": "ask a registrar to grant it anew: keyvault people change",
+    "on-hold": "others end it: keyvault people reinstate",
+    SCREENING_DUE: "ask a registrar to record the review: keyvault people review",
+    "duty-unacknowledged": "read and acknowledge it: keyvault duties acknowledge",
+    "conflict": "ask a registrar to take one of the two away: keyvault people change",
+}
 
 
 @dataclass(frozen=True, slots=True)

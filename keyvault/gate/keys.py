@@ -172,7 +172,12 @@ class KeysGate:
             )
 
     def _move(self, key_id: bytes, state: KeyState) -> Document:
-        self._register.move(key_id, state)
+        """Change a key's state. The one that an active one follows protects nothing new then."""
+        order = self._register.get(UUID(bytes=key_id)) if state is KeyState.ACTIVE else None
+        if order is not None and isinstance(order.command, GenerateKey):
+            self._register.succeed(key_id, order.command.supersedes)
+        else:
+            self._register.move(key_id, state)
         return {"state": str(state)}
 
     def _generate(self, spec: KeySpec, key_class: KeyClass | None) -> Callable[[], Document]:
@@ -252,9 +257,7 @@ class KeysGate:
         if len(data) > MAX_ITEMS:
             raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
         key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
-        policy = VerifyPolicy(verify)
-        sign = self._device.sign
-        return [sign(key, how, item, verify=policy) for item in data]
+        return self._device.sign_all(key, how, data, verify=VerifyPolicy(verify))
 
     def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
         key = self._usable(key_id, Purpose.PROCESS)

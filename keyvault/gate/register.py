@@ -135,14 +135,25 @@ class Register:
     def move(self, key_id: bytes, state: KeyState) -> None:
         """Take an arrow of `MOVES`; to stay where one is changes nothing. `KeyStateError` else."""
         with self._writing() as file:
-            life = self._read(key_id)
-            if life is None:
-                raise _stranger()
-            if life.state is state:
-                return
-            if state not in MOVES[life.state]:
-                raise KeyStateError(f"for the gate the key is {life.state} and cannot be {state}")
-            file.execute("UPDATE life SET state = ? WHERE key = ?", (str(state), key_id))
+            self._move(file, key_id, state)
+
+    def succeed(self, key_id: bytes, old: UUID | None) -> None:
+        """Activate a key and, in the same transaction, deactivate the one that it follows."""
+        with self._writing() as file:
+            self._move(file, key_id, KeyState.ACTIVE)
+            life = None if old is None else self._read(old.bytes)
+            if old is not None and life and KeyState.DEACTIVATED in MOVES[life.state]:
+                self._move(file, old.bytes, KeyState.DEACTIVATED)
+
+    def _move(self, file: sqlite3.Connection, key_id: bytes, state: KeyState) -> None:
+        life = self._read(key_id)
+        if life is None:
+            raise _stranger()
+        if life.state is state:
+            return
+        if state not in MOVES[life.state]:
+            raise KeyStateError(f"for the gate the key is {life.state} and cannot be {state}")
+        file.execute("UPDATE life SET state = ? WHERE key = ?", (str(state), key_id))
         self._known.pop(key_id, None)
 
     def check_use(self, key_id: bytes, purpose: Purpose, count: int = 1) -> Life:

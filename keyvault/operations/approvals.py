@@ -34,6 +34,7 @@ from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
 from keyvault.domain.tree import tree_at
 from keyvault.operations import executors, witnesses
+from keyvault.operations.acts.base import Acting, Asking
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
 from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Work
@@ -69,7 +70,7 @@ def ask(
         if earlier := recall(work, who, once):
             return work.requests.get(UUID(earlier["request"]))
         authority = vault.authority(work)
-        key_class = executors.check(work, authority, command, scope, vault.clock())
+        key_class = executors.check(Asking(work, authority, scope, vault.clock()), command)
         rule = authority.rule_in_force(command, key_class, break_glass=break_glass)
         request = _request(vault, work, rule, command, who, scope)
         check_requester(authority.electorate, request)
@@ -225,14 +226,12 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
             return Executed(asked, earlier)
         _check_open(vault, work, asked, who, permitted.role)
         authority = _cleared(vault, work, asked)
-        acting = executors.Acting(
-            vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING)
-        )
+        acting = Acting(vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING))
         if not executors.needs_device(asked.request.command):
             outcome = executors.settle(acting, work, {})
             _check_unchanged(work, authority)
             remember(work, who, once, outcome)
-            work.commit(executors.done(acting, outcome))
+            work.commit(*executors.done(acting, outcome))
             return Executed(work.requests.get(request_id), outcome)
         work.requests.change(acting.asked)
         _check_unchanged(work, authority)
@@ -242,7 +241,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     return _carried_out(acting, who, once)
 
 
-def _hold_intent(acting: executors.Acting, index: int) -> None:
+def _hold_intent(acting: Acting, index: int) -> None:
     """Wait for witnesses where the act must; without them it ends here, and nothing was done."""
     try:
         witnesses.hold(acting.vault, acting.command, index, "ask again")
@@ -252,12 +251,12 @@ def _hold_intent(acting: executors.Acting, index: int) -> None:
         raise
 
 
-def _carried_out(acting: executors.Acting, who: Principal, once: Once | None) -> Executed:
+def _carried_out(acting: Acting, who: Principal, once: Once | None) -> Executed:
     made = executors.act(acting)
     with acting.vault.database.work() as work:
         outcome = executors.settle(acting, work, made)
         remember(work, who, once, outcome)
-        work.commit(executors.done(acting, outcome))
+        work.commit(*executors.done(acting, outcome))
         done = work.requests.get(acting.asked.request.id)
     return Executed(done, {**outcome, **executors.answer(made)})
 
@@ -277,7 +276,8 @@ def _earlier(
 def _cleared(vault: Vault, work: Work, asked: ApprovalRequest) -> Authority:
     """Return the authority under which the request may be carried out now."""
     authority, request = vault.authority(work), asked.request
-    key_class = executors.check(work, authority, request.command, request.scope, vault.clock())
+    wanted = Asking(work, authority, request.scope, vault.clock())
+    key_class = executors.check(wanted, request.command)
     rule = rule_of(authority, request, key_class)
     clear(authority.electorate, rule, request, asked.approvals, signatures.verify, vault.clock())
     return authority

@@ -6,7 +6,8 @@ from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
-from keyvault.operations import expiry
+from keyvault.domain.quorums import Quorum
+from keyvault.operations import expiry, quorums
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -20,6 +21,7 @@ class Figures:
     log_witnessed: int  # covered by a checkpoint that a quorum of witnesses has cosigned
     witnesses: list[Standing]
     certificates: expiry.Watch
+    quorums: tuple[Quorum, ...]
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -29,9 +31,17 @@ def read(vault: Vault, who: Principal) -> Figures:
         counts = work.keys.count_by_state()
         size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
-        certificates = expiry.watch(vault, work)
-    keys = {state: counts.get(state, 0) for state in KeyState}
-    return Figures(_is_up(vault), size, covered.sealed, keys, covered.witnessed, each, certificates)
+        certificates, rules = expiry.watch(vault, work), quorums.current(vault, work)
+    return Figures(
+        gate_up=_is_up(vault),
+        log_events=size,
+        log_sealed=covered.sealed,
+        keys={state: counts.get(state, 0) for state in KeyState},
+        log_witnessed=covered.witnessed,
+        witnesses=each,
+        certificates=certificates,
+        quorums=rules,
+    )
 
 
 def _is_up(vault: Vault) -> bool:

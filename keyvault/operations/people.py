@@ -20,9 +20,16 @@ from keyvault.domain.people import Person, System, thumbprint
 from keyvault.domain.times import time_of
 from keyvault.domain.tree import tree_at
 from keyvault.operations.vault import Vault, permit
+from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Reading
 
 CHALLENGE_LIFE = timedelta(minutes=5)
+
+
+def head(vault: Vault) -> str:
+    """Return the short hash of the newest authority record, verified. Raises `AuthorityError`."""
+    with vault.database.reading() as work:
+        return vault.authority(work).head[:SHORT]
 
 
 def identify(vault: Vault, certificate: bytes) -> Principal:
@@ -40,20 +47,20 @@ def identify(vault: Vault, certificate: bytes) -> Principal:
         raise NotAuthenticatedError("the client certificate is outside its dates")
     with vault.database.reading() as work:
         authority = vault.authority(work)
+        known = thumbprint(spki), authority.duties, authority.head[:SHORT], certificate
         system = authority.system_of(thumbprint(spki))
         if system is not None:
-            return _system(vault, system, parsed, thumbprint(spki))
+            return Principal(system, _until(vault, system, parsed, thumbprint(spki)), *known)
         person = _session_holder(authority, parsed)
         session = work.sessions.get(thumbprint(spki))
     if session is None or session[0] != person.id:
         raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
-    until = min(session[1], parsed.not_valid_after_utc)
-    return Principal(person, until, thumbprint(spki), authority.duties)
+    return Principal(person, min(session[1], parsed.not_valid_after_utc), *known)
 
 
-def _system(
+def _until(
     vault: Vault, system: System, certificate: x509.Certificate, spki_sha256: str
-) -> Principal:
+) -> datetime:
     pin = system.pin(spki_sha256, vault.clock())
     if pin is None:
         raise NotAuthenticatedError(
@@ -64,8 +71,7 @@ def _system(
         certificate.verify_directly_issued_by(x509.load_der_x509_certificate(pin.issuer))
     except (ValueError, TypeError, InvalidSignature) as error:
         raise NotAuthenticatedError("this key is enrolled with another issuer") from error
-    ends = (certificate.not_valid_after_utc, system.until, pin.until or system.until)
-    return Principal(system, min(ends), spki_sha256)
+    return min(certificate.not_valid_after_utc, system.until, pin.until or system.until)
 
 
 def _session_holder(authority: Authority, certificate: x509.Certificate) -> Person:
@@ -168,9 +174,16 @@ def authority(vault: Vault, who: Principal) -> Authority:
         return vault.authority(work)
 
 
+def rules(vault: Vault, who: Principal) -> Authority:
+    """Return what is in force: rules, key classes, duties and standards."""
+    permit(vault, who, Action.AUTHORITY_READ)
+    with vault.database.reading() as work:
+        return vault.authority(work)
+
+
 def records(vault: Vault, who: Principal) -> list[Record]:
     """Return the chain of signed authority records, genesis first."""
-    permit(vault, who, Action.PEOPLE_READ)
+    permit(vault, who, Action.AUTHORITY_READ)
     with vault.database.reading() as work:
         return work.authority.records()
 

@@ -32,6 +32,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import Key, KeyState, Residence, service_key_id
 from keyvault.operations import executors
+from keyvault.operations.acts.base import Acting
 from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
@@ -87,7 +88,7 @@ def _by_id(objects: list[ObjectRecord]) -> dict[bytes, list[ObjectRecord]]:
 def _settle(
     vault: Vault, asked: ApprovalRequest, found: dict[bytes, list[ObjectRecord]]
 ) -> Verdict:
-    acting = executors.Acting(vault, ACTOR, "", asked)
+    acting = Acting(vault, ACTOR, "", asked)
     command, key_id = asked.request.command, asked.request.id
     if isinstance(command, FINISHABLE):
         return _finished(acting, command.key)
@@ -103,7 +104,7 @@ def _settle(
     return _adopt(acting, command)
 
 
-def _finished(acting: executors.Acting, key_id: UUID) -> Verdict:
+def _finished(acting: Acting, key_id: UUID) -> Verdict:
     try:
         _finish(acting, executors.act(acting))
     except (LogUnavailableError, OutcomeUnknownError):
@@ -113,13 +114,13 @@ def _finished(acting: executors.Acting, key_id: UUID) -> Verdict:
     return Verdict(Finding.COMPLETED, str(key_id), f"{acting.command.name} is finished")
 
 
-def _void(acting: executors.Acting, detail: str, outcome: Outcome = Outcome.FAIL) -> Verdict:
+def _void(acting: Acting, detail: str, outcome: Outcome = Outcome.FAIL) -> Verdict:
     with acting.vault.database.work() as work:
         executors.void(acting, work, "cut-off", detail, outcome)
     return Verdict(Finding.VOIDED, str(acting.asked.request.id), detail)
 
 
-def _adopt(acting: executors.Acting, command: GenerateKey | ImportKey) -> Verdict:
+def _adopt(acting: Acting, command: GenerateKey | ImportKey) -> Verdict:
     key_id = acting.asked.request.id
     try:
         made = acting.vault.gate.inspect(key_id.bytes, _spec(acting, command))
@@ -131,7 +132,7 @@ def _adopt(acting: executors.Acting, command: GenerateKey | ImportKey) -> Verdic
     return Verdict(Finding.ADOPTED, str(key_id), "made before the crash; attributes and use tested")
 
 
-def _spec(acting: executors.Acting, command: GenerateKey | ImportKey) -> Document:
+def _spec(acting: Acting, command: GenerateKey | ImportKey) -> Document:
     with acting.vault.database.reading() as work:
         key_class = acting.vault.authority(work).key_class(command.key_class)
     return {
@@ -142,10 +143,10 @@ def _spec(acting: executors.Acting, command: GenerateKey | ImportKey) -> Documen
     }
 
 
-def _finish(acting: executors.Acting, made: Document) -> None:
+def _finish(acting: Acting, made: Document) -> None:
     with acting.vault.database.work() as work:
         outcome = executors.settle(acting, work, made)
-        work.commit(executors.done(acting, {**outcome, "reconciled": True}))
+        work.commit(*executors.done(acting, {**outcome, "reconciled": True}))
 
 
 def _drift(vault: Vault) -> list[Verdict]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from hashlib import sha256
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from keyvault import signatures
 from keyvault.domain import csr, x509
@@ -31,6 +31,8 @@ from keyvault.domain.x509 import X509
 from keyvault.operations.certificates import CHUNK, event, permit_in
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.store.unit_of_work import Reading, Work
+
+_WATCHED = UUID("6b657976-6175-4c74-8063-657274696679")
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +278,7 @@ def watch(
 
 def _watched(vault: Vault, found: X509, kind: Kind) -> Certificate:
     return Certificate(
-        id=UUID(bytes=sha256(found.data).digest()[:16], version=8),
+        id=uuid5(_WATCHED, sha256(found.data).hexdigest()),  # so that none is there twice
         kind=kind,
         state=CertificateState.IN_USE,
         version=1,

@@ -211,7 +211,7 @@ def refusal(who: Principal, verdict: Deny, key: Key | None) -> NotPermittedError
     """Make the error for a refused call: ids are no capabilities, so other scopes stay unseen."""
     if key is not None and isinstance(who.subject, System) and key.scope != who.subject.scope:
         return no_key(key.id)
-    return NotPermittedError(verdict.reason, next_step="ask a registrar who may grant it")
+    return NotPermittedError(verdict.reason, next_step=verdict.next_step)
 
 
 def key_stream(key_id: UUID) -> str:

@@ -18,6 +18,7 @@ from keyvault.store.rows import insert_new, moment, ticks
 
 _KEY = tables.key
 _WRAPPED = tables.wrapped_key
+_REQUEST = tables.approval_request
 _ORDER = Order(_KEY.c.created_at, _KEY.c.id, str, newest_first=True)
 
 
@@ -86,10 +87,28 @@ class Keys:
         row = self._connection.execute(query).first()
         return None if row is None else _wrapped_key(row)
 
+    def successor_of(self, key_id: UUID) -> UUID | None:
+        """The key that was made to take over from this one, if any."""
+        query = select(_KEY.c.id).where(_KEY.c.supersedes == str(key_id))
+        found = self._connection.scalar(query)
+        return UUID(found) if found else None
+
     def versions(self, key_ids: list[str]) -> dict[str, int]:
         """Return the version of each of these keys that exists."""
         query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))
         return {row.id: row.version for row in self._connection.execute(query)}
+
+    def ordered_by(self, person: str, limit: int) -> tuple[list[UUID], int]:
+        """Return the ids of keys that a person ordered, the newest first, and how many there are.
+
+        Destroyed keys are left out. A key has the id of the request that ordered it.
+        """
+        by = (_REQUEST.c.id == _KEY.c.id) & (_REQUEST.c.requester == person)
+        query = select(_KEY.c.id).join(_REQUEST, by)
+        query = query.where(_KEY.c.state != str(KeyState.DESTROYED))
+        count = self._connection.scalar(select(func.count()).select_from(query.subquery()))
+        newest = query.order_by(_KEY.c.created_at.desc(), _KEY.c.id.desc()).limit(limit)
+        return [UUID(found) for found in self._connection.scalars(newest)], int(count or 0)
 
     def count_by_state(self) -> dict[KeyState, int]:
         query = select(_KEY.c.state, func.count()).group_by(_KEY.c.state)
@@ -122,6 +141,8 @@ def _row(key: Key) -> dict[str, Any]:
         "active_from": _ticks(key.active_from),
         "compromised_at": _ticks(key.compromised_at),
         "destroyed_at": _ticks(key.destroyed_at),
+        "owner": key.owner,
+        "supersedes": str(key.supersedes) if key.supersedes else None,
     }
 
 
@@ -146,6 +167,8 @@ def _key(row: Row[Any]) -> Key:
         active_from=_moment(row.active_from),
         compromised_at=_moment(row.compromised_at),
         destroyed_at=_moment(row.destroyed_at),
+        owner=row.owner,
+        supersedes=UUID(row.supersedes) if row.supersedes else None,
     )
 
 

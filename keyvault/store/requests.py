@@ -1,7 +1,7 @@
 """Approval requests and the approvals that people gave."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
@@ -102,6 +102,14 @@ class Requests:
             query = query.where(_REQUEST.c.scope.in_(sorted(map(str, scopes))))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return self._read(rows), following
+
+    def signed_by(self, person: str, states: Iterable[RequestState], limit: int) -> list[UUID]:
+        """Return the ids of requests in these states on which a person decided, newest first."""
+        by = (_APPROVAL.c.request_id == _REQUEST.c.id) & (_APPROVAL.c.approver == person)
+        query = select(_REQUEST.c.id).join(_APPROVAL, by)
+        query = query.where(_REQUEST.c.state.in_([str(state) for state in states]))
+        newest = query.order_by(_REQUEST.c.requested_at.desc(), _REQUEST.c.id.desc()).limit(limit)
+        return [UUID(found) for found in self._connection.scalars(newest)]
 
     def executing(self) -> list[ApprovalRequest]:
         """Return what was begun and not finished: reconciling asks."""

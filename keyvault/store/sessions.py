@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from keyvault.domain.errors import ConflictError
 from keyvault.store import tables
@@ -29,6 +29,12 @@ class Sessions:
         """Return the person and when the session ends; None if there is none or it was closed."""
         row = self._connection.execute(select(_SESSION).where(*_open(spki_sha256))).first()
         return None if row is None else (row.person, moment(row.until))
+
+    def count(self, person: str, now: datetime) -> int:
+        """Count a person's sessions that are open at `now`."""
+        live = (_SESSION.c.person == person) & (_SESSION.c.until > ticks(now))
+        query = select(func.count()).where(live, _SESSION.c.closed.is_(False))
+        return int(self._connection.scalar(query) or 0)
 
     def close(self, spki_sha256: str) -> bool:
         """End a session now; whether there was one. Its key can never open another."""

@@ -150,7 +150,10 @@ key = Table(
     _number("active_from", null=True),
     _number("compromised_at", null=True),
     _number("destroyed_at", null=True),
+    _text("owner"),
+    _text("supersedes", null=True),
 )
+Index(None, key.c.supersedes)
 Index(None, key.c.created_at, key.c.id)
 Index(None, key.c.scope, key.c.created_at, key.c.id)
 for _filter in ("state", "algorithm", "label"):  # a system sees one scope only, so with it too

@@ -18,6 +18,7 @@ from keyvault.wire.frames import MAX_FRAME, FrameError, FrameReader, pack
 BACKLOG = 128
 MAX_CONNECTIONS = 128
 READ_SIZE = 262_144  # bytes taken from one client in one round, so that all get their turn
+PIECE = 4  # answers of a frame that leave together, so that who called can go on meanwhile
 MAX_UNREAD = 8 * MAX_FRAME  # bytes of answers that wait for a client before it is hung up on
 FAREWELL = 0.5  # seconds for clients to hear that the server goes
 CREDENTIALS = struct.Struct("3i")  # pid, uid and gid: struct ucred of unix(7)
@@ -157,6 +158,9 @@ class Server:
                             later = True
                         else:
                             frame.answers.append(self._answer(number, method, args))
+                            if len(frame.answers) == PIECE:
+                                self._reply(frame)
+                                frame.answers.clear()
                     case _:
                         self._drop(frame.connection)
                         break

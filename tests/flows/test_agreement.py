@@ -2,15 +2,21 @@
 
 import hashlib
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from sqlalchemy import select
 
 from keyvault.signatures import spki_der
+from keyvault.store.engine import open_engine
+from keyvault.store.tables import METADATA
 from tests.stack import Stack, ok
 from tests.vectors import make_gbcs
 
@@ -45,6 +51,12 @@ class Meter:
         cipher = Cipher(algorithms.AES(key), modes.GCM(iv)).encryptor()
         cipher.authenticate_additional_data(aad)
         return cipher.update(text) + cipher.finalize() + cipher.tag
+
+
+@pytest.fixture(scope="module")
+def flow_database() -> str:
+    """SQLite alone: its files keep what was deleted. test_counters has both databases."""
+    return "sqlite:///keyvault.db"
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +252,73 @@ def test_a_peer_whose_private_key_is_published_is_refused(agreeing, adapter):
     }
     refused = adapter.client().post(f"/v1/keys/{agreeing}/agreed-macs", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "published-key")
+
+
+# Where neither the shared secret nor the agreed key may ever be seen ---------------------------
+
+
+def needles(secret: bytes) -> list[bytes]:
+    """A secret as it could have been written: as it is, in hex, in base64 wherever it starts."""
+    forms = [secret, secret.hex().encode(), secret.hex().upper().encode()]
+    for before in range(3):
+        whole = b64encode(bytes(before) + secret)
+        forms.append(whole[-(-before * 8 // 6) : len(whole) // 4 * 4 - 4])
+    return forms
+
+
+def places(stack: Stack) -> Iterator[tuple[str, bytes]]:
+    """All that the service has written, and the memory of every process but the gates' own."""
+    for path in stack.folder.rglob("*"):
+        if path.is_file():
+            yield str(path), path.read_bytes()
+    engine = open_engine(stack.settings.database)
+    with engine.connect() as connection:
+        for table in METADATA.tables.values():
+            for row in connection.execute(select(table)):
+                yield table.name, b"\n".join(map(_bytes, row))
+    engine.dispose()
+    for name in ("api", "recorder", "sealer"):
+        yield from ((f"memory of {name}", part) for part in memory_of(stack.pid(name)))
+
+
+def _bytes(value: object) -> bytes:
+    return bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            begin, end = (int(part, 16) for part in span.split("-"))
+            if rights.startswith("rw"):
+                with suppress(OSError, OverflowError, ValueError):  # unmapped meanwhile
+                    memory.seek(begin)
+                    yield memory.read(end - begin)
+
+
+def test_the_shared_secret_and_the_agreed_keys_are_nowhere_to_be_found(stack, agreeing, adapter):
+    meter, client = meter_of(stack, agreeing), adapter.client()
+    counter = reserve(adapter)["first"]
+    secrets = {"z": meter.z(), "command": meter.key("command", US, counter, METER)}
+    made = ok(
+        client.post(
+            f"/v1/keys/{agreeing}/agreed-macs", json=outgoing(meter, counter, data=text(AAD))
+        )
+    )
+    for kind, path in (("response", "agreed-mac-checks"), ("encryption", "agreed-decryptions")):
+        secrets[kind] = key = meter.key(kind, METER, counter, US)
+        sealed = meter.seal(key, METER, b"", AAD)[:12]
+        more = {"data": text(AAD), "mac": text(sealed)} if kind == "response" else {}
+        more = more or {"ciphertext": text(sealed), "aad": text(AAD)}
+        ok(client.post(f"/v1/keys/{agreeing}/{path}", json=incoming(meter, counter, **more)))
+    broken = incoming(meter, counter, ciphertext=text(bytes(12)))
+    assert not client.post(f"/v1/keys/{agreeing}/agreed-decryptions", json=broken).is_success
+
+    sought = {name: needles(secret) for name, secret in secrets.items()}
+    control = b64decode(made["mac"]).hex().encode()  # what is no secret is found by this search
+    found = set()
+    for place, content in places(stack):
+        found.add(control in content)
+        hits = [name for name, forms in sought.items() if any(form in content for form in forms)]
+        assert not hits, (place, hits)
+    assert True in found

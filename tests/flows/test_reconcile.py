@@ -12,6 +12,7 @@ import pytest
 from keyvault.domain.approvals import RequestState
 from keyvault.domain.errors import ReplayedError
 from keyvault.operations import executors
+from keyvault.operations.acts.base import Acting
 from keyvault.operations.reconcile import Finding, Verdict, reconcile
 from keyvault.operations.vault import Vault
 from tests.stack import Stack
@@ -61,7 +62,7 @@ def cut_off(stack: Stack, vault: Vault) -> UUID:
         asked = work.requests.get(UUID(request["id"]))
         executing = asked.to(RequestState.EXECUTING)
         work.requests.change(executing)
-        acting = executors.Acting(vault, "person:alice", "key-owner", executing)
+        acting = Acting(vault, "person:alice", "key-owner", executing)
         work.commit(executors.intent(acting))
     return UUID(request["id"])
 
@@ -162,7 +163,7 @@ def test_a_destruction_that_was_cut_off_is_finished(stack: Stack, vault: Vault, 
         executing = request.to(RequestState.EXECUTING)
         work.requests.change(executing)
         work.commit(
-            executors.intent(executors.Acting(vault, "person:alice", "key-owner", executing))
+            executors.intent(Acting(vault, "person:alice", "key-owner", executing))
         )
     assert about(reconcile(vault), UUID(key)) == [Finding.COMPLETED]
     assert not hand.holds(UUID(key))

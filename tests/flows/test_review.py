@@ -47,12 +47,12 @@ def logged(vault: Vault, stream: str, kind: EventType) -> list[LoggedEvent]:
         return work.audit.page(type=kind, stream=stream)[0]
 
 
-def begun(vault: Vault, request: UUID, once: Once | None = None) -> executors.Acting:
+def begun(vault: Vault, request: UUID, once: Once | None = None) -> Acting:
     """Commit the intent of an approved request, as a crash leaves it."""
     who = principal(vault, "alice")
     with vault.database.work() as work:
         asked = work.requests.get(request).to(RequestState.EXECUTING)
-        acting = executors.Acting(vault, who.actor, "key-owner", asked)
+        acting = Acting(vault, who.actor, "key-owner", asked)
         work.requests.change(asked)
         remember(work, who, once, None)
         work.commit(executors.intent(acting))
@@ -244,8 +244,8 @@ def test_who_is_removed_between_the_check_and_the_commit_does_not_count(stack: S
             late = pool.submit(approvals.execute, vault, who, UUID(request["id"]))
             sleep(1)
             asked = work.requests.get(UUID(gone["id"])).to(RequestState.EXECUTING)
-            acting = executors.Acting(other, who.actor, "registrar", asked)
-            work.commit(executors.done(acting, executors.settle(acting, work, {})))
+            acting = Acting(other, who.actor, "registrar", asked)
+            work.commit(*executors.done(acting, executors.settle(acting, work, {})))
         with pytest.raises((ConflictError, QuorumError)):
             late.result()
     other.close()

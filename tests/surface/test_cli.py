@@ -7,7 +7,8 @@ import pytest
 
 from cli.remote.uses import raw_of
 from hsm.types import Algorithm
-from tests.stack import OFFICERS, PASSPHRASE, SCOPE
+from keyvault.domain.times import day_text
+from tests.stack import OFFICERS, PASSPHRASE, SCOPE, in_days
 from tests.surface.desk import Desk, keyvault, spoken
 
 SCOPE_TEXT = "/".join(SCOPE.values())
@@ -320,8 +321,10 @@ def test_people_and_systems_are_listed_and_changed_by_approval(stack, desks, dcc
     credential = tmp_path / "erin.key"
     spoken("credential", "create", "--out", str(credential), "--passphrase-fd", "0", typed="x" * 12)
     words = ("people", "register", "erin", "--name", "Erin Elm", "--role", "auditor")
-    asked = desks["alice"].ask(*words, "--public-key", str(tmp_path / "erin.pub.pem"))
-    stack.carry_out(asked)
+    place = ("--organisation", "Acme Energy", "--site", "York", "--manager", "alice")
+    screened = ("--reviewed", day_text(in_days(-1)), "--reference", "HR-erin")
+    public = ("--public-key", str(tmp_path / "erin.pub.pem"))
+    stack.carry_out(desks["alice"].ask(*words, *place, *screened, *public))
     assert "Erin Elm" in desks["bob"].keyvault("people", "list").out
     stack.carry_out(desks["alice"].ask("people", "remove", "erin", "--reason", "has left"))
     assert "Erin Elm" not in desks["bob"].keyvault("people", "list").out
@@ -333,7 +336,9 @@ def test_people_and_systems_are_listed_and_changed_by_approval(stack, desks, dcc
     subprocess.run(make, check=True, capture_output=True)
     stack.carry_out(desks["alice"].ask(*words, *rights, str(pem)))
     assert "Adapter X" in desks["bob"].keyvault("systems", "list").out
-    stack.carry_out(desks["alice"].ask("systems", "revoke", "dcc-x", "--reason", "replaced"))
+    revoke = ("systems", "revoke", "dcc-x", "--reason", "replaced", "--yes", "--passphrase-fd", "0")
+    done = desks["bob"].keyvault(*revoke, typed=desks["bob"].passphrase)
+    assert done.status == 0, done.err
     assert "Adapter X" not in desks["bob"].keyvault("systems", "list").out
     assert dcc.id in desks["bob"].keyvault("systems", "list").out
 

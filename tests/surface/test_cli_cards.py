@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm.pcsc.reader import wait_for_card
+from keyvault.domain.times import day_text
+from keyvault.operations.genesis import DUTY
 from tests.cards.bench import NAMES, SOCKET_VARIABLE, Bench
 from tests.cards.conftest import inserted
 from tests.cards.simulator import hostile
@@ -68,10 +71,16 @@ def desk(stack, own, tmp_path_factory):
     desks = Desk(stack.folder, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
     assert desks.login(stack.url, stack.ca).status == 0
     words = ("people", "register", PERSON, "--name", "Frank Fir", "--role", "key-approver")
-    stack.carry_out(desks.ask(*words, "--public-key", str(public)))
+    place = ("--organisation", "Acme Energy", "--site", "Leeds", "--assurance", "card")
+    screened = ("--reviewed", day_text(datetime.now(UTC)), "--reference", "HR-frank")
+    stack.carry_out(desks.ask(*words, *place, *screened, "--public-key", str(public)))
     desk = Desk(folder, PERSON, None, PIN.decode())
     login = desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis)
     assert login.status == 0, login.err
+    (folder / "duty").write_text(DUTY)
+    words = ("duties", "acknowledge", "keeping-keys", "--file", str(folder / "duty"), "--yes")
+    given = desk.keyvault(*words, "--passphrase-fd", "0", typed=desk.passphrase)
+    assert given.status == 0, given.err
     yield desk
     stack.carry_out(desks.ask("people", "remove", PERSON, "--reason", "has left"))
 
@@ -311,8 +320,13 @@ def officers(tmp_path):
     for name in ("bob", "carol"):
         words = ("credential", "create", "--out", f"{name}.key", "--passphrase-fd", "0")
         spoken(*words, typed=f"{PASSPHRASE.decode()}\n", cwd=tmp_path)
-    specs = [f"id={name},name={name.title()},credential={name}.key" for name in ("bob", "carol")]
+    specs = [f"{named(name)},credential={name}.key" for name in ("bob", "carol")]
     return ["init", "--folder", "s", "--site", "keyvault.test", "--yes"], specs
+
+
+def named(officer):
+    screened = f"reviewed={day_text(datetime.now(UTC))},reference=HR-{officer}"
+    return f"id={officer},name={officer.title()},{screened}"
 
 
 def founded(officers, spec, cwd):
@@ -323,7 +337,7 @@ def founded(officers, spec, cwd):
 
 
 def test_an_officer_signs_the_genesis_by_card(virtual, officers, tmp_path):
-    done = founded(officers, f"id=alice,name=Alice,card={READER}", tmp_path)
+    done = founded(officers, f"{named('alice')},card={READER}", tmp_path)
     assert done.status == 0, done.err
     assert "alice has signed the genesis" in done.err
     assert len(sent_pins(virtual.card)) == 1
@@ -332,7 +346,7 @@ def test_an_officer_signs_the_genesis_by_card(virtual, officers, tmp_path):
 def test_another_card_than_the_officers_founds_nothing(virtual, officers, tmp_path):
     spoken("credential", "show", "--card", "--out", "alice.pub.pem", cwd=tmp_path)
     stranger = virtual.card = Card(personalised())
-    done = founded(officers, f"id=alice,name=Alice,card={READER},public=alice.pub.pem", tmp_path)
+    done = founded(officers, f"{named('alice')},card={READER},public=alice.pub.pem", tmp_path)
     assert done.status == 65
     assert "another key than the enrolled one" in done.err
     assert sent_pins(stranger) == []

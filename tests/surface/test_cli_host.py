@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from keyvault.domain.times import day_text
 from tests.stack import free_port
 from tests.surface.desk import ROOT, Desk, keyvault, spoken
 
@@ -28,11 +30,13 @@ def people(tmp_path_factory):
 
 
 def officers(people):
-    return [
-        word
-        for name in NAMES
-        for word in ("--officer", f"id={name},name={name.title()},credential={people}/{name}.key")
-    ]
+    return [word for name in NAMES for word in ("--officer", spec(people, name))]
+
+
+def spec(people, name):
+    """An officer as `keyvault init` is told of them."""
+    screened = f"reviewed={day_text(datetime.now(UTC))},reference=HR-{name}"
+    return f"id={name},name={name.title()},{screened},credential={people}/{name}.key"
 
 
 def founded(people, folder, *more, typed=f"{PASSPHRASE}\n" * 3):
@@ -128,16 +132,16 @@ def test_every_officer_reads_before_signing(people, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("specs", "said"),
+    ("names", "said"),
     [
         (NAMES[:2], "at least 3 officers"),
         (("alice", "alice", "bob"), "stands in it twice"),
     ],
 )
-def test_too_few_officers_found_nothing(people, tmp_path, specs, said):
+def test_too_few_officers_found_nothing(people, tmp_path, names, said):
     words = ["init", "--folder", str(tmp_path / "service"), "--site", "keyvault.test", "--yes"]
-    for name in specs:
-        words += ["--officer", f"id={name},name={name.title()},credential={people}/{name}.key"]
+    for name in names:
+        words += ["--officer", spec(people, name)]
     done = keyvault(*words, "--passphrase-fd", "0", typed=f"{PASSPHRASE}\n" * 3)
     assert done.status in {65, 77}
     assert said in done.err
@@ -146,7 +150,7 @@ def test_too_few_officers_found_nothing(people, tmp_path, specs, said):
 
 def test_init_asks_for_what_is_not_given(people, tmp_path):
     answers = [str(tmp_path / "service"), "keyvault.test"]
-    answers += [f"id={n},name={n.title()},credential={people}/{n}.key" for n in NAMES]
+    answers += [spec(people, name) for name in NAMES]
     answers += ["yes", PASSPHRASE] * 3
     words = ("init", "--passphrase-fd", "0", "--port", str(free_port()))
     done = keyvault(*words, typed="\n".join(answers) + "\n")

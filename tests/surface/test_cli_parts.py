@@ -303,11 +303,23 @@ def test_an_officer_needs_id_name_screening_and_credential(place):
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [("roles=king", "roles are joined by"), ("vetting=none", "baseline"), ("due=2028-01-01", "due")],
+    [
+        ("roles=king", "roles are joined by"),
+        ("vetting=none", "baseline"),
+        ("due=2028-01-01", "due"),
+    ],
 )
 def test_an_officer_that_cannot_be_is_refused(tmp_path, more, said):
     SoftwareCredential.create(tmp_path / "a.key", b"long enough")
-    public = ("openssl", "pkey", "-in", tmp_path / "a.key", "-passin", "pass:long enough", "-pubout")
+    public = (
+        "openssl",
+        "pkey",
+        "-in",
+        tmp_path / "a.key",
+        "-passin",
+        "pass:long enough",
+        "-pubout",
+    )
     (tmp_path / "a.pub.pem").write_bytes(subprocess.check_output(public))
     text = f"{OFFICER},public={tmp_path}/a.pub.pem"
     assert officer(text, 0, "a site", datetime.now(UTC)).person.site == "a site"

@@ -39,7 +39,9 @@ class Log:
         return Checkpoint(self.origin, size, tree_at(self.read(), size).root)
 
     def note(self, size=None):
-        checkpoint = self.checkpoint(size)
+        return self.signed(self.checkpoint(size))
+
+    def signed(self, checkpoint):
         signers = [
             (self.ecdsa, lambda message: self._p256.sign(message, signatures.ALGORITHM)),
             (self.ed25519, self._edwards.sign),

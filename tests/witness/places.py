@@ -9,7 +9,13 @@ import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
+
+from keyvault.witness.key import WitnessKey
+from keyvault.witness.server import WitnessServer
+from keyvault.witness.service import Witness
+from keyvault.witness.state import State
 
 ROOT = Path(__file__).parents[2]
 JUDGES = ROOT / ".judges"
@@ -91,6 +97,34 @@ class Ours(Place):
 
     def evidence(self):
         return [path.read_bytes() for path in (self.folder / "refused").iterdir()]
+
+
+class Inside(Place):
+    """Ours again, in this process: for tests of those who ask it."""
+
+    def make(self, *logs):
+        self.folder.mkdir(exist_ok=True)
+        self.key = WitnessKey.create(self.folder / "key", self.name, None)
+        self.vkey = self.key.verifier.vkey
+        state = State.create(self.folder, self.key.verifier)
+        for log in logs:
+            state.trust(log.ed25519)
+        return self
+
+    def start(self):
+        address = ("127.0.0.1", urlsplit(self.url).port or 0)
+        self.process = WitnessServer(address, Witness(State(self.folder), self.key))
+        self.url = f"http://127.0.0.1:{self.process.server_address[1]}"
+        poll = {"poll_interval": 0.01}
+        self.thread = Thread(target=self.process.serve_forever, kwargs=poll)
+        self.thread.start()
+
+    def stop(self):
+        if self.process is not None:
+            self.process.shutdown()
+            self.process.server_close()
+            self.thread.join()
+            self.process = None
 
 
 class Foreign(Place):

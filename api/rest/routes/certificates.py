@@ -24,7 +24,7 @@ from api.rest.schemas.certificates import (
     TakenOut,
     WatchIn,
 )
-from api.rest.schemas.common import WHOLE, Cursor, Id, Limit, ReasonIn, ScopeText
+from api.rest.schemas.common import Cursor, Id, Limit, ReasonIn, ScopeText
 from keyvault.domain.certificates import CertificateState, Kind
 from keyvault.domain.scopes import Scope
 from keyvault.operations import certificates, csr, expiry, responses
@@ -135,7 +135,7 @@ def list_ending(
     *,
     vault: V,
     who: Who,
-    within: Annotated[int, Query(ge=0, le=36_525), WHOLE] = 180,
+    within: Annotated[int, Query(ge=0, le=36_525)] = 180,
     scope: Annotated[ScopeText | None, Query()] = None,
     after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,

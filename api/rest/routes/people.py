@@ -16,7 +16,8 @@ from api.rest.schemas.people import (
     SystemOut,
     SystemsOut,
 )
-from keyvault.operations import people
+from api.rest.schemas.quorums import LeavingOut, QuorumOut, QuorumsOut
+from keyvault.operations import leaving, people, quorums
 
 router = APIRouter(tags=["people"], dependencies=[Depends(known_parameters)])
 _LIST = documented(403)
@@ -37,6 +38,12 @@ def show_person(person: Name, vault: V, who: Who) -> PersonOut:
     return PersonOut.of(authority.person(person), authority.duties, vault.clock())
 
 
+@router.get("/v1/people/{person}/leaving", operation_id="show_leaving", responses=_READ)
+def show_leaving(person: Name, vault: V, who: Who) -> LeavingOut:
+    """Show what is hurt if this person leaves: quorums, keys, open requests, sessions."""
+    return LeavingOut.of(leaving.report(vault, who, person))
+
+
 @router.get("/v1/systems", operation_id="list_systems", responses=_LIST)
 def list_systems(vault: V, who: Who) -> SystemsOut:
     """List the enrolled systems."""
@@ -47,7 +54,13 @@ def list_systems(vault: V, who: Who) -> SystemsOut:
 @router.get("/v1/rules", operation_id="show_rules", responses=_LIST)
 def show_rules(vault: V, who: Who) -> RulesOut:
     """Show the rules, key classes, duties and standards in force."""
-    return RulesOut.of(people.authority(vault, who))
+    return RulesOut.of(people.rules(vault, who))
+
+
+@router.get("/v1/quorums", operation_id="list_quorums", responses=_LIST)
+def list_quorums(vault: V, who: Who) -> QuorumsOut:
+    """Show for every rule who can sign now, in 30 and in 90 days, and what room that leaves."""
+    return QuorumsOut(items=[QuorumOut.of(quorum) for quorum in quorums.health(vault, who)])
 
 
 @router.get("/v1/authority", operation_id="show_authority", responses=_LIST)

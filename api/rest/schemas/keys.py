@@ -37,7 +37,13 @@ class KeyTerms(Wire):
 
 
 class OrderIn(KeyTerms):
-    """An order for a new key; it is generated inside the device once enough people approve."""
+    """An order for a new key; it is generated inside the device once enough people approve.
+
+    One that `supersedes` another takes over from it once it is activated.
+    """
+
+    need: Text | None = None
+    supersedes: Id | None = None
 
 
 class ImportIn(KeyTerms):
@@ -68,6 +74,8 @@ class KeyOut(Wire):
     extractable: bool
     state: KeyState
     version: int
+    owner: str
+    supersedes: UUID | None
     created_at: Moment
     protect_until: Moment
     process_until: Moment

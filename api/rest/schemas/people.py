@@ -36,15 +36,16 @@ from keyvault.domain.standing import Lapse, Reach, lapses
 
 
 class LapseOut(Wire):
-    """Why a right does not count now, and since when."""
+    """Why a right does not count now, since when, and what to do about it."""
 
     code: str
     text: str
     since: Moment | None
+    next_step: str
 
     @classmethod
     def of(cls, lapse: Lapse) -> "LapseOut":
-        return cls(code=lapse.code, text=lapse.text, since=lapse.since)
+        return cls(code=lapse.code, text=lapse.text, since=lapse.since, next_step=lapse.next_step)
 
 
 class GrantOut(Wire):
@@ -182,6 +183,7 @@ class WhoOut(Wire):
     name: str
     roles: list[Role]
     grants: list[GrantOut]
+    acknowledged: dict[str, int] = Field(description="Duties and the version acknowledged last")
     actions: list[str]
     scope: ScopeOut | None
     until: Moment
@@ -201,6 +203,7 @@ class WhoOut(Wire):
             name=subject.name,
             roles=sorted({grant.role for grant in grants if not grant.lapses}),
             grants=grants,
+            acknowledged={} if isinstance(subject, System) else dict(subject.acknowledged),
             actions=sorted(subject.actions) if isinstance(subject, System) else [],
             scope=ScopeOut.of(subject.scope) if isinstance(subject, System) else None,
             until=who.until,

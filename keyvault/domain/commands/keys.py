@@ -14,7 +14,10 @@ MAX_HOURS = 31 * 24
 
 @dataclass(frozen=True, slots=True)
 class GenerateKey(Command):
-    """Make a key in the device. Its id will be the request's id."""
+    """Make a key in the device. Its id will be the request's id.
+
+    `need` says what for. A key that `supersedes` another takes over from it once it is activated.
+    """
 
     name = "generate-key"
     label: str
@@ -23,6 +26,8 @@ class GenerateKey(Command):
     key_class: str
     protect_days: int
     process_days: int
+    need: str | None = None
+    supersedes: UUID | None = None
 
     def __post_init__(self) -> None:
         _check_key_terms(self)

@@ -1,0 +1,1 @@
+"""What carries out each command: a module for each family of them."""

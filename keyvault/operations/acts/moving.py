@@ -1,0 +1,93 @@
+"""Steps in the life of a key that is there: its state, and what a guarded one may do."""
+
+from functools import partial
+from uuid import uuid4
+
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.commands import (
+    ActivateKey,
+    AllowUse,
+    Command,
+    DeactivateKey,
+    DestroyKey,
+    ResumeKey,
+)
+from keyvault.domain.errors import InvalidInputError, KeyStateError
+from keyvault.domain.keys import MOVES, Key, KeyState
+from keyvault.operations import certificates
+from keyvault.operations.acts.base import Act, Acting, Asking
+from keyvault.operations.vault import key_stream
+from keyvault.store.unit_of_work import Work
+
+Move = ActivateKey | ResumeKey | DeactivateKey | DestroyKey
+_TARGETS: dict[type[Command], tuple[KeyState, EventType]] = {
+    ActivateKey: (KeyState.ACTIVE, EventType.KEY_ACTIVATED),
+    ResumeKey: (KeyState.ACTIVE, EventType.KEY_RESUMED),
+    DeactivateKey: (KeyState.DEACTIVATED, EventType.KEY_DEACTIVATED),
+    DestroyKey: (KeyState.DESTROYED, EventType.KEY_DESTROYED),
+}
+_FROM = {ActivateKey: KeyState.PRE_ACTIVE, ResumeKey: KeyState.SUSPENDED}
+
+
+def _check(state: KeyState, asking: Asking, command: Move) -> None:
+    key = asking.work.keys.get(command.key)
+    if state not in MOVES[key.state] or key.state is not _FROM.get(type(command), key.state):
+        raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
+    if isinstance(command, ActivateKey):
+        certificates.check_activation(asking.work, key.id)
+
+
+def _settle(state: KeyState, acting: Acting, work: Work, command: Move, _: Document) -> Document:
+    key = work.keys.get(command.key).to(state, acting.vault.clock())
+    work.keys.change(key)
+    if isinstance(command, ActivateKey):
+        certificates.put_in_use(work, key.id)
+        _supersede(acting, work, key)
+    return {"key": str(key.id), "state": str(key.state), "version": key.version}
+
+
+def _supersede(acting: Acting, work: Work, successor: Key) -> None:
+    """From here on the new key protects; the one before it processes what it protected."""
+    if successor.supersedes is None:
+        return
+    old = work.keys.get(successor.supersedes)
+    if KeyState.DEACTIVATED in MOVES[old.state]:
+        old = old.to(KeyState.DEACTIVATED, acting.vault.clock())
+        work.keys.change(old)
+    acting.also.append(
+        AuditEvent(
+            type=EventType.KEY_SUPERSEDED,
+            outcome=Outcome.OK,
+            operation=uuid4(),
+            stream=key_stream(old.id),
+            actor=acting.actor,
+            role=acting.role,
+            scope=old.scope,
+            payload={
+                "key": str(old.id),
+                "state": str(old.state),
+                "successor": str(successor.id),
+                "request": str(acting.id),
+            },
+        )
+    )
+
+
+def _check_guarded(asking: Asking, command: AllowUse) -> None:
+    key = asking.work.keys.get(command.key)
+    if not asking.authority.key_class(key.key_class).guarded:
+        raise InvalidInputError(f"keys of class {key.key_class} are used without asking")
+
+
+def _allowed(_: Acting, __: Work, command: AllowUse, ___: Document) -> Document:
+    return {"key": str(command.key), "uses": command.uses}
+
+
+ACTS = {
+    **{
+        command: Act(event, partial(_check, state), partial(_settle, state))
+        for command, (state, event) in _TARGETS.items()
+    },
+    AllowUse: Act(EventType.KEY_USE_ALLOWED, _check_guarded, _allowed),
+}
