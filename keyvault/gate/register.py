@@ -75,6 +75,7 @@ class Register:
         self._known: dict[bytes, Life] = {}
         self._version = 0
         self._looked = 0.0
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = sqlite3.connect(file, timeout=5, isolation_level=None)
         try:
             file.chmod(0o600)

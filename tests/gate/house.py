@@ -16,12 +16,14 @@ from uuid import uuid4
 
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
 from keyvault import wire
-from keyvault.domain.approvals import Request, Rule
-from keyvault.domain.authority import Authority, Record, Services, found
+from keyvault.domain.approvals import Request
+from keyvault.domain.authority import Authority, Services
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import Record, found
 from keyvault.domain.commands import Command, GenerateKey
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import Role
+from keyvault.domain.rules import Rule
 from keyvault.domain.times import text_of
 from keyvault.gate import ceremony
 from keyvault.gate.client import Gate, GateClient
@@ -38,8 +40,9 @@ CLASSES = (
     KeyClass("bulk", Residence.WRAPPED, VerifyPolicy.SAMPLED),
     KeyClass("exchange", Residence.RESIDENT, VerifyPolicy.ALWAYS, extractable=True),
 )
-ORDINARY = Rule("ordinary", ("*",), ("*",), Role.KEY_APPROVER, 2, 3600)
-GRAVE = Rule("grave", ("destroy-key",), ("standard",), Role.KEY_APPROVER, 3, 3600)
+APPROVERS = (Role.KEY_APPROVER,)
+ORDINARY = Rule("ordinary", ("*",), ("*",), APPROVERS, 2, 3600)
+GRAVE = Rule("grave", ("destroy-key",), ("standard",), APPROVERS, 3, 3600)
 RULES = (ORDINARY, GRAVE)
 
 
@@ -71,7 +74,14 @@ class House:
         self.write()
         pins = [bytearray(self.tokens[name].pin) for name in ("keys", "log")]
         self.services = ceremony.hold(self.path, *pins)
-        self.records = [officers.genesis(services=self.services, key_classes=CLASSES, rules=RULES)]
+        self.records = [
+            officers.genesis(
+                at=datetime.now(UTC).replace(microsecond=0),
+                services=self.services,
+                key_classes=CLASSES,
+                rules=RULES,
+            )
+        ]
         self.write(self.records[0].hash)
         for name in self.tokens:  # what `copy` takes
             shutil.copytree(self.folder / name, self.folder / "blank" / name)

@@ -1,34 +1,38 @@
 """The gate's own idea of authority, and its memory of what was redeemed."""
 
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from keyvault.domain.authority import Authority, Record, found
-from keyvault.domain.commands import DestroyKey, RegisterPerson, RemovePerson
+from keyvault.domain.authority import Authority
+from keyvault.domain.chain import Record, extend, found
+from keyvault.domain.commands import AcknowledgeDuty, DestroyKey, RemovePerson
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     AuthorityError,
     AuthorityMissingError,
-    NotReadyError,
-    ReplayedError,
+    RuleError,
     VaultError,
 )
 from keyvault.domain.people import Role
+from keyvault.domain.times import text_of
 from keyvault.gate import durable
-from keyvault.gate.clearance import Ledger, Trust
+from keyvault.gate.clearance import Trust
 from keyvault.signatures import spki_of_certificate, verify
-from tests.gate.house import GRAVE, ORDINARY, ask, order
+from tests.gate.house import GRAVE, ORDINARY, order
 from tests.unit.officers import (
     BOB,
     CAROL,
     DAVE,
+    DUTY,
     NOW,
     ORIGIN,
     changed,
     genesis,
+    grants,
     next_record,
     officer,
     places,
@@ -40,23 +44,25 @@ ERIN = officer("erin")
 
 
 def _chain() -> list[Record]:
-    """Genesis, Erin comes, Dave goes."""
+    """Genesis, Erin comes and knows her duty, Dave goes."""
     records = [genesis(rules=RULES)]
     authority = found(records[0], verify)
-    for command in (
-        RegisterPerson("erin", "Erin", (Role.KEY_APPROVER,), ERIN.person.spki),
-        RemovePerson("dave", "left"),
+    word = AcknowledgeDuty("erin", DUTY.name, DUTY.version, DUTY.sha256)
+    for command, approvers, requester in (
+        (ERIN.joining, (BOB, CAROL), "alice"),
+        (word, (ERIN,), "erin"),
+        (RemovePerson("dave", "left"), (BOB, CAROL), "alice"),
     ):
-        record = next_record(authority, command, rule=ORDINARY)
-        authority = authority.extend(record, verify, spki_of_certificate)
+        record = next_record(authority, command, approvers, requester=requester)
+        authority = extend(authority, record, verify, spki_of_certificate)
         records.append(record)
     return records
 
 
 def _fork() -> Record:
     """Another record 1 that enough people signed."""
-    command = RegisterPerson("erin", "Erin", (Role.AUDITOR,), ERIN.person.spki)
-    return next_record(found(CHAIN[0], verify), command, rule=ORDINARY)
+    other = ERIN.like(grants=grants(Role.AUDITOR))
+    return next_record(found(CHAIN[0], verify), other.joining)
 
 
 CHAIN = _chain()
@@ -69,7 +75,7 @@ def memory(tmp_path: Path) -> Path:
 
 
 def _trust(memory: Path, genesis_hash: str = CHAIN[0].hash, origin: str = ORIGIN) -> Trust:
-    return Trust(origin, genesis_hash, memory)
+    return Trust(origin, genesis_hash, memory, lambda: NOW)
 
 
 def _of(trust: Trust) -> Authority:
@@ -81,7 +87,7 @@ def test_a_chain_is_taken_in_parts_and_again(memory: Path):
     assert trust.position()["size"] == 0
     for document in DOCUMENTS:
         trust.extend([document])
-    assert trust.extend(DOCUMENTS) == {"size": 3, "head": CHAIN[2].hash}
+    assert trust.extend(DOCUMENTS) == {"size": 4, "head": CHAIN[3].hash}
     assert set(trust.current.people) == {"alice", "bob", "carol", "erin"}
 
 
@@ -111,6 +117,8 @@ def test_a_record_changed_in_any_place_is_refused(memory: Path, number: int):
 
 
 def _other(value: object) -> object:
+    if isinstance(value, bool):
+        return not value
     return value + 1 if isinstance(value, int) else f"{value}x"
 
 
@@ -127,17 +135,17 @@ def test_another_record_in_the_place_of_one_held_is_refused(memory: Path):
     fork = _fork()
     with pytest.raises(AuthorityError, match="differs"):
         trust.extend([fork.document()])
-    assert trust.current.head == CHAIN[2].hash
+    assert trust.current.head == CHAIN[3].hash
 
 
 def test_after_a_restart_a_shorter_chain_is_not_enough(memory: Path):
     _trust(memory).extend(DOCUMENTS)
     again = _trust(memory)
     again.extend(DOCUMENTS[:2])
-    with pytest.raises(AuthorityMissingError, match="has seen 3"):
+    with pytest.raises(AuthorityMissingError, match="has seen 4"):
         _of(again)
     again.extend(DOCUMENTS)
-    assert again.current.size == 3
+    assert again.current.size == 4
 
 
 def test_after_a_restart_another_chain_is_refused_and_the_right_one_taken(memory: Path):
@@ -149,7 +157,7 @@ def test_after_a_restart_another_chain_is_refused_and_the_right_one_taken(memory
         again.extend([DOCUMENTS[0], fork.document()])
     with pytest.raises(AuthorityMissingError):
         _of(again)
-    assert again.extend(DOCUMENTS)["size"] == 3
+    assert again.extend(DOCUMENTS)["size"] == 4
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"null", b'{"size":"x","head":""}'])
@@ -189,46 +197,32 @@ def test_for_an_unknown_class_the_strictest_rule_holds(memory: Path):
     assert trust.clear(strict, approvals[strict.id], None, NOW)
 
 
-def test_a_request_is_redeemed_once_by_all_processes_together(tmp_path: Path):
-    request = ask(order())
-    ledgers = [Ledger(tmp_path / "redeemed") for _ in range(4)]
-
-    def redeem(number: int) -> bool:
-        try:
-            ledgers[number % 4].redeem(request)
-        except ReplayedError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(32) as pool:
-        assert sum(pool.map(redeem, range(64))) == 1
-    assert Ledger(tmp_path / "redeemed").get(request.id) == request
-
-
-def test_the_ledger_remembers_the_class_of_what_was_made_here(tmp_path: Path):
-    ledger = Ledger(tmp_path)
-    made, destroyed = ask(order(key_class="bulk")), ask(DestroyKey(uuid4(), "old"))
-    ledger.redeem(made)
-    ledger.redeem(destroyed)
-    assert ledger.class_of(made.id) == "bulk"
-    assert ledger.class_of(destroyed.id) is None
-    assert ledger.class_of(uuid4()) is None
+def test_rules_that_cannot_be_compared_decide_nothing_about_a_key_of_unknown_class(memory: Path):
+    early, many = (
+        replace(ORDINARY, id=name, commands=("destroy-key",), key_classes=(name,), **change)
+        for name, change in {"bulk": {"expires_after": 60}, "standard": {"approvals": 3}}.items()
+    )
+    begun = genesis(rules=(ORDINARY, early, many))
+    trust = _trust(memory, begun.hash)
+    trust.extend([begun.document()])
+    request = request_for(DestroyKey(uuid4(), "old"), rule=early)
+    approvals = [each.decides(request.document).document() for each in (BOB, CAROL)]
+    assert trust.clear(request, approvals, "bulk", NOW)
+    with pytest.raises(RuleError, match="none is the strictest"):
+        trust.clear(request, approvals, None, NOW)
 
 
-def test_a_crash_while_redeeming_leaves_the_request_used(tmp_path: Path):
-    request = ask(order())
-    (tmp_path / str(request.id)).touch()
-    ledger = Ledger(tmp_path)
-    assert ledger.get(request.id) is None
-    with pytest.raises(ReplayedError):
-        ledger.redeem(request)
-
-
-def test_a_request_that_cannot_be_written_down_is_not_carried_out(tmp_path: Path):
-    ledger = Ledger(tmp_path / "redeemed")
-    (tmp_path / "redeemed").rmdir()
-    with pytest.raises(NotReadyError):
-        ledger.redeem(ask(order()))
+@pytest.mark.parametrize(("ahead", "taken"), [(60, True), (61, False)])
+def test_a_record_from_the_future_is_not_taken(memory: Path, ahead: int, *, taken: bool):
+    record = next_record(found(CHAIN[0], verify), ERIN.joining)
+    later = replace(record, at=text_of(NOW + timedelta(seconds=ahead))).document()
+    trust = _trust(memory)
+    trust.extend(DOCUMENTS[:1])
+    if taken:
+        assert trust.extend([later])["size"] == 2
+    else:
+        with pytest.raises(AuthorityError, match="from the future"):
+            trust.extend([later])
 
 
 def test_a_durable_file_is_whole_or_not_there(tmp_path: Path):

@@ -19,7 +19,6 @@ from keyvault.domain.commands import (
     DestroyKey,
     ExportKey,
     ImportKey,
-    RegisterPerson,
 )
 from keyvault.domain.errors import (
     AuthorityError,
@@ -31,6 +30,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import service_key_id
 from keyvault.domain.people import Role
+from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
 from tests.gate.house import DIGEST, GRAVE, ORDINARY, House, ask, do, order, signed
@@ -46,8 +46,12 @@ OTHER = {"EC-P256": "EC-P384", "sign": "agree", "standard": "exchange", "approve
 
 def _other(value: Any) -> Any:
     """Another value that could stand in the same place."""
+    if isinstance(value, bool):
+        return not value
     if isinstance(value, int):
         return value + 1
+    if value is None:
+        return "site"
     if value in OTHER:
         return OTHER[value]
     if value.endswith("Z"):
@@ -155,7 +159,7 @@ def test_a_request_of_another_log_is_refused(gate: Gate):
         replace(ORDINARY, approvals=1),
         replace(ORDINARY, approvals=3),
         replace(ORDINARY, expires_after=86_400),
-        replace(ORDINARY, role=Role.KEY_OWNER),
+        replace(ORDINARY, roles=(Role.KEY_OWNER,)),
         replace(ORDINARY, id="kinder"),
     ],
     ids=str,
@@ -179,7 +183,7 @@ def test_a_requester_whom_nobody_knows_is_refused(gate: Gate):
     "command",
     [
         ActivateKey(uuid4(), "it is time"),
-        RegisterPerson("erin", "Erin", (Role.AUDITOR,), ALICE.person.spki),
+        officer("erin").joining,
     ],
     ids=lambda command: command.name,
 )
@@ -187,6 +191,17 @@ def test_a_requester_whom_nobody_knows_is_refused(gate: Gate):
 def test_a_command_that_is_not_the_gates_is_refused(gate: Gate, command):
     with pytest.raises(InvalidInputError, match="nothing that the gate does"):
         do(gate, command)
+
+
+def test_those_who_decide_for_one_scope_do_not_act_on_the_keys_of_another(gate: Gate):
+    """The gate remembers for whom it made a key, whatever a request says."""
+    key = UUID(bytes=do(gate, order(key_class="exchange"))["key_id"])
+    elsewhere = Scope("1f-example", "network-operator", "u1")
+    for command in (DestroyKey(key, "not ours"), ExportKey(key, uuid4(), "not ours")):
+        for scope in (elsewhere, None):
+            with pytest.raises(AuthorityError, match="and the key for 1f-example/supplier"):
+                do(gate, command, scope=scope)
+    assert do(gate, DestroyKey(key, "ours")) == {"destroyed": 2}
 
 
 def test_a_resident_key_is_made_under_the_requests_id_and_never_leaves(gate: Gate):
