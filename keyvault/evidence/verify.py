@@ -65,6 +65,10 @@ BIRTHS = ("generate-key", "import-key")
 AT_DEVICE = (*BIRTHS, "export-key", "destroy-key")  # these have an event when they begin
 # After one of these a key must not be used until its life goes on.
 IDLE = ("KEY.GENERATED", "KEY.IMPORTED", "KEY.SUSPENDED", "KEY.COMPROMISE_DECLARED")
+WITHHELD, UNASKED = (
+    "matches the filter but is withheld",
+    "is disclosed but does not match the filter",
+)
 OTHER_RULE = "the request quotes another rule than the one in force"
 VERDICTS = ("the evidence holds", "THE EVIDENCE IS WRONG", "the evidence could not be checked")
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError, struct.error)
@@ -1281,8 +1285,7 @@ class Events:
         at = (index - self.start) * 32
         need(leaf == self.leaves[at : at + 32], "event is not what the log holds at this place")
         wanted = all(header[name] in values for name, values in self.filter.items())
-        need(shown or not wanted, "event matches the filter but is withheld")
-        need(wanted or not shown, "event is disclosed but does not match the filter")
+        need(shown is wanted, f"event {WITHHELD if wanted else UNASKED}")
         self.disclosed += shown
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
@@ -1641,6 +1644,11 @@ class Case:
             text = json.dumps({**self.state, self.authority.origin: entry}, indent=1)
             Path(self.options.state).write_text(text + "\n", encoding="utf-8")
 
+    def describe_standing(self) -> None:
+        self.report.standing = self.events.standing.entries
+        for sentence in self.events.standing.sentences() if self.options.standing else ():
+            self.report.say("standing", sentence)
+
     def describe(self) -> None:
         """Say what was found, and what no check of this bundle can say."""
         say, events, genesis = self.report.say, self.events, self.authority.heads[0]
@@ -1650,9 +1658,6 @@ class Case:
         same = "the same as" if program == self.files["verify.py"] else "NOT the one"
         say("program", f"SHA-256 {sha256_hex(program)}, {same} in the bundle")
         say("found", f"{events.disclosed} events disclosed, {events.acts} acts approved")
-        self.report.standing = events.standing.entries
-        for sentence in events.standing.sentences() if self.options.standing else ():
-            say("standing", sentence)
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
@@ -1662,8 +1667,8 @@ class Case:
             say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
-        for witness, when in self.cosigners.items():
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
+        for witness, cosigned in self.cosigners.items():
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(cosigned))
             say("witness", f"witnessed by {witness} at {at} UTC")
         if self.cosigners and not self.options.policy:
             say("TRUST", "in these witnesses rests on the bundle: give your policy as --policy")
@@ -1699,7 +1704,7 @@ def read_state(path: str | None) -> dict[str, dict[str, Any]]:
         raise CannotCheck(f"{path} is not the memory of earlier checks") from error
 
 
-def main(arguments: list[str] | None = None) -> int:
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check an evidence bundle.")
     parser.add_argument("bundle")
     parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
@@ -1708,7 +1713,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", help="file that remembers the log between bundles")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
-    options, report = parser.parse_args(arguments), Report()
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options, report = options_of(arguments), Report()
     try:
         data = read_file(options.bundle)
         report.say("bundle", f"SHA-256 {sha256_hex(data)}, {options.bundle}")
@@ -1717,6 +1726,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not report.exit:
             case.examine()
             case.check_signatures()
+            case.describe_standing()
             case.describe()
         if not report.exit:
             case.remember()

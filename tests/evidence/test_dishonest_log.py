@@ -10,16 +10,8 @@ from keyvault.domain.approvals import Decision
 from keyvault.domain.audit import EventType
 from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.scopes import Scope
-from tests.evidence.world import (
-    KEYS,
-    PEOPLE,
-    SCOPE,
-    STRANGER,
-    World,
-    joiner,
-    order,
-    with_payload,
-)
+from tests.evidence.people import KEYS, PEOPLE, SCOPE, joiner
+from tests.evidence.world import STRANGER, World, order, with_payload
 
 EVENTS = "events.ndjson"
 OTHER = Scope("another-party", "supplier", "u-2")

@@ -11,15 +11,8 @@ from keyvault.domain.audit import EventType
 from keyvault.domain.chain import Record
 from keyvault.domain.people import Role
 from keyvault.domain.times import text_of
-from tests.evidence.world import (
-    KEYS,
-    PEOPLE,
-    RULES,
-    World,
-    cheated,
-    joiner,
-    order,
-)
+from tests.evidence.people import KEYS, PEOPLE, RULES, joiner
+from tests.evidence.world import World, cheated, order
 
 EVENTS = "events.ndjson"
 

@@ -7,13 +7,12 @@ import json
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from hsm.types import Algorithm, KeyUsage, VerifyPolicy
+from hsm.types import Algorithm, KeyUsage
 from keyvault.domain import commands as c
 from keyvault.domain.approvals import Approval, Decision, Request, Seen
 from keyvault.domain.audit import AuditEvent, EventType, Outcome, Stamp, leaf_of
@@ -21,7 +20,6 @@ from keyvault.domain.authority import Services
 from keyvault.domain.canonical import canonical
 from keyvault.domain.chain import Record
 from keyvault.domain.founding import NO_RECORD, Genesis
-from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.notes import (
     Checkpoint,
     SignatureType,
@@ -29,61 +27,28 @@ from keyvault.domain.notes import (
     sign_checkpoint,
     tlog_proof,
 )
-from keyvault.domain.people import (
-    EVERYWHERE,
-    Assurance,
-    Credential,
-    Duty,
-    Grant,
-    Role,
-    Screening,
-    Vetting,
-    thumbprint,
-)
+from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.quorum import OWN_RULE
-from keyvault.domain.rules import GroupBy, Rule, Standard
-from keyvault.domain.scopes import Scope
-from keyvault.domain.times import day_text, milliseconds, text_of
+from keyvault.domain.rules import Standard
+from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import HashReader, Tree, inclusion_proof, leaf_hash, range_proof, root_of
 from keyvault.evidence.bundle import MANIFEST_CONTEXT, BundleContents, Continuation, write_bundle
+from tests.evidence.people import (
+    AUTHORITY,
+    CAREFUL,
+    CLASSES,
+    DUTY,
+    P256,
+    PEOPLE,
+    PROTECTION,
+    RULES,
+    SCOPE,
+    START,
+    TOP,
+    joiner,
+)
 
 ORIGIN = "vault.example/site-1/2026-1"
-SCOPE = Scope("dcc-party", "supplier", "u-1")
-START = datetime(2026, 11, 22, 9, 0, 0, tzinfo=UTC)
-DAY = 86_400  # seconds
-KEY_ACTS = tuple(k.name for k in c.KEY_COMMANDS)
-APPROVER = (Role.KEY_APPROVER,)
-KEYS = Rule("keys", KEY_ACTS, ("*",), APPROVER, 2, DAY)
-TOP = Rule("top", KEY_ACTS, ("critical",), APPROVER, 3, DAY)
-CAREFUL = replace(
-    KEYS,
-    id="careful",
-    key_classes=("careful",),
-    wait=600,
-    group_by=GroupBy.SITE,
-    groups=2,
-    assurance=Assurance.CARD,
-)
-GLASS = Rule("glass", KEY_ACTS, ("standard",), APPROVER, 3, 3_600, break_glass=True)
-AUTHORITY = Rule(
-    "authority",
-    tuple(k.name for k in (*c.PEOPLE_COMMANDS, *c.RULE_COMMANDS)),
-    ("*",),
-    (Role.KEY_APPROVER, Role.REGISTRAR),
-    2,
-    DAY,
-)
-PROTECTION = Rule(
-    "protection", tuple(k.name for k in c.PROTECTIVE_COMMANDS), ("*",), APPROVER, 1, DAY
-)
-RULES = (KEYS, TOP, CAREFUL, GLASS, AUTHORITY, PROTECTION)
-CLASSES = (
-    KeyClass("standard", Residence.RESIDENT, VerifyPolicy.SAMPLED),
-    KeyClass("critical", Residence.RESIDENT, VerifyPolicy.ALWAYS),
-    KeyClass("careful", Residence.RESIDENT, VerifyPolicy.ALWAYS),
-)
-OFFICER = (Role.KEY_OWNER, Role.KEY_APPROVER, Role.REGISTRAR)
-DUTY = Duty("keeping-keys", 1, "5a" * 32, OFFICER, day_text(START))
 ACTS = {
     c.GenerateKey: EventType.KEY_GENERATED,
     c.ActivateKey: EventType.KEY_ACTIVATED,
@@ -94,56 +59,12 @@ ACTS = {
 ON_SYSTEMS = (c.EnrolSystem, c.RotateSystem, c.RevokeSystem)
 
 
-class P256:
-    def __init__(self):
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.spki = self._key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-
-    @property
-    def compressed(self):
-        """The same key in another encoding."""
-        points = serialization.PublicFormat.CompressedPoint
-        point = self._key.public_key().public_bytes(serialization.Encoding.X962, points)
-        return bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
-
-    def sign(self, message):
-        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
-
-
-PEOPLE = {name: P256() for name in ("alice", "bob", "carol", "dan", "erin", "fay")}
 EVIDENCE, LOG, SESSION, STRANGER = P256(), P256(), P256(), P256()
 EDWARDS = ed25519.Ed25519PrivateKey.generate()
 LOG_KEYS = (
     VerifierKey(ORIGIN, SignatureType.ED25519, EDWARDS.public_key().public_bytes_raw()),
     VerifierKey(ORIGIN, SignatureType.ECDSA, LOG.spki),
 )
-
-
-def screening(reviewed=START, days=366):
-    dates = (day_text(reviewed), day_text(reviewed + timedelta(days=days)))
-    return Screening("BS 7858:2019", Vetting.BASELINE, "HR-17", *dates)
-
-
-def grants(*roles, scope=EVERYWHERE, until=START + timedelta(days=1_000)):
-    return tuple(Grant(role, str(scope), text_of(until)) for role in roles)
-
-
-def joiner(name, *roles, **changes):
-    """What registers a person. Alice keeps her key in a file, the others on a card."""
-    own = Assurance.SOFTWARE if name == "alice" else Assurance.CARD
-    given = {
-        "person": name,
-        "full_name": name.title(),
-        "organisation": "Example Energy",
-        "site": "york" if name in ("carol", "fay") else "leeds",
-        "manager": None,
-        "credential": Credential(PEOPLE[name].spki, own),
-        "grants": grants(*(roles or OFFICER)),
-        "screening": screening(),
-    }
-    return c.RegisterPerson(**{**given, **changes})
 
 
 @dataclass
