@@ -60,9 +60,9 @@ ACTS = {
     "KEY.RESUMED": "resume-key",
     "KEY.DEACTIVATED": "deactivate-key",
     "KEY.DESTROYED": "destroy-key",
+    "KEY.USE_ALLOWED": "allow-use",
 }
 BIRTHS = ("generate-key", "import-key")
-AT_DEVICE = (*BIRTHS, "export-key", "destroy-key")  # these have an event when they begin
 # After one of these a key must not be used until its life goes on.
 IDLE = ("KEY.GENERATED", "KEY.IMPORTED", "KEY.SUSPENDED", "KEY.COMPROMISE_DECLARED")
 WITHHELD, UNASKED = (
@@ -1316,7 +1316,7 @@ class Events:
         need(known, f"{kind} of a key that was never made")
         need(before != "KEY.DESTROYED", "the key was destroyed before")
         need(kind != "KEY.USED" or before not in IDLE, f"the key is used after {before}")
-        if kind not in ("KEY.USED", "KEY.EXPORTED"):
+        if kind not in ("KEY.USED", "KEY.EXPORTED", "KEY.USE_ALLOWED"):
             self.life[stream] = kind
 
     def saw(self, index: int, size: int, root: str) -> None:
@@ -1386,7 +1386,7 @@ class Events:
         same = intent is None or (intent["request"], intent["approvals"]) == (request, approvals)
         need(same, "it is not what was begun, or others approved it")
         moments = [(cleared, begun / 1000 - early) for early in (0, LEEWAY)]
-        if self.start and header["op"] not in self.begun and request["command"] in AT_DEVICE:
+        if self.start and header["op"] not in self.begun:
             # It began before this range: at the earliest when the last had signed, and under this
             # authority or an earlier one.
             first = seconds(request["requested_at"]) + request["rule"]["wait"]

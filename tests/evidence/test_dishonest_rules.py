@@ -133,6 +133,14 @@ def test_a_rule_is_not_changed_under_less_than_itself(caught, check, world):
     assert check(world.bundle())[0] == 0
 
 
+def test_use_of_a_guarded_key_is_allowed_by_enough_people(check, caught, world):
+    key = world.generate()
+    world.act(c.AllowUse(key, 10, 1, "the yearly ceremony"))
+    assert check(world.bundle())[0] == 0
+    world.act(c.AllowUse(key, 10, 1, "another"), ("bob",))
+    expect(caught, world, "1 of 2 approvals are there")
+
+
 # One person alone ---------------------------------------------------------------------------------
 
 

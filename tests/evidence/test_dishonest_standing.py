@@ -220,6 +220,20 @@ def test_a_key_in_a_second_encoding_is_nobodys(caught, world):
     expect_record(caught, world, "spki of a credential is not what it should be")
 
 
+def test_an_act_that_began_before_the_range_counts_as_of_when_its_people_signed(check, world):
+    """Its intent stands before the range, and one who signed has left when it ends."""
+    asked = world.request(order())
+    votes = [world.approval(name, asked.document) for name in ("bob", "carol")]
+    signed = {"request": asked.document, "approvals": [vote.document() for vote in votes]}
+    more = {"stream": f"key:{asked.id}", "operation": asked.id, "scope": SCOPE}
+    world.event("KEY.GENERATED", signed, outcome="intent", **more)
+    world.change(c.RemovePerson("carol", "left"), approvers=("bob", "dan"))
+    begun = len(world.leaves)
+    world.event("KEY.GENERATED", {**signed, "key": str(asked.id)}, **more)
+    for start in (0, begun):
+        assert check(world.bundle(start=start))[0] == 0
+
+
 # The time of a record -----------------------------------------------------------------------------
 
 

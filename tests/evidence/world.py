@@ -55,6 +55,7 @@ ACTS = {
     c.ResumeKey: EventType.KEY_RESUMED,
     c.DeactivateKey: EventType.KEY_DEACTIVATED,
     c.DestroyKey: EventType.KEY_DESTROYED,
+    c.AllowUse: EventType.KEY_USE_ALLOWED,
 }
 ON_SYSTEMS = (c.EnrolSystem, c.RotateSystem, c.RevokeSystem)
 
