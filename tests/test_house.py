@@ -28,8 +28,9 @@ MAX_FILE = 400  # lines
 MAX_FUNCTION = 25  # lines, without the docstring
 MAX_TEST = 40  # lines: a test may tell its story to the end
 # The verifier is handed to strangers as one file, so it cannot be taken apart: what it can check
-# of the tree, of authority, of events and of witnesses has to stand in it.
-LONGER_FILES = {"keyvault/evidence/verify.py": 900}
+# of the tree, of authority, of events and of witnesses has to stand in it. It says every rule of
+# authority a second time, so that nobody has to believe the first.
+LONGER_FILES = {"keyvault/evidence/verify.py": 1_800}
 
 
 def tracked():
