@@ -40,7 +40,7 @@ from tests.evidence.people import CLASSES, DUTY, RULES, START, grants, joiner, s
 from tests.evidence.world import World, order
 from tests.unit.officers import certificate, changed, places
 
-SLOW = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 # Tables that are written twice --------------------------------------------------------------------
 
 
