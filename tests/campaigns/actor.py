@@ -44,7 +44,12 @@ class Actor:
             authority = vault.authority(work)
         people, self._system = authority.people, next(iter(authority.systems.values()))
         until = datetime.now(UTC) + timedelta(hours=1)
-        self._who = {n: Principal(people[n], until, thumbprint(people[n].spki)) for n in OFFICERS}
+        self._who = {
+            name: Principal(
+                people[name], until, people[name].credentials[0].thumbprint, authority.duties
+            )
+            for name in OFFICERS
+        }
 
     async def live(self, number: int) -> None:
         """One key's whole life after another's."""
@@ -89,7 +94,7 @@ class Actor:
         # Systems sign, people do not: enrolment is not what this campaign is about, so the
         # caller is an enrolled system's principal as the api would make it.
         system, until = self._system, datetime.now(UTC) + timedelta(hours=1)
-        who = Principal(system, until, system.spki_sha256)
+        who = Principal(system, until, system.pins[-1].spki_sha256)
         used = await use.sign(self._vault, who, key, [digest])
         say(index=used.index, leaf_hash=used.leaf_hash.hex())
 

@@ -15,7 +15,7 @@ from keyvault.bootstrap import build
 from keyvault.domain.access import Principal
 from keyvault.domain.approvals import Approval, RequestState, Seen
 from keyvault.domain.audit import EventType
-from keyvault.domain.commands import ExportKey, GenerateKey, RegisterPerson
+from keyvault.domain.commands import ExportKey, GenerateKey, RemovePerson
 from keyvault.domain.errors import (
     ConflictError,
     InvalidInputError,
@@ -25,21 +25,24 @@ from keyvault.domain.errors import (
     RequestStateError,
 )
 from keyvault.domain.keys import KeyState
-from keyvault.domain.people import Role
+from keyvault.domain.people import Assurance, Credential
 from keyvault.domain.times import text_of
 from keyvault.operations import approvals, executors
+from keyvault.operations.acts.base import Acting
 from keyvault.operations.reconcile import Finding, reconcile
 from keyvault.operations.vault import Once, Vault, remember
 from keyvault.store.audit import LoggedEvent
 from tests.flows.test_main_job import BODY, WHY, assert_evidence_holds
 from tests.flows.test_reconcile import about, state
 from tests.stack import SCOPE, Document, Someone, Stack, ok
+from tests.unit.officers import officer
 
 
 def principal(vault: Vault, name: str) -> Principal:
     with vault.database.reading() as work:
         person = vault.authority(work).people[name]
-    return Principal(person, datetime.now(UTC) + timedelta(days=9), "00")
+        duties = vault.authority(work).duties
+    return Principal(person, datetime.now(UTC) + timedelta(days=9), "00", duties)
 
 
 def logged(vault: Vault, stream: str, kind: EventType) -> list[LoggedEvent]:
@@ -93,8 +96,7 @@ def test_a_session_does_not_outlive_the_credential_that_opened_it(stack: Stack):
     robbed = stack.register("robbed", "auditor")
     thief = robbed.client()
     ok(thief.get("/v1/whoami"))
-    asked = stack.person("alice").client().post("/v1/people/robbed/removals", json=WHY)
-    stack.carry_out(ok(asked))
+    stack.carry_out(stack.ask(RemovePerson("robbed", "was robbed")))
     (stack.folder / "robbed.key").unlink()
     back = stack.register("robbed", "auditor")
     sleep(1.1)
@@ -179,8 +181,7 @@ def test_who_approved_and_left_while_the_device_was_at_work_spoils_nothing(
         stack.approve(request, "bob")
         ok(leaver.decide(request))
         executors.act(begun(vault, UUID(request["id"])))
-    gone = stack.person("alice").client().post("/v1/people/leaver/removals", json=WHY)
-    stack.carry_out(ok(gone))
+    stack.carry_out(stack.ask(RemovePerson("leaver", "left")))
     verdicts = reconcile(vault)
     assert about(verdicts, UUID(born["id"])) == [Finding.ADOPTED]
     assert about(verdicts, UUID(key)) == [Finding.COMPLETED]
@@ -198,8 +199,9 @@ def test_a_person_is_registered_with_a_key_that_people_sign_with(vault: Vault):
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     short = key.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
     head = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
+    good = officer("erin").joining
     for spki in (b"junk", head + short):
-        command = RegisterPerson("erin", "Erin", (Role.AUDITOR,), spki)
+        command = replace(good, credential=Credential(spki, Assurance.SOFTWARE))
         with pytest.raises(InvalidInputError, match="P-256"):
             approvals.ask(vault, principal(vault, "alice"), command, None)
 
@@ -235,7 +237,7 @@ def test_who_is_removed_between_the_check_and_the_commit_does_not_count(stack: S
     request = ok(stack.person("alice").client().post(f"/v1/keys/{key}/activations", json=WHY))
     stack.approve(request, "bob")
     ok(leaver.decide(request))
-    gone = ok(stack.person("alice").client().post("/v1/people/late-leaver/removals", json=WHY))
+    gone = stack.ask(RemovePerson("late-leaver", "left"))
     stack.approve(gone, "bob", "carol")
     other, who = build(stack.settings), principal(vault, "alice")
     with ThreadPoolExecutor(1) as pool:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
 from keyvault import wire
@@ -20,7 +20,7 @@ from keyvault.domain.approvals import Request
 from keyvault.domain.authority import Authority, Services
 from keyvault.domain.canonical import Document
 from keyvault.domain.chain import Record, found
-from keyvault.domain.commands import Command, GenerateKey
+from keyvault.domain.commands import ActivateKey, Command, GenerateKey
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import Role
 from keyvault.domain.rules import Rule
@@ -234,6 +234,13 @@ def do(gate: Gate, command: Command, *approvers: Officer, **changes: Any) -> Doc
     """Ask, approve and execute."""
     request = ask(command, **changes).document
     return gate.execute(request, signed(request, approvers or (BOB, CAROL)))
+
+
+def active(gate: Gate, command: Command | None = None) -> Document:
+    """Order a key and activate it, as both are asked for at the gate; what its making told."""
+    made = do(gate, command or order())
+    do(gate, ActivateKey(UUID(bytes=made["key_id"]), "it is time"))
+    return made
 
 
 def delegation(officer: Officer, spki: str, hours: int = 8, **changes: Any) -> Document:

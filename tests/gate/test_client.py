@@ -12,7 +12,6 @@ from hsm.errors import (
     DeviceTimeoutError,
     DeviceUnavailableError,
     IntegrityError,
-    KeyNotFoundError,
     KeyUnusableError,
 )
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy, WrappedKey
@@ -22,7 +21,7 @@ from keyvault.gate.breaker import FAILURES, LONGEST_PAUSE, Breaker
 from keyvault.gate.client import Gate, GateClient
 from keyvault.gate.documents import wrapped_document, wrapped_of
 from tests import devices
-from tests.gate.house import DEADLINE, DIGEST, House, do, order, worker_of
+from tests.gate.house import DEADLINE, DIGEST, House, active, order, worker_of
 
 
 def _run(house: House, use: Callable[[GateClient], Awaitable[Any]], **options: Any) -> Any:
@@ -37,11 +36,11 @@ def _run(house: House, use: Callable[[GateClient], Awaitable[Any]], **options: A
 
 
 def _bulk(gate: Gate, **terms: Any) -> WrappedKey:
-    return wrapped_of(do(gate, order(key_class="bulk", **terms))["wrapped"])
+    return wrapped_of(active(gate, order(key_class="bulk", **terms))["wrapped"])
 
 
 def test_a_batch_is_signed_in_order(house: House, gate: Gate):
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     digests = [bytes([n]) * 32 for n in range(200)]
 
     async def use(client: GateClient) -> bool:
@@ -54,14 +53,14 @@ def test_a_batch_is_signed_in_order(house: House, gate: Gate):
 
 
 def test_a_batch_above_the_limit_is_refused(house: House, gate: Gate):
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     with pytest.raises(InvalidInputError):
         _run(house, lambda client: client.sign(key, Mechanism.ECDSA, [DIGEST] * 1001))
 
 
 def test_every_use_of_a_key_comes_through(house: House, gate: Gate):
-    aes = do(gate, order(Algorithm.AES_256, KeyUsage.ENCRYPT))["key_id"]
-    mac = do(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
+    aes = active(gate, order(Algorithm.AES_256, KeyUsage.ENCRYPT))["key_id"]
+    mac = active(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
 
     async def use(client: GateClient) -> None:
         sealed = await client.encrypt(aes, Mechanism.AES_GCM, b"text", b"aad")
@@ -94,7 +93,7 @@ def test_a_wrapped_key_is_loaded_when_the_gate_does_not_hold_it(own: House):
         for _ in range(2):
             await client.sign(wrapped.spec.key_id, Mechanism.ECDSA, [DIGEST])
         assert asked == [wrapped.spec.key_id]
-        with pytest.raises(KeyNotFoundError):
+        with pytest.raises(KeyUnusableError, match="redeemed no order"):
             await client.sign(bytes(16), Mechanism.ECDSA, [DIGEST])
 
     _run(own, use, wrapped=find)
@@ -123,7 +122,7 @@ def test_a_wrapped_record_that_was_altered_is_refused(own: House, field: str):
 
 def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices.Faults):
     faulty.start()
-    key = do(faulty.gate(), order())["key_id"]
+    key = active(faulty.gate(), order())["key_id"]
     changes: list[tuple[bool, str]] = []
 
     async def use(client: GateClient) -> None:

@@ -23,7 +23,7 @@ from keyvault.domain.errors import AuthorityError, AuthorityMissingError, Replay
 from keyvault.gate import ceremony
 from keyvault.gate.client import GateClient
 from tests import devices
-from tests.gate.house import DEADLINE, DIGEST, House, ask, do, order, signed, worker_of
+from tests.gate.house import DEADLINE, DIGEST, House, active, ask, order, signed, worker_of
 
 
 def _processes(house: House) -> dict[str, int]:
@@ -167,7 +167,7 @@ def test_a_hung_module_is_killed_within_the_deadline_and_service_resumes(
 ):
     faulty.start()
     gate = faulty.gate()
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     before = gate.status()
     faults.order("C_Sign", "hang")
     began = time.monotonic()
@@ -201,7 +201,7 @@ def test_a_module_that_crashes_or_loses_its_session_is_replaced(
 ):
     faulty.start()
     gate = faulty.gate()
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     before = gate.status()["pid"]
     faults.order("C_Sign", fault)
     with pytest.raises(DeviceUnavailableError):
@@ -216,7 +216,7 @@ def test_a_call_that_the_module_did_not_like_does_not_cost_the_worker(
 ):
     faulty.start()
     gate = faulty.gate()
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     before = gate.status()["pid"]
     faults.order("C_Sign", "general-error")
     with pytest.raises(HsmError):
@@ -229,7 +229,7 @@ def test_a_call_that_the_module_did_not_like_does_not_cost_the_worker(
 def test_a_wrong_signature_is_never_released(faulty: House, faults: devices.Faults):
     faulty.start()
     gate = faulty.gate()
-    key = do(gate, order())["key_id"]
+    key = active(gate, order())["key_id"]
     faults.order("C_Sign", "flip")
     with pytest.raises(IntegrityError):
         faulty.sign(key)
@@ -241,7 +241,7 @@ def test_a_wrong_signature_is_never_released(faulty: House, faults: devices.Faul
 
 def test_a_worker_killed_under_load_costs_only_the_calls_in_flight(own: House):
     own.start()
-    key = do(own.gate(), order())["key_id"]
+    key = active(own.gate(), order())["key_id"]
 
     async def run() -> tuple[int, int]:
         client = GateClient(own.settings.keys.socket, deadline=DEADLINE)
@@ -272,7 +272,7 @@ def test_a_worker_killed_under_load_costs_only_the_calls_in_flight(own: House):
 def test_a_worker_that_leaves_in_order_costs_no_call_at_all(own: House):
     """So it does when it is worn out: what it has not begun, its successor does."""
     own.start()
-    key = do(own.gate(), order())["key_id"]
+    key = active(own.gate(), order())["key_id"]
 
     async def run() -> None:
         client = GateClient(own.settings.keys.socket, deadline=DEADLINE)

@@ -41,8 +41,10 @@ def test_a_service_key_serves_no_generic_method(name: str, call: Call):
         ("mac", key, "HMAC-SHA256", b"data", b""),
         ("public_key", key),
         ("inspect", key, spec),
+        ("stop", key, "suspended"),
         ("discard_public_half", key),
         ("load", {**wrapped, "mac": b"m", "public_key": b""}),
+        ("certification_requests", [{"key_id": key}]),
     ]
     for arguments in calls:
         with pytest.raises(NotPermittedError):
@@ -68,6 +70,7 @@ def test_every_method_that_takes_a_key_id_was_tried_with_service_keys():
     """A method that is added has to be added to the test above, or named here."""
     tried = {"sign", "verify", "encrypt", "decrypt", "mac", "public_key"}
     tried |= {"inspect", "discard_public_half", "load", "execute"}
+    tried |= {"stop", "certification_requests"}
     without_key = {"authority", "random", "inventory", "issue_session", "session_ca", "withdraw"}
     assert set(METHODS) == tried | without_key | {"sign_manifest"}
 

@@ -17,11 +17,10 @@ from keyvault.domain.approvals import (
     ApprovalRequest,
     Decision,
     RequestState,
-    Rule,
     Seen,
     new_request,
 )
-from keyvault.domain.authority import NO_RECORD, Record
+from keyvault.domain.chain import Record
 from keyvault.domain.commands import GenerateKey
 from keyvault.domain.errors import (
     ConflictError,
@@ -29,8 +28,10 @@ from keyvault.domain.errors import (
     LogUnavailableError,
     NotFoundError,
 )
+from keyvault.domain.founding import NO_RECORD
 from keyvault.domain.keys import Key, KeyState, Residence
 from keyvault.domain.people import Role
+from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
 from keyvault.store import Database
 from keyvault.store.engine import open_engine, reading
@@ -121,7 +122,12 @@ def test_keys_are_listed_newest_first_by_any_filter(database: Database) -> None:
         expected = [
             key for key in newest_first if all(getattr(key, k) == v for k, v in filters.items())
         ]
-        assert list(_every(database, **filters)) == expected
+        wanted = {"scopes" if k == "scope" else k: v for k, v in filters.items()}
+        if "scopes" in wanted:
+            wanted["scopes"] = {wanted["scopes"]}
+        assert list(_every(database, **wanted)) == expected
+    assert len(list(_every(database, scopes={SCOPE, OTHER}))) == len(keys)
+    assert list(_every(database, scopes=set())) == []
 
 
 def test_every_filter_has_its_index(database_url: str) -> None:
@@ -238,8 +244,9 @@ def test_a_request_moves_once_from_a_state(database: Database) -> None:
 def test_authority_grows_by_the_next_record_and_events_quote_what_was_in_force(
     database: Database,
 ) -> None:
-    first = Record(0, NO_RECORD, {"ctx": "genesis"}, ())
-    second = Record(1, first.hash, {"ctx": "next"}, (_approval("bob"),))
+    at = "2026-11-22T15:00:02Z"
+    first = Record(0, NO_RECORD, {"ctx": "genesis"}, (), at)
+    second = Record(1, first.hash, {"ctx": "next"}, (_approval("bob"),), at)
     for record in (first, second):
         with database.work() as work:
             work.authority.add(record)
@@ -358,7 +365,7 @@ def _every(database: Database, **filters: object) -> Iterator[Key]:
 
 
 def _asked(requester: str) -> ApprovalRequest:
-    rule = Rule("two-of-three", ("*",), ("*",), Role.KEY_APPROVER, 2, 3600)
+    rule = Rule("two-of-three", ("*",), ("*",), (Role.KEY_APPROVER,), 2, 3600)
     command = GenerateKey("label", Algorithm.EC_P256, KeyUsage.SIGN, "operational", 365, 730)
     request = new_request(
         request_id=uuid4(),
