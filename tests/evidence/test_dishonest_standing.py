@@ -113,6 +113,12 @@ def test_an_approver_who_was_on_hold_does_not_count(caught, world):
     expect(caught, world, "Carol is on hold: lost her card")
 
 
+def test_what_was_signed_during_a_hold_does_not_count_after_it(caught, world):
+    world.change(c.HoldPerson("carol", 1, "lost her card"), approvers=("dan",))
+    world.act(order(), wait=timedelta(hours=2))
+    expect(caught, world, "the approval of carol does not count at 2026-11-22T09:01:02Z")
+
+
 def test_a_hold_ends_by_itself_and_a_suspension_does_not(check, caught, world):
     world.change(c.HoldPerson("carol", 72, "lost her card"), approvers=("dan",))
     world.now += timedelta(hours=73)
