@@ -92,6 +92,15 @@ class Telemetry:
         self.connections_refused = Counter(
             "keyvault_connections_refused", "Handshakes refused", registry=self.registry
         )
+        self.logins_failed = Counter(
+            "keyvault_logins_failed", "Logins refused", registry=self.registry
+        )
+        self.lockouts = Counter(
+            "keyvault_lockouts", "Identities locked for a while", registry=self.registry
+        )
+        self.rate_limited = Counter(
+            "keyvault_rate_limited", "Calls beyond a rate", registry=self.registry
+        )
         self._cells: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def served(self, scope: Any, status: int, seconds: float) -> None:

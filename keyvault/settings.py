@@ -26,6 +26,27 @@ class ModuleSettings(_Strict):
     environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
 
 
+class Rate(_Strict):
+    """A token bucket."""
+
+    per_second: Annotated[float, Field(gt=0, le=1_000_000)]
+    burst: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RateSettings(_Strict):
+    """Calls that each api process takes; a call with many digests is one."""
+
+    certificate: Rate = Rate(per_second=10_000, burst=20_000)  # without one: an address
+    scope: Rate = Rate(per_second=20_000, burst=40_000)  # all systems of it together
+
+
+class ProxySettings(_Strict):
+    """A reverse proxy on this host that shakes hands for us and sends Client-Cert (RFC 9440)."""
+
+    socket: Path  # of the first worker; the others' have their number before the suffix
+    users: Annotated[tuple[str, ...], Field(min_length=1)]  # OS users that it may run as
+
+
 class ApiSettings(_Strict):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
@@ -34,6 +55,8 @@ class ApiSettings(_Strict):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     body_limit: int = 1_048_576  # bytes
     session_hours: Annotated[int, Field(ge=1, le=24)] = 8
+    rates: RateSettings = RateSettings()
+    proxy: ProxySettings | None = None
 
 
 class WitnessSettings(_Strict):
@@ -111,6 +134,7 @@ class Settings(_Strict):
                     update={
                         "certificate": folder / self.api.certificate,
                         "private_key": folder / self.api.private_key,
+                        "proxy": _beside(self.api.proxy, folder) if self.api.proxy else None,
                     }
                 ),
             }
@@ -120,6 +144,10 @@ class Settings(_Strict):
 def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
     ca = folder / witnesses.ca if witnesses.ca else None
     return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
+
+
+def _beside(proxy: ProxySettings, folder: Path) -> ProxySettings:
+    return proxy.model_copy(update={"socket": folder / proxy.socket})
 
 
 def _anchored(module: ModuleSettings, folder: Path) -> ModuleSettings:

@@ -76,7 +76,8 @@ def _feeder(settings: Settings, path: str) -> Iterator[Service]:
 
 def _api(settings: Settings, path: str, number: int) -> Service:
     name = f"api-{number + 1}" if number else "api"
-    return Service(name, ("-m", "api.server", "--settings", path), lambda: _alive(settings.api))
+    line = ("-m", "api.server", "--settings", path, "--worker", str(number + 1))
+    return Service(name, line, lambda: _alive(settings.api))
 
 
 def _alive(api: ApiSettings) -> bool:

@@ -21,6 +21,7 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.counters import Series
 from keyvault.domain.errors import (
+    AuthorityChangedError,
     CellUsageError,
     ConflictError,
     CounterNotIssuedError,
@@ -33,7 +34,7 @@ from keyvault.domain.gbcs import MESSAGE_TAG, TOP_UP_TAG, CellUsage, MessageKind
 from keyvault.domain.keys import Key, Purpose
 from keyvault.operations.cells import check_agrees
 from keyvault.operations.counters import caught_up, text
-from keyvault.operations.use import DATA_LIMIT, Used
+from keyvault.operations.use import DATA_LIMIT, Used, still
 from keyvault.operations.vault import Vault, denial, key_stream, refusal
 
 
@@ -168,7 +169,7 @@ class _Terms:
 async def _sealed(vault: Vault, who: Principal, key_id: UUID, to: Outgoing, call: _Call) -> Used:
     _check_sizes(to.peer, call)
 
-    async def seal(key: Key, role: str) -> Used:
+    async def seal(who: Principal, key: Key, role: str) -> Used:
         own, series = eui64(key.scope.user_id), _series(key, to)
         transaction = Transaction(call.kind, own, to.counter, eui64(to.recipient))
         tag = TOP_UP_TAG if to.cell_usage is CellUsage.TOP_UP else MESSAGE_TAG
@@ -186,14 +187,15 @@ async def _sealed(vault: Vault, who: Principal, key_id: UUID, to: Outgoing, call
 async def _opened(vault: Vault, who: Principal, key_id: UUID, by: Incoming, call: _Call) -> Used:
     _check_sizes(by.peer, call)
 
-    async def open_(key: Key, role: str) -> Used:
+    async def open_(who: Principal, key: Key, role: str) -> Used:
         own = eui64(key.scope.user_id)
         transaction = Transaction(call.kind, eui64(by.originator), by.counter, own)
         terms = _Terms(who, role, key, call, transaction, by.peer, MESSAGE_TAG)
         await asyncio.to_thread(_check_cell, vault, key, CellUsage.MANAGEMENT)
         opened = await _device(vault, terms, lambda: _open(vault, terms))
         event = terms.event(Outcome.OK, z=_where(opened))
-        receipt = await vault.recorder.append(event, expect={str(key.id): key.version})
+        expect = {str(key.id): key.version}
+        receipt = await vault.recorder.append(event, expect=expect, authority=who.authority)
         return Used([opened["data"]], receipt.index, receipt.leaf_hash)
 
     return await _with_key(vault, who, key_id, call, open_)
@@ -204,16 +206,20 @@ async def _with_key(
     who: Principal,
     key_id: UUID,
     call: _Call,
-    act: Callable[[Key, str], Awaitable[Used]],
+    act: Callable[[Principal, Key, str], Awaitable[Used]],
 ) -> Used:
-    """Find the key and ask whether; a cached one may have changed, so look again once."""
+    """Find the key and ask whether; it or the caller may have changed, so look again once."""
     for last in (False, True):
         key = await _key(vault, key_id)
         role = await _decided(vault, who, key)
         try:
             check_agrees(key)
             key.check_use(call.purpose, vault.clock())
-            return await act(key, role)
+            return await act(who, key, role)
+        except AuthorityChangedError:
+            if last:
+                raise
+            who = await still(vault, who, Action.KEY_DERIVE, key)
         except KeyStateError as error:
             vault.keys.forget(key_id)
             if last:
@@ -264,7 +270,12 @@ async def _released(vault: Vault, terms: _Terms, made: Document) -> Used:
     event = terms.event(Outcome.OK, z=_where(made), result_sha256=sha256(result).hexdigest())
     expect = {str(terms.key.id): terms.key.version}
     try:
-        receipt = await vault.recorder.append(event, expect=expect, once=(*terms.once(), [result]))
+        receipt = await vault.recorder.append(
+            event,
+            expect=expect,
+            once=(*terms.once(), [result]),
+            authority=terms.who.authority,
+        )
     except ConflictError:  # somebody was faster with this counter
         earlier = await asyncio.to_thread(_spent, vault, terms)
         if earlier is None:

@@ -1,8 +1,8 @@
 """Using a key: the hot path. Who → may they, is the key usable → the gate → the log → the answer.
 
-The key is cached, and its version is compared again where the event commits: a key suspended in
-between means that the result is never released. Who calls was asked by the surface, which asks
-again every second: that long a system revoked in between may still be answered.
+Key and caller are cached. The key's version and the authority that the caller was found under are
+compared again where the event commits: a key suspended or a system revoked in between means that
+the result is never released.
 """
 
 import asyncio
@@ -20,9 +20,15 @@ from hsm.types import Algorithm, KeyUsage, Mechanism
 from keyvault.domain.access import Action, Deny, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document, canonical
-from keyvault.domain.errors import InvalidInputError, KeyStateError
+from keyvault.domain.errors import (
+    AuthorityChangedError,
+    InvalidInputError,
+    KeyStateError,
+    NotAuthenticatedError,
+)
 from keyvault.domain.keys import DIGEST_SIZES, Key, Purpose, mechanism_for
 from keyvault.domain.tree import leaf_hash, root_of
+from keyvault.operations import people
 from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal
 
 BATCH_LIMIT = 1_000  # digests a call
@@ -171,7 +177,19 @@ async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
         return await _try(vault, who, await _key(vault, key_id), call)
     except (KeyStateError, KeyNotFoundError):  # it may have changed since it was cached: look again
         vault.keys.forget(key_id)
-        return await _try(vault, who, await _key(vault, key_id), call, last=True)
+    except AuthorityChangedError:
+        vault.keys.forget(key_id)
+        who = await still(vault, who, call.use.action, await _key(vault, key_id))
+    return await _try(vault, who, await _key(vault, key_id), call, last=True)
+
+
+async def still(vault: Vault, who: Principal, action: Action, key: Key) -> Principal:
+    """Ask again who calls, since authority has changed. A no is an event, and raises."""
+    try:
+        return await asyncio.to_thread(people.identify, vault, who.certificate)
+    except NotAuthenticatedError as error:
+        await vault.recorder.append(denial(who, action, Deny(str(error)), key))
+        raise
 
 
 async def _try(vault: Vault, who: Principal, key: Key, call: _Call, *, last: bool = False) -> Used:
@@ -200,6 +218,7 @@ async def _record(vault: Vault, event: "_Event", call: _Call, results: list[byte
         event.used(call.data, results),
         expect={str(event.key.id): event.key.version},
         once=None if once is None else (event.who.actor, once.key, once.fingerprint, results),
+        authority=event.who.authority,
     )
     return Used(results, receipt.index, receipt.leaf_hash)
 
