@@ -1,10 +1,9 @@
 """How the api speaks to the recorder: both ends of the one call that it makes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -53,8 +52,7 @@ class RecorderClient:
         await self._wire.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What travels: an event, what it was made under, and the call that it answers."""
 
     event: AuditEvent
