@@ -55,7 +55,7 @@ def once(feeder):
     for future in feeder._asked.values():  # noqa: SLF001  (to wait for it)
         future.result(20)
     for name, trouble in feeder._trouble.items():  # noqa: SLF001  (the pause is over)
-        feeder._trouble[name] = type(trouble)(trouble.kind)  # noqa: SLF001
+        feeder._trouble[name] = type(trouble)(trouble.kind)  # noqa: SLF001  (the same)
 
 
 def test_our_feeder_feeds_a_foreign_witness_and_ours_under_one_note(database_url, tmp_path):
