@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from keyvault.domain.commands import COMMANDS
 from keyvault.domain.errors import InvalidInputError
 
 
@@ -71,6 +72,38 @@ class WitnessSettings(_Strict):
     wait: Annotated[float, Field(gt=0, le=300)] = 15.0  # seconds
     alarm_after: Annotated[float, Field(gt=0)] = 900.0  # seconds without a quorum
 
+    @field_validator("wait_for")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a slip of the pen, which would quietly let an act go ahead."""
+        unknown = sorted(set(names) - {*COMMANDS, "authority"})
+        if unknown:
+            raise ValueError(f"no command is called {', '.join(unknown)}")
+        return names
+
+
+class MailSettings(_Strict):
+    """Where mail goes. Off this host it is encrypted (STARTTLS), whatever the server would take."""
+
+    host: str
+    port: Annotated[int, Field(gt=0, le=65535)] = 25
+    sender: str
+    user: str = ""  # its password is the file `smtp` of the credentials folder
+    addresses: dict[str, str] = {}  # of each person, by id
+
+
+class WebhookSettings(_Strict):
+    """A URL that gets every notice, signed with the key in the file `webhook` of credentials."""
+
+    url: str
+    ca: Path | None = None
+
+
+class NoticeSettings(_Strict):
+    interval: Annotated[float, Field(gt=0, le=3600)] = 15.0  # seconds
+    mail: MailSettings | None = None
+    webhook: WebhookSettings | None = None
+
 
 class CertificateSettings(_Strict):
     """What the authority's procedures say about time; check both against them."""
@@ -96,6 +129,7 @@ class Settings(_Strict):
     accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
     certificates: CertificateSettings = CertificateSettings()
+    notices: NoticeSettings = NoticeSettings()
     witnesses: WitnessSettings | None = None
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.

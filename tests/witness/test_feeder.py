@@ -298,3 +298,9 @@ def test_a_policy_for_another_log_or_without_a_way_to_a_witness_is_named(tmp_pat
     )
     with pytest.raises(client.WitnessUnreachableError, match="gives no answer"):
         WitnessClient("w1", nobody.witnesses["w1"]).newest("a")
+
+
+def test_an_act_that_nobody_knows_cannot_wait(tmp_path):
+    assert settings_for(tmp_path, wait_for=["destroy-key", "authority"]).wait == 15
+    with pytest.raises(ValueError, match="no command is called destroykey"):
+        settings_for(tmp_path, wait_for=["destroykey"])
