@@ -26,6 +26,7 @@ from keyvault.domain.commands import (
     ImportKey,
     ResumeKey,
 )
+from keyvault.domain.gbcs import CellUsage
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
 
@@ -72,11 +73,14 @@ def order(
     supersedes: Annotated[
         UUID | None, typer.Option(metavar="KEY", help="The key that it takes over from.")
     ] = None,
+    cell_usage: Annotated[
+        CellUsage | None, typer.Option(help="Which slots of devices, of a key to agree with.")
+    ] = None,
     session: SessionDir = None,
 ) -> None:
     """Order a key. Nothing is made before enough people have signed."""
     days = (protect_days, process_days or protect_days)
-    wanted = GenerateKey(label, algorithm, usage, key_class, *days, need, supersedes)
+    wanted = GenerateKey(label, algorithm, usage, key_class, *days, need, supersedes, cell_usage)
     ask(session, wanted, Scope.parse(scope))
 
 

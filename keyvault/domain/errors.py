@@ -120,6 +120,12 @@ class LogUnavailableError(VaultError):
     code = "log-unavailable"
 
 
+class CarrierError(VaultError):
+    """A notice could not be handed over; it is tried again."""
+
+    code = "notice-failed"
+
+
 class BusyError(VaultError):
     """Too much work at once; nothing was begun. `retry_after` is in seconds."""
 
@@ -197,7 +203,7 @@ class CounterUsedError(ConflictError):
 
 
 class CellUsageError(VaultError):
-    """The key is for devices' slots of the other usage, or its usage is settled already."""
+    """The key was ordered for devices' slots of the other usage."""
 
     code = "cell-usage"
 

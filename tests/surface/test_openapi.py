@@ -34,7 +34,6 @@ BEYOND_SCHEMA = [
     "derive_and_check_mac",
     "derive_and_encrypt",
     "derive_and_decrypt",
-    "declare_cell_usage",
     "reserve_counters",
     "raise_counter_floor",
 ]
