@@ -68,7 +68,7 @@ class Record(NamedTuple):
         """Read what `pack` wrote. Raises `InvalidInputError`."""
         try:
             document, expect, once, authority = values
-            versions = {str(UUID(key)): int(version) for key, version in expect.items()}
+            versions = {_id(key): int(version) for key, version in expect.items()}
             known = None if once is None else _once(once)
             return cls(_event(document), versions, known, str(authority))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -76,6 +76,11 @@ class Record(NamedTuple):
 
 
 _scope = lru_cache(maxsize=1024)(Scope.parse)  # a few, in every event
+
+
+@lru_cache(maxsize=4096)
+def _id(text: str) -> str:
+    return str(UUID(text))
 
 
 def _document(event: AuditEvent) -> Document:
