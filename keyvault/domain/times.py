@@ -38,12 +38,12 @@ def milliseconds(moment: datetime) -> int:
 
 
 def _read(text: object, form: str, like: str) -> datetime:
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{str(text)[:40]!r} is not {like}")
     try:
-        if isinstance(text, str):
-            return _parsed(text, form)
+        return _parsed(text, form)
     except ValueError as error:
         raise InvalidInputError(f"{text[:40]!r} is not {like}") from error
-    raise InvalidInputError(f"{str(text)[:40]!r} is not {like}")
 
 
 @lru_cache(maxsize=4_096)
