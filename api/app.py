@@ -1,6 +1,5 @@
 """Puts the REST API together: routes, the layer before them, and the document of it all."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,7 +35,6 @@ from api.rest.routes import (
     requests,
 )
 from api.rest.schemas.keys import JwkOut
-from api.sweeper import sweep_for_ever
 from api.telemetry import Gauges, Telemetry
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
@@ -128,11 +126,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         text = f"{error}; {error.next_step}"
         structlog.get_logger().error("cannot start", code=error.code, text=text)
         raise
-    sweeping = asyncio.create_task(sweep_for_ever(app.state.vault))
     try:
         yield
     finally:
-        sweeping.cancel()
         for noted in ("refusals", "failures", "locks", "limited"):
             await getattr(app.state, noted).settled()
         await app.state.vault.stop()

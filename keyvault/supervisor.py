@@ -65,6 +65,7 @@ def services(settings: Settings, config: Path) -> list[Service]:
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
         *_feeder(settings, path),
+        Service("clerk", ("-m", "keyvault.clerk", "--settings", path), lambda: True),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
     ]
 

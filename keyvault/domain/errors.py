@@ -120,12 +120,6 @@ class LogUnavailableError(VaultError):
     code = "log-unavailable"
 
 
-class CarrierError(VaultError):
-    """A notice could not be handed over; it is tried again."""
-
-    code = "notice-failed"
-
-
 class BusyError(VaultError):
     """Too much work at once; nothing was begun. `retry_after` is in seconds."""
 
