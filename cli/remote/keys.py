@@ -214,7 +214,7 @@ def export(
 
 
 @command(
-    app, "allow", "keyvault keys allow KEY --uses 100 --hours 8 --reason 'firmware release 12'"
+    app, "allow", "keyvault keys allow KEY --uses 100 --hours 8 --reason 'release 12'"
 )
 def allow(
     key: KeyId,
