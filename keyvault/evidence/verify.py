@@ -1662,13 +1662,17 @@ class Case:
             say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
+        self.describe_witnesses()
+        for limit in LIMITS[bool(self.cosigners) :]:
+            say("limit", limit)
+
+    def describe_witnesses(self) -> None:
+        say = self.report.say
         for witness, when in self.cosigners.items():
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
             say("witness", f"witnessed by {witness} at {at} UTC")
         if self.cosigners and not self.options.policy:
             say("TRUST", "in these witnesses rests on the bundle: give your policy as --policy")
-        for limit in LIMITS[bool(self.cosigners) :]:
-            say("limit", limit)
 
 
 FORKED = "the log is not the one that was seen before: history was rewritten"
@@ -1699,7 +1703,7 @@ def read_state(path: str | None) -> dict[str, dict[str, Any]]:
         raise CannotCheck(f"{path} is not the memory of earlier checks") from error
 
 
-def main(arguments: list[str] | None = None) -> int:
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check an evidence bundle.")
     parser.add_argument("bundle")
     parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
@@ -1708,7 +1712,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", help="file that remembers the log between bundles")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
-    options, report = parser.parse_args(arguments), Report()
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options, report = options_of(arguments), Report()
     try:
         data = read_file(options.bundle)
         report.say("bundle", f"SHA-256 {sha256_hex(data)}, {options.bundle}")
