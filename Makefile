@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format bench bench-peers docs permissions lock clean
+.PHONY: help demo run test soak lint format bench bench-csr bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -36,6 +36,10 @@ format: ## put the code into the one shape that lint accepts
 bench: ## measure, one JSON line a scenario, as ratios to raw calls of the module
 	@tools/install test
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-csr: ## build, check, submit and accept 50,000 certification requests: time and peak memory
+	@tools/install test
+	@$(BIN)/python -m bench.certificates $(ARGS)
 
 bench-peers: ## measure beside OpenBao, installed under bench/work, and write docs/benchmarks.md
 	@tools/install test

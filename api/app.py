@@ -1,6 +1,5 @@
 """Puts the REST API together: routes, the layer before them, and the document of it all."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,11 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from api.callers import Callers
 from api.front import Front
+from api.lockout import Lockout
 from api.names import REQUEST_ID
+from api.rates import Rates
 from api.refusals import Refusals
 from api.rest import hot
-from api.rest.auth import Callers
 from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
 from api.rest.routes import (
     agreement,
@@ -34,12 +35,11 @@ from api.rest.routes import (
     requests,
 )
 from api.rest.schemas.keys import JwkOut
-from api.sweeper import sweep_for_ever
 from api.telemetry import Gauges, Telemetry
-from api.throttle import Throttle
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
 from keyvault.operations import connections
+from keyvault.operations.people import locked_out, login_failed
 from keyvault.operations.vault import Vault
 
 VERSION = "1.0.0"
@@ -68,6 +68,7 @@ class VaultApi(FastAPI):
             state.vault,
             state.telemetry,
             state.refusals,
+            state.rates,
             state.vault.settings.api.body_limit,
         )
         return front
@@ -93,11 +94,7 @@ def create_app(vault: Vault) -> VaultApi:
     app.state.vault = vault
     app.state.telemetry = telemetry
     app.state.gauges = Gauges(telemetry.registry)
-    app.state.callers = Callers(vault)
-    app.state.throttle = Throttle()
-    app.state.refusals = Refusals(
-        partial(connections.refused, vault), telemetry.connections_refused.inc
-    )
+    _against_abuse(app.state, vault, telemetry)
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for room in (
@@ -109,6 +106,18 @@ def create_app(vault: Vault) -> VaultApi:
     return app
 
 
+def _against_abuse(state: Any, vault: Vault, telemetry: Telemetry) -> None:
+    state.refusals = Refusals(
+        partial(connections.refused, vault), telemetry.connections_refused.inc
+    )
+    state.failures = Refusals(partial(login_failed, vault), telemetry.logins_failed.inc)
+    state.locks = Refusals(partial(locked_out, vault), telemetry.lockouts.inc)
+    state.limited = Refusals(partial(connections.limited, vault), telemetry.rate_limited.inc)
+    state.lockout = Lockout(state.locks.note)
+    state.callers = Callers(vault, Lockout(state.locks.note))
+    state.rates = Rates(vault.settings.api.rates, state.limited.note)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
@@ -117,12 +126,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         text = f"{error}; {error.next_step}"
         structlog.get_logger().error("cannot start", code=error.code, text=text)
         raise
-    sweeping = asyncio.create_task(sweep_for_ever(app.state.vault))
     try:
         yield
     finally:
-        sweeping.cancel()
-        await app.state.refusals.settled()
+        for noted in ("refusals", "failures", "locks", "limited"):
+            await getattr(app.state, noted).settled()
         await app.state.vault.stop()
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 import structlog
 
+from api.proxy import PROXY
 from api.refusals import Refusals
 from api.telemetry import trace
 from api.tls import Trust
+from keyvault.wire import peer_uid
 
 HANDSHAKE_TIME = 5.0  # seconds
 FAREWELL_TIME = 2.0  # seconds for the client to say goodbye as well
@@ -58,11 +60,12 @@ class Door:
                 structlog.get_logger().warning("accept failed", **trace(error))
                 await asyncio.sleep(0.1)
                 continue
+            source = address[0] if address else PROXY
             if self._connections() + len(self._tasks) > MAX_CONNECTIONS:
                 connection.close()
-                self._refusals.note(address[0], "too many connections")
+                self._refusals.note(source, "too many connections")
             else:
-                self._keep(asyncio.create_task(self._admit(connection, address[0])))
+                self._keep(asyncio.create_task(self._admit(connection, source)))
 
     async def _admit(self, connection: socket.socket, source: str) -> None:
         try:
@@ -86,6 +89,24 @@ class Door:
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class ProxyDoor(Door):
+    """The Unix socket of a reverse proxy, which has shaken hands with the client for us."""
+
+    def allow(self, uids: frozenset[int]) -> "ProxyDoor":
+        """Let nobody in but these OS users."""
+        self._uids = uids
+        return self
+
+    async def _admit(self, connection: socket.socket, source: str) -> None:
+        uid = peer_uid(connection)
+        if uid not in self._uids:
+            connection.close()
+            self._refusals.note(source, f"OS user {uid} is not the proxy")
+            return
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(self._protocol, connection)
 
 
 def _reason(error: ssl.SSLError) -> str:

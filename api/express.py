@@ -67,6 +67,8 @@ class ExpressProtocol(CertificateProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._plain is not None:
+            return  # a trailer, which is no header
         if self._held:
             self._fields.append((name.lower(), value))
         else:

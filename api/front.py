@@ -16,20 +16,28 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api.callers import Callers, address_of, certificate_of
 from api.limits import check_shape
 from api.names import BODY, PRINCIPAL, REQUEST_ID, WHOLE
+from api.rates import Rates
 from api.refusals import Refusals
 from api.rest import hot
-from api.rest.auth import OPEN, Callers, certificate_of
+from api.rest.auth import OPEN
 from api.rest.problems import problem_of
 from api.telemetry import Telemetry
 from keyvault.domain.access import Principal
-from keyvault.domain.errors import BusyError, NotAuthenticatedError
+from keyvault.domain.errors import (
+    BusyError,
+    LockedOutError,
+    NotAuthenticatedError,
+    RateLimitedError,
+)
 from keyvault.operations.vault import Vault
 
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
 IN_FLIGHT = 1_024  # calls at once; more are told to come back
+HELD = 1.0  # seconds that the answer to a call too many is held back
 IN_FLIGHT_EACH = 128  # of one caller, so that nobody's flood fills the queue of all
 HEADERS = (
     (b"cache-control", b"no-store"),
@@ -57,6 +65,7 @@ class Front:
         vault: Vault,
         telemetry: Telemetry,
         refusals: Refusals,
+        rates: Rates,
         body_limit: int,
     ) -> None:
         self._app = app
@@ -64,6 +73,7 @@ class Front:
         self._vault = vault
         self._telemetry = telemetry
         self._refusals = refusals
+        self._rates = rates
         self._body_limit = body_limit
         self._in_flight = 0
         self._in_flight_of: Counter[str] = Counter()
@@ -93,6 +103,7 @@ class Front:
                 plain.status, [_JSON_TYPE, (b"content-length", b"%d" % len(answer))], answer
             )
         except Exception as error:  # noqa: BLE001  (the last catch: it becomes a problem)
+            await self._hold(error)
             response = self._problem(scope, error)
             reply = Reply(response.status_code, response.raw_headers, bytes(response.body))
         finally:
@@ -104,9 +115,8 @@ class Front:
         """Have a call handled, once it is known whose it is and that it is not one too many."""
         if self._in_flight > IN_FLIGHT:
             raise BusyError("too many calls at once", next_step="try again in a second")
-        await self._identify(scope)
-        who: Principal | None = scope.get(PRINCIPAL)
-        caller = "" if who is None else who.actor
+        who = await self._identify(scope)
+        caller = address_of(scope) if who is None else who.actor
         self._in_flight_of[caller] += 1
         try:
             if self._in_flight_of[caller] > IN_FLIGHT_EACH:
@@ -134,17 +144,34 @@ class Front:
         scope[BODY] = body
         await self._app(scope, _replay(body, receive), answer.send)
 
-    async def _identify(self, scope: Any) -> None:
-        is_open = (scope["method"], scope["path"]) in OPEN
-        if is_open and certificate_of(scope) is None:
-            return
+    async def _identify(self, scope: Any) -> Principal | None:
+        now, address = time.monotonic(), address_of(scope)
         try:
-            scope[PRINCIPAL] = await self._callers.of(scope)
-        except NotAuthenticatedError as error:
-            if is_open:
-                return  # an ended session is no reason not to log in
-            self._refusals.note((scope.get("client") or ("",))[0], str(error))
+            certificate = certificate_of(scope)
+            self._rates.call(certificate, address, now)
+            who = await self._who(scope, certificate)
+        except (NotAuthenticatedError, LockedOutError) as error:
+            self._refusals.note(address, str(error))
             raise
+        if who is not None:
+            self._rates.scope(who, now)
+            scope[PRINCIPAL] = who
+        return who
+
+    async def _who(self, scope: Any, certificate: str | None) -> Principal | None:
+        if (scope["method"], scope["path"]) not in OPEN:
+            return await self._callers.of(certificate)
+        try:
+            return None if certificate is None else await self._callers.of(certificate)
+        except (NotAuthenticatedError, LockedOutError):
+            return None  # an ended session is no reason not to log in
+
+    async def _hold(self, error: Exception) -> None:
+        """Let who asks too often wait for the no: at once, it would cost the others the most."""
+        if isinstance(error, RateLimitedError):
+            self._in_flight -= 1
+            await asyncio.sleep(HELD)
+            self._in_flight += 1
 
     async def _body(self, scope: Any, receive: Any) -> bytes:
         headers = dict(scope["headers"])
@@ -175,6 +202,7 @@ class Front:
             raise ConnectionAbortedError from error
         if isinstance(error, TimeoutError):
             error = HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers=_CLOSE)
+        await self._hold(error)
         await self._problem(scope, error)(scope, receive, answer.send)
 
     def _problem(self, scope: Any, error: Exception) -> Response:

@@ -7,6 +7,7 @@ share the port by SO_REUSEPORT and nothing else.
 import argparse
 import gc
 import os
+import pwd
 import resource
 import signal
 import socket
@@ -17,14 +18,15 @@ import structlog
 import uvicorn
 
 from api.app import create_app
-from api.door import Door
+from api.door import Door, ProxyDoor
 from api.express import ExpressProtocol
 from api.telemetry import configure_logging
 from api.tls import Trust
 from keyvault import bootstrap
 from keyvault.domain.errors import InvalidInputError
 from keyvault.operations.vault import Vault
-from keyvault.settings import Settings
+from keyvault.settings import ProxySettings, Settings
+from keyvault.wire import listen as listen_at
 
 GRACE = 10  # seconds for calls under way when told to stop
 KEEP_ALIVE = 30  # seconds
@@ -32,36 +34,46 @@ GC_THRESHOLD = (50_000, 50, 100)  # measured: p99 falls from 70 to 11 ms
 
 
 class MutualTlsServer(uvicorn.Server):
-    """uvicorn behind our own door."""
+    """uvicorn behind our own doors: one for everybody, and perhaps one for a proxy."""
 
-    def __init__(self, config: uvicorn.Config, vault: Vault, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        vault: Vault,
+        listener: socket.socket,
+        proxy: socket.socket | None = None,
+    ) -> None:
         super().__init__(config)
         self._vault = vault
         self._listener = listener
-        self._door: Door | None = None
+        self._proxy = proxy
+        self._doors: list[Door] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets or [])
-        application = self.config.app
-        front = application.state.front  # type: ignore[union-attr]  # there since the lifespan began
-        self._door = Door(
-            self._listener,
+        state = self.config.app.state  # type: ignore[union-attr]  # what create_app returned
+        parts = (
             Trust(self._vault),
-            application.state.refusals,  # type: ignore[union-attr]  # what create_app returned
+            state.refusals,
             lambda: ExpressProtocol(self.config, self.server_state, self.lifespan.state).serve(
-                front
+                state.front  # there since the lifespan began
             ),
             lambda: len(self.server_state.connections),
         )
-        self._door.open()
+        self._doors = [Door(self._listener, *parts)]
+        if self._proxy is not None and self._vault.settings.api.proxy is not None:
+            allowed = uids(self._vault.settings.api.proxy)
+            self._doors.append(ProxyDoor(self._proxy, *parts).allow(allowed))
+        for door in self._doors:
+            door.open()
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
         structlog.get_logger().info("listening", port=self._listener.getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._door is not None:
-            await self._door.close()
+        for door in self._doors:
+            await door.close()
         await super().shutdown(sockets)
 
 
@@ -77,8 +89,29 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-def serve(settings: Settings) -> None:
+def listen_to_proxy(settings: Settings, worker: int) -> socket.socket | None:
+    """Bind this worker's own socket for the proxy, if there is to be one. Raises `OSError`."""
+    proxy = settings.api.proxy
+    if proxy is None:
+        return None
+    uids(proxy)  # better known now
+    path = proxy.socket
+    if worker > 1:
+        path = path.with_stem(f"{path.stem}-{worker}")
+    return listen_at(path, mode=0o660)
+
+
+def uids(proxy: ProxySettings) -> frozenset[int]:
+    """Who may knock at the proxy's socket. Raises `InvalidInputError`."""
+    try:
+        return frozenset(pwd.getpwnam(name).pw_uid for name in proxy.users)
+    except KeyError as error:
+        raise InvalidInputError(f"api.proxy.users: there is no such OS user: {error}") from error
+
+
+def serve(settings: Settings, worker: int) -> None:
     """Serve until told to stop, then finish what is under way."""
+    proxy = listen_to_proxy(settings, worker)
     vault = bootstrap.build(settings)
     config = uvicorn.Config(
         create_app(vault),
@@ -93,7 +126,7 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )
-    server = MutualTlsServer(config, vault, listen(settings))
+    server = MutualTlsServer(config, vault, listen(settings), proxy)
     # uvicorn raises the signal again once it has stopped gracefully; that shall not kill us.
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, signal.SIG_IGN)
@@ -103,13 +136,14 @@ def serve(settings: Settings) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m api.server", description="the REST API")
     parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--worker", type=int, default=1, help="its number, from 1")
     arguments = parser.parse_args()
     configure_logging()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        serve(Settings.load(arguments.settings))
+        serve(Settings.load(arguments.settings), arguments.worker)
     except InvalidInputError as error:
         sys.stderr.write(f"api: {error}\n")
         return os.EX_CONFIG

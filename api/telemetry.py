@@ -92,6 +92,15 @@ class Telemetry:
         self.connections_refused = Counter(
             "keyvault_connections_refused", "Handshakes refused", registry=self.registry
         )
+        self.logins_failed = Counter(
+            "keyvault_logins_failed", "Logins refused", registry=self.registry
+        )
+        self.lockouts = Counter(
+            "keyvault_lockouts", "Identities locked for a while", registry=self.registry
+        )
+        self.rate_limited = Counter(
+            "keyvault_rate_limited", "Calls beyond a rate", registry=self.registry
+        )
         self._cells: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def served(self, scope: Any, status: int, seconds: float) -> None:
@@ -146,48 +155,33 @@ def _method(scope: Any) -> str:
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"})
 
 
+# Name, text, and the labels if it has any.
+_GAUGES = (
+    ("gate_up", "1 if the gate of the keys answers"),
+    ("log_events", "Events in the log"),
+    ("log_sealed", "Events under the newest checkpoint"),
+    ("checkpoint_lag", "Events that no checkpoint covers yet"),
+    ("log_witnessed", "Events under a checkpoint cosigned by the witnesses' quorum"),
+    ("keys", "Keys by state", "state"),
+    ("witness_lag", "Events not cosigned yet", "witness"),
+    ("witness_up", "0 if it is silent or refuses", "witness"),
+    ("certificates", "Ours by state", "state"),
+    ("certificates_undecided", "Neither accepted nor rejected: in time, urgent, overdue", "due"),
+    ("certificates_ending", "Ours and others' that end within so many days", "days"),
+    ("quorum_able", "People who can sign under a rule now", "rule"),
+    ("quorum_needed", "Signatures that it takes", "rule"),
+    ("quorum_margin", "People who may fall away; below 0 it breaks", "rule", "days"),
+)
+
+
 class Gauges:
     """Figures that are read when somebody asks: the state of gate, log and keys."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._gauges = {
-            name: Gauge(f"keyvault_{name}", text, registry=registry)
-            for name, text in (
-                ("gate_up", "1 if the gate of the keys answers"),
-                ("log_events", "Events in the log"),
-                ("log_sealed", "Events under the newest checkpoint"),
-                ("checkpoint_lag", "Events that no checkpoint covers yet"),
-                ("log_witnessed", "Events under a checkpoint cosigned by the witnesses' quorum"),
-            )
+            name: Gauge(f"keyvault_{name}", text, labels, registry=registry)
+            for name, text, *labels in _GAUGES
         }
-        self._keys = Gauge("keyvault_keys", "Keys by state", ("state",), registry=registry)
-        self._witness_lag = Gauge(
-            "keyvault_witness_lag", "Events not cosigned yet", ("witness",), registry=registry
-        )
-        self._witness_up = Gauge(
-            "keyvault_witness_up", "0 if it is silent or refuses", ("witness",), registry=registry
-        )
-
-        self._certificates = Gauge(
-            "keyvault_certificates", "Ours by state", ("state",), registry=registry
-        )
-        self._undecided = Gauge(
-            "keyvault_certificates_undecided",
-            "Neither accepted nor rejected: in time, urgent, overdue", ("due",),
-            registry=registry,
-        )  # fmt: skip
-        self._quorums = {
-            name: Gauge(f"keyvault_quorum_{name}", text, labels, registry=registry)
-            for name, text, labels in (
-                ("able", "People who can sign under a rule now", ("rule",)),
-                ("needed", "Signatures that it takes", ("rule",)),
-                ("margin", "People who may fall away; below 0 it breaks", ("rule", "days")),
-            )
-        }
-        self._ending = Gauge(
-            "keyvault_certificates_ending", "Ours and others' that end within so many days",
-            ("days",), registry=registry,
-        )  # fmt: skip
 
     def show(self, figures: Figures) -> None:
         """Take over what was just read."""
@@ -197,28 +191,30 @@ class Gauges:
         self._gauges["checkpoint_lag"].set(figures.log_events - figures.log_sealed)
         self._gauges["log_witnessed"].set(figures.log_witnessed)
         for witness in figures.witnesses:
-            self._witness_lag.labels(witness.name).set(figures.log_events - witness.cosigned)
-            self._witness_up.labels(witness.name).set(not witness.trouble)
+            self._gauges["witness_lag"].labels(witness.name).set(
+                figures.log_events - witness.cosigned
+            )
+            self._gauges["witness_up"].labels(witness.name).set(not witness.trouble)
         for state, count in figures.keys.items():
-            self._keys.labels(str(state)).set(count)
+            self._gauges["keys"].labels(str(state)).set(count)
         self._show_certificates(figures.certificates)
         self._show_quorums(figures.quorums)
 
     def _show_quorums(self, quorums: Iterable[Quorum]) -> None:
-        for gauge in self._quorums.values():
-            gauge.clear()  # a rule that was removed is gone here, too
+        for name in ("quorum_able", "quorum_needed", "quorum_margin"):
+            self._gauges[name].clear()  # a rule that was removed is gone here, too
         for quorum in quorums:
             rule, now = quorum.rule.id, quorum.outlooks[0]
-            self._quorums["able"].labels(rule).set(len(now.able))
-            self._quorums["needed"].labels(rule).set(quorum.needed)
+            self._gauges["quorum_able"].labels(rule).set(len(now.able))
+            self._gauges["quorum_needed"].labels(rule).set(quorum.needed)
             for outlook in quorum.outlooks:
                 days = str((outlook.at - now.at).days)
-                self._quorums["margin"].labels(rule, days).set(outlook.margin)
+                self._gauges["quorum_margin"].labels(rule, days).set(outlook.margin)
 
     def _show_certificates(self, watch: Watch) -> None:
         for state in CertificateState:
-            self._certificates.labels(str(state)).set(watch.states.get(state, 0))
+            self._gauges["certificates"].labels(str(state)).set(watch.states.get(state, 0))
         for due in ("undecided", "urgent", "overdue"):
-            self._undecided.labels(due).set(getattr(watch, due))
+            self._gauges["certificates_undecided"].labels(due).set(getattr(watch, due))
         for days, count in watch.ending.items():
-            self._ending.labels(str(days)).set(count)
+            self._gauges["certificates_ending"].labels(str(days)).set(count)

@@ -5,6 +5,7 @@ ASGI TLS extension, so that upstream's own can take its place one day.
 """
 
 import asyncio
+import socket
 import ssl
 from http import HTTPStatus
 from threading import Lock
@@ -15,6 +16,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.names import WHOLE
+from api.proxy import PROXIED
 from api.rest.problems import MEDIA_TYPE, framework_problem
 from hsm.errors import HsmError
 from keyvault.operations.vault import Vault
@@ -86,7 +88,12 @@ class Trust:
 
 
 def tls_extension(transport: asyncio.BaseTransport) -> dict[str, Any]:
-    """Describe a connection as the ASGI TLS extension does: the client's certificate as PEM."""
+    """Describe a connection as the ASGI TLS extension does: the client's certificate as PEM.
+
+    What comes by the Unix socket of our proxy has none, and says so.
+    """
+    if transport.get_extra_info("socket").family == socket.AF_UNIX:
+        return {PROXIED: True, "client_cert_chain": []}
     connection = transport.get_extra_info("ssl_object")
     der = connection.getpeercert(binary_form=True)
     return {
@@ -172,6 +179,8 @@ class CertificateProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: uvicorn would take it for a header, and a proxy may let it through
         self._measure(len(name) + len(value))
         super().on_header(name, value)
 

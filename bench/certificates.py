@@ -3,9 +3,10 @@
     make bench-csr                     # 50,000 keys, one request each
     make bench-csr ARGS="--keys 2000"
 
-Keys are ordered at the gate itself, each with its own two approvals; only the service's record of
-these orders is left out, since ordering is not what is measured. From there on everything is the
-command as people use it: batch, lint, submit, response, accept. The authority is the tests' own.
+Keys are made on the token and their orders written where the gate keeps what it redeemed, without
+approvals: ordering is not what is measured. From there on everything is the command as people use
+it, against the whole service: batch, lint, submit, response, accept. Every key has a request of
+its own. The authority is the tests' own.
 Each line of output is one step: seconds, items a second, peak memory in MiB of the command and of
 the service's processes since they started. At the end openssl reads a sample of the requests.
 """
@@ -25,12 +26,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from hsm.types import Algorithm, KeySpec, KeyUsage, VerifyPolicy, WrappedKey
+from hsm.device import Device
+from hsm.registry import open_device
+from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, VerifyPolicy
 from keyvault.bootstrap import build
 from keyvault.domain import pem
+from keyvault.domain.approvals import Request
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.keys import Key, KeyState, Residence
+from keyvault.domain.keys import Key, KeyClass, KeyState, Residence, service_key_id
 from keyvault.domain.scopes import Scope
+from keyvault.gate.register import Register
 from keyvault.operations.vault import Vault
 from tests.authority import Authority
 from tests.stack import PASSPHRASE, ROOT, SCOPE, Stack
@@ -49,14 +54,9 @@ def main() -> None:
     options = parser.parse_args()
     with Stack.make(options.database) as stack:
         stack.start()
-        vault = build(stack.settings)
-        try:
-            started = time.monotonic()
-            for part in _parts(options.keys):
-                _register(vault, [_ordered(stack, vault) for _ in range(part)])
-            _tell("order", options.keys, time.monotonic() - started, stack, 0)
-        finally:
-            vault.close()
+        started = time.monotonic()
+        _make(stack, options.keys)
+        _tell("keys", options.keys, time.monotonic() - started, stack, 0)
         Run(stack, options.keys).all()
 
 
@@ -65,31 +65,48 @@ def _parts(count: int) -> Iterator[int]:
         yield min(CHUNK, count - at)
 
 
-_PATTERN: Document = {}
+def _make(stack: Stack, count: int) -> None:
+    """Put keys in place: wrapped blobs in the database, orders in the gate's folder."""
+    keys = stack.settings.keys
+    os.environ.update(keys.environment)
+    assert stack.settings.credentials is not None
+    pin = (stack.settings.credentials / keys.pin).read_bytes().strip()
+    pattern = stack.order(key_class=TERMS[2])["document"]
+    vault, device = build(stack.settings), open_device(keys.uri, pin, cache_size=16)
+    register = Register(stack.settings.state / "gate.db")
+    with vault.database.reading() as work:
+        classified = vault.authority(work).key_class(TERMS[2])
+    try:
+        for part in _parts(count):
+            _register(vault, [_made(register, device, (pattern, classified)) for _ in range(part)])
+    finally:
+        device.close()
+        register.close()
+        vault.close()
 
 
-def _ordered(stack: Stack, vault: Vault) -> Document:
-    """Let the gate make a key for an order that two people signed."""
-    if not _PATTERN:
-        _PATTERN.update(stack.order(key_class=TERMS[2])["document"])
-    document = {**_PATTERN, "id": str(uuid4()), "nonce": os.urandom(16).hex()}
-    signed = [stack.person(name).approval({"document": document}) for name in ("bob", "carol")]
-    return {**vault.gate.execute(document, signed), "id": document["id"]}
+def _made(register: Register, device: Device, terms: tuple[Document, KeyClass]) -> MadeKey:
+    pattern, key_class = terms
+    key_id, nonce = uuid4(), os.urandom(16).hex()
+    order = Request.read({**pattern, "id": str(key_id), "nonce": nonce})
+    register.redeem(order, key_class, datetime.now(UTC))
+    spec = KeySpec(key_id.bytes, "bench", Algorithm(TERMS[0]), KeyUsage(TERMS[1]))
+    return device.generate_wrapped(spec, service_key_id("kek"), service_key_id("mac"))
 
 
-def _register(vault: Vault, made: list[Document]) -> None:
+def _register(vault: Vault, made: list[MadeKey]) -> None:
     now, scope = datetime.now(UTC), Scope(**SCOPE)
     with vault.database.work() as work:
         for each in made:
-            work.keys.add(_key(each, scope, now), _wrapped(each["wrapped"]))
+            work.keys.add(_key(each, scope, now), each.wrapped)
         about = {"stream": "bench", "actor": "service:bench", "scope": scope}
         event = AuditEvent(EventType.KEY_GENERATED, Outcome.OK, uuid4(), **about)
         work.commit(event)
 
 
-def _key(made: Document, scope: Scope, now: datetime) -> Key:
+def _key(made: MadeKey, scope: Scope, now: datetime) -> Key:
     return Key(
-        id=UUID(made["id"]),
+        id=UUID(bytes=made.spec.key_id),
         scope=scope,
         label="a key of the bench",
         algorithm=Algorithm(TERMS[0]),
@@ -103,13 +120,8 @@ def _key(made: Document, scope: Scope, now: datetime) -> Key:
         created_at=now,
         protect_until=now + timedelta(days=365),
         process_until=now + timedelta(days=730),
-        public_key=made["public_key"],
+        public_key=made.public_key,
     )
-
-
-def _wrapped(document: Document) -> WrappedKey:
-    spec = KeySpec(**document["spec"])
-    return WrappedKey(**{**document, "spec": spec})
 
 
 class Run:

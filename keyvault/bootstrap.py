@@ -25,9 +25,6 @@ log = logging.getLogger("keyvault")
 
 def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
-    policy = None
-    if settings.witnesses is not None:
-        policy = read_policy(settings.witnesses, settings.origin)
     database = Database(settings.database, node=settings.node)
     breaker = Breaker(partial(_report_in_background, database))
     socket, deadline = settings.keys.socket, settings.keys.deadline
@@ -49,8 +46,13 @@ def build(settings: Settings) -> Vault:
         recorder=RecorderClient(settings.recorder),
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
-        cosigned=Cosigned(policy, settings.origin),
+        cosigned=_cosigned(settings),
     )
+
+
+def _cosigned(settings: Settings) -> Cosigned:
+    named, origin = settings.witnesses, settings.origin
+    return Cosigned(read_policy(named, origin) if named else None, origin)
 
 
 def _records(database: Database, number: int) -> list[Document]:

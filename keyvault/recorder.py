@@ -1,8 +1,9 @@
 """The recorder: one process a host that writes the events of the hot path.
 
 What arrives while one commit is under way is the next one: no timer, and one flush for all who
-wait. Each record is checked against the key's version under the lock of the log's head, so a
-key that was suspended meanwhile takes its signature with it.
+wait. Each record is checked against the key's version and the newest authority under the lock of
+the log's head, so a key that was suspended meanwhile takes its signature with it, and so does a
+caller who was revoked.
 """
 
 import argparse
@@ -15,7 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keyvault.domain.errors import ConflictError, InvalidInputError, KeyStateError, VaultError
+from keyvault.domain.errors import (
+    AuthorityChangedError,
+    ConflictError,
+    InvalidInputError,
+    KeyStateError,
+    VaultError,
+)
 from keyvault.settings import Settings
 from keyvault.store import Database, Memory, Receipt, Work
 from keyvault.store.recorder_client import Record
@@ -23,6 +30,7 @@ from keyvault.wire import Server, batch, listen
 
 ROUND = 512  # events in one transaction at most
 Answer = list[Any] | Exception
+_AGAIN = "try again"
 
 
 class Recorder:
@@ -97,18 +105,22 @@ class Recorder:
         return [answers[at] for at in range(len(records))]
 
     def _stale(self, work: Work, records: list[Record]) -> dict[int, Answer]:
-        """Find the records whose keys have changed. From here on no key can change."""
-        work.log.lock()
+        """Find the records whose keys or authority have changed. From here on nothing can."""
+        authority = work.log.lock().authority
         known = self._memory.versions
         unknown = {key for record in records for key in record.expect} - known.keys()
         if unknown:
             known.update(work.keys.versions(sorted(unknown)))
         stale: dict[int, Answer] = {}
         for at, record in enumerate(records):
-            if any(known.get(key) != version for key, version in record.expect.items()):
-                stale[at] = KeyStateError("the key changed meanwhile", next_step="try again")
-                if record.once is not None:
-                    work.idempotency.forget(*record.once[:2])
+            if record.authority not in ("", authority):
+                stale[at] = AuthorityChangedError("authority changed meanwhile", next_step=_AGAIN)
+            elif any(known.get(key) != version for key, version in record.expect.items()):
+                stale[at] = KeyStateError("the key changed meanwhile", next_step=_AGAIN)
+            else:
+                continue
+            if record.once is not None:
+                work.idempotency.forget(*record.once[:2])
         return stale
 
 

@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from keyvault.domain.commands import COMMANDS
 from keyvault.domain.errors import InvalidInputError
 
 
@@ -26,6 +27,27 @@ class ModuleSettings(_Strict):
     environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
 
 
+class Rate(_Strict):
+    """A token bucket."""
+
+    per_second: Annotated[float, Field(gt=0, le=1_000_000)]
+    burst: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class RateSettings(_Strict):
+    """Calls that each api process takes; a call with many digests is one."""
+
+    certificate: Rate = Rate(per_second=10_000, burst=20_000)  # without one: an address
+    scope: Rate = Rate(per_second=20_000, burst=40_000)  # all systems of it together
+
+
+class ProxySettings(_Strict):
+    """A reverse proxy on this host that shakes hands for us and sends Client-Cert (RFC 9440)."""
+
+    socket: Path  # of the first worker; the others' have their number before the suffix
+    users: Annotated[tuple[str, ...], Field(min_length=1)]  # OS users that it may run as
+
+
 class ApiSettings(_Strict):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
@@ -34,6 +56,8 @@ class ApiSettings(_Strict):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     body_limit: int = 1_048_576  # bytes
     session_hours: Annotated[int, Field(ge=1, le=24)] = 8
+    rates: RateSettings = RateSettings()
+    proxy: ProxySettings | None = None
 
 
 class WitnessSettings(_Strict):
@@ -47,6 +71,38 @@ class WitnessSettings(_Strict):
     wait_for: tuple[str, ...] = ("import-key", "export-key", "destroy-key", "authority")
     wait: Annotated[float, Field(gt=0, le=300)] = 15.0  # seconds
     alarm_after: Annotated[float, Field(gt=0)] = 900.0  # seconds without a quorum
+
+    @field_validator("wait_for")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a slip of the pen, which would quietly let an act go ahead."""
+        unknown = sorted(set(names) - {*COMMANDS, "authority"})
+        if unknown:
+            raise ValueError(f"no command is called {', '.join(unknown)}")
+        return names
+
+
+class MailSettings(_Strict):
+    """Where mail goes. Off this host it is encrypted (STARTTLS), whatever the server would take."""
+
+    host: str
+    port: Annotated[int, Field(gt=0, le=65535)] = 25
+    sender: str
+    user: str = ""  # its password is the file `smtp` of the credentials folder
+    addresses: dict[str, str] = {}  # of each person, by id
+
+
+class WebhookSettings(_Strict):
+    """A URL that gets every notice, signed with the key in the file `webhook` of credentials."""
+
+    url: str
+    ca: Path | None = None
+
+
+class NoticeSettings(_Strict):
+    interval: Annotated[float, Field(gt=0, le=3600)] = 15.0  # seconds
+    mail: MailSettings | None = None
+    webhook: WebhookSettings | None = None
 
 
 class CertificateSettings(_Strict):
@@ -73,6 +129,7 @@ class Settings(_Strict):
     accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
     certificates: CertificateSettings = CertificateSettings()
+    notices: NoticeSettings = NoticeSettings()
     witnesses: WitnessSettings | None = None
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.
@@ -111,6 +168,7 @@ class Settings(_Strict):
                     update={
                         "certificate": folder / self.api.certificate,
                         "private_key": folder / self.api.private_key,
+                        "proxy": _beside(self.api.proxy, folder) if self.api.proxy else None,
                     }
                 ),
             }
@@ -120,6 +178,10 @@ class Settings(_Strict):
 def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
     ca = folder / witnesses.ca if witnesses.ca else None
     return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
+
+
+def _beside(proxy: ProxySettings, folder: Path) -> ProxySettings:
+    return proxy.model_copy(update={"socket": folder / proxy.socket})
 
 
 def _anchored(module: ModuleSettings, folder: Path) -> ModuleSettings:

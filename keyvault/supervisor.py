@@ -65,6 +65,7 @@ def services(settings: Settings, config: Path) -> list[Service]:
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
         *_feeder(settings, path),
+        Service("clerk", ("-m", "keyvault.clerk", "--settings", path), lambda: True),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
     ]
 
@@ -76,7 +77,8 @@ def _feeder(settings: Settings, path: str) -> Iterator[Service]:
 
 def _api(settings: Settings, path: str, number: int) -> Service:
     name = f"api-{number + 1}" if number else "api"
-    return Service(name, ("-m", "api.server", "--settings", path), lambda: _alive(settings.api))
+    line = ("-m", "api.server", "--settings", path, "--worker", str(number + 1))
+    return Service(name, line, lambda: _alive(settings.api))
 
 
 def _alive(api: ApiSettings) -> bool:

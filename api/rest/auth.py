@@ -1,14 +1,11 @@
-"""Who calls: the client certificate of the connection, asked about again every second.
+"""What every route asks for: who calls, the vault, and an Idempotency-Key bound to its call.
 
 Default deny is kept twice. `Front` turns away whoever has no identity before a route is chosen,
 but for the few open paths; and every route but those depends on `Who`.
 """
 
-import asyncio
 import hashlib
 import re
-import ssl
-import time
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
@@ -21,11 +18,8 @@ from api.names import BODY, PRINCIPAL
 from api.rest.schemas.common import UUID_TEXT
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
-from keyvault.operations import people
 from keyvault.operations.vault import Once, Vault
 
-RECHECK = 1.0  # seconds after which a revocation made by another process is seen at the latest
-CACHE_LIMIT = 4_096  # certificates
 OPEN = frozenset(
     {
         ("POST", "/v1/login/challenges"),
@@ -35,56 +29,6 @@ OPEN = frozenset(
     }
 )
 _KEY = re.compile(r"[!-~]{1,128}")
-
-
-class Callers:
-    """Certificates and whom they stand for. Asked once a second each, however many calls come."""
-
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
-        self._known: dict[str, tuple[Principal, float]] = {}
-        self._asking: dict[str, asyncio.Task[Principal]] = {}
-
-    async def of(self, scope: Any) -> Principal:
-        """Return who the connection belongs to. Raises `NotAuthenticatedError`."""
-        certificate = certificate_of(scope)
-        if certificate is None:
-            raise NotAuthenticatedError(
-                "this needs a client certificate",
-                next_step="people: keyvault login; systems: ask for enrolment",
-            )
-        known = self._known.get(certificate)
-        if known is not None and time.monotonic() - known[1] < RECHECK:
-            return known[0]
-        return await asyncio.shield(self._ask(certificate))
-
-    def forget(self) -> None:
-        """Ask again about everybody: authority or a session has just changed here."""
-        self._known.clear()
-
-    def _ask(self, certificate: str) -> asyncio.Task[Principal]:
-        task = self._asking.get(certificate)
-        if task is None:
-            task = asyncio.create_task(self._identified(certificate))
-            self._asking[certificate] = task
-            task.add_done_callback(lambda _: self._asking.pop(certificate, None))
-        return task
-
-    async def _identified(self, certificate: str) -> Principal:
-        asked = time.monotonic()
-        self._known.pop(certificate, None)
-        der = ssl.PEM_cert_to_DER_cert(certificate)
-        who = await asyncio.to_thread(people.identify, self._vault, der)
-        if len(self._known) >= CACHE_LIMIT:
-            self._known.pop(next(iter(self._known)))
-        self._known[certificate] = (who, asked)
-        return who
-
-
-def certificate_of(scope: Any) -> str | None:
-    """Read the caller's own certificate (PEM) from the ASGI TLS extension."""
-    chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
-    return next(iter(chain), None) if chain else None
 
 
 class _IdConvertor(Convertor[str]):

@@ -17,9 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cli.command import command, group
 from cli.errors import EvidenceError
 from cli.output import answer, say
-from cli.remote.client import CaFile, Server, ServerUrl, connect
+from cli.remote.client import CaFile, Server, ServerUrl
 from cli.remote.uses import Certificate, KeyId, PrivateKey
-from cli.state import SessionDir
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.gbcs import CellUsage, eui64
@@ -114,30 +113,6 @@ def _answer(do: Doing, made: Document) -> None:
     say(f"event {made['event']['index']} of the log says so")
     result = b64decode(made[_RESULTS[do]]).hex()
     answer({"result": result, "event": made["event"]}, result)
-
-
-@command(app, "cell-usage", "keyvault keys cell-usage KEY")
-def cell_usage(key: KeyId, session: SessionDir = None) -> None:
-    """Say which slots of devices a key for agreement is for."""
-    shown = connect(session).get(f"/v1/keys/{key}/cell-usage")
-    answer(shown, shown["cell_usage"])
-
-
-@command(
-    app,
-    "declare-cell-usage",
-    "keyvault keys declare-cell-usage KEY prePaymentTopUp --reason 'top-ups of supplier ACME'",
-)
-def declare_cell_usage(
-    key: KeyId,
-    usage: Annotated[CellUsage, typer.Argument(metavar="management|prePaymentTopUp")],
-    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
-    session: SessionDir = None,
-) -> None:
-    """Settle, before its activation and once for ever, what a key is for."""
-    body = {"cell_usage": str(usage), "reason": reason}
-    declared = connect(session).post(f"/v1/keys/{key}/cell-usage", body)
-    answer(declared, declared["cell_usage"])
 
 
 def _text(data: bytes) -> str:

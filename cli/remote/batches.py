@@ -104,8 +104,7 @@ def _directory(file: BinaryIO, endings: tuple[str, ...]) -> list[zipfile.ZipInfo
     return found
 
 
-def _end(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Find the end of the directory; return how many members it has, and where it begins."""
+def _check_start(file: BinaryIO) -> None:
     file.seek(0)
     start = file.read(4)
     if start not in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -113,6 +112,11 @@ def _end(file: BinaryIO, size: int) -> tuple[int, int]:
             "the file is no ZIP archive",
             next_step="give the archive itself, with nothing before it",
         )
+
+
+def _end(file: BinaryIO, size: int) -> tuple[int, int]:
+    """Find the end of the directory; return how many members it has, and where it begins."""
+    _check_start(file)
     tail_size = min(size, _COMMENT_LIMIT + _END.size)
     file.seek(size - tail_size)
     tail = file.read(tail_size)

@@ -84,25 +84,23 @@ def batch(
     server, name = connect(session), resume or uuid4()
     counts: Counter[str] = Counter()
     troubles: list[Document] = []
-    if resume is None:
-        for built in _built(server, scope, usage, name):
-            counts[built["status"]] += 1
-            if built["status"] != "success" and len(troubles) < SHOWN:
-                troubles.append({each: built[each] for each in ("key", "code", "detail")})
+    for built in () if resume else _built(server, scope, usage, name):
+        counts[built["status"]] += 1
+        if built["status"] != "success" and len(troubles) < SHOWN:
+            troubles.append({each: built[each] for each in ("key", "code", "detail")})
     size = _archived(server, name, out, form, columns)
-    columns_ = ("key", "code", "why not")
+    _show(counts, troubles)
+    say(f"once it is sent: keyvault certificates submit --batch {name} --reference TEXT")
+    told = {"batch": str(name), "file": str(out), "requests": size}
+    value: Document = {**told, "built": dict(counts), "troubles": troubles}
+    answer(value, f"{size} requests of batch {name} in {out}")
+
+
+def _show(counts: Counter[str], troubles: list[Document]) -> None:
     if troubles:
         say(f"{sum(counts.values()) - counts['success']} keys have no request; the first are:")
         rows = [tuple(each.values()) for each in troubles]
-        Console(stderr=True).print(table(columns_, rows))
-    say(f"once it is sent: keyvault certificates submit --batch {name} --reference TEXT")
-    value: Document = {
-        "batch": str(name),
-        "file": str(out),
-        "requests": size,
-        "built": dict(counts),
-    }
-    answer({**value, "troubles": troubles}, f"{size} requests of batch {name} in {out}")
+        Console(stderr=True).print(table(("key", "code", "why not"), rows))
 
 
 def _built(server: Server, scope: str, usage: KeyUsage | None, name: UUID) -> Iterator[Document]:
@@ -324,6 +322,15 @@ def lint(
         count += 1
         if report.violations:
             wrong.append((name, report))
+    _tell(count, wrong)
+    if wrong:
+        raise CertificateRefusedError(
+            f"{len(wrong)} of {count} requests are not as they have to be",
+            next_step="docs/certificates.md explains each code",
+        )
+
+
+def _tell(count: int, wrong: list[tuple[str, Report]]) -> None:
     found = [
         {"file": name, "profile": report.profile.name, "code": code, "detail": detail}
         for name, report in wrong
@@ -331,13 +338,8 @@ def lint(
     ]
     rows = [tuple(each.values()) for each in found]
     value: Document = {"requests": count, "good": count - len(wrong), "violations": list(found)}
-    columns = ("file", "profile", "code", "what")
-    answer(value, table(columns, rows) if rows else f"{count} requests are as they have to be")
-    if wrong:
-        raise CertificateRefusedError(
-            f"{len(wrong)} of {count} requests are not as they have to be",
-            next_step="docs/certificates.md explains each code",
-        )
+    shown = table(("file", "profile", "code", "what"), rows)
+    answer(value, shown if rows else f"{count} requests are as they have to be")
 
 
 def _requests(files: list[Path]) -> Iterator[tuple[str, bytes]]:

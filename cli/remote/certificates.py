@@ -49,6 +49,9 @@ class Columns(StrEnum):
 
 
 AsForm = Annotated[Form, typer.Option("--format", help="PEM, base64 without a header, or DER.")]
+OfInterface = Annotated[
+    Interface | None, typer.Option("--interface", help="What an IKI client certificate opens.")
+]
 InColumns = Annotated[Columns, typer.Option("--columns", help="Characters in a line.")]
 
 
@@ -69,9 +72,7 @@ def written(der: bytes, label: str, form: Form, columns: Columns) -> bytes:
 def csr(
     key: Annotated[UUID, typer.Argument(metavar="KEY", help="Id of the key.")],
     profile: Profile = ProfileName.SMKI_ORGANISATION,
-    interface: Annotated[
-        Interface | None, typer.Option(help="What an IKI client certificate opens.")
-    ] = None,
+    interface: OfInterface = None,
     system: Annotated[str | None, typer.Option(metavar="NAME", help="The system's name.")] = None,
     form: AsForm = Form.PEM,
     columns: InColumns = Columns.RFC_7468,
@@ -81,9 +82,8 @@ def csr(
     """Let a key sign a certification request. What it says follows from the key's record."""
     item = {"key": str(key), "interface": interface, "system": system}
     wanted = {name: value for name, value in item.items() if value is not None}
-    [built] = connect(session).post(f"{PATH}/requests", {"profile": profile, "items": [wanted]})[
-        "items"
-    ]
+    body: Document = {"profile": profile, "items": [wanted]}
+    [built] = connect(session).post(f"{PATH}/requests", body)["items"]
     if built["status"] != "success":
         raise CertificateRefusedError(
             f"there is no request ({built['status']}): {built['detail']}",

@@ -9,17 +9,28 @@ from cli.confirm import confirm
 from cli.output import answer, table
 from cli.remote.asking import ask
 from cli.remote.client import connect
-from cli.remote.given import File, Reason, Yes, differences, wanted
+from cli.remote.given import File, Reason, Yes, current, differences, options_of, wanted
 from cli.state import SessionDir
 from hsm.types import VerifyPolicy
 from keyvault.domain.commands import SetKeyClass
-from keyvault.domain.documents import read
 from keyvault.domain.keys import MAX_MODULE_LEVEL, KeyClass, Residence
 
 app = group("See the classes of keys, and ask for changes.")
 
 _COLUMNS = ("name", "residence", "verify", "extractable", "guarded", "module_level")
-Flag = bool | None
+ClassName = Annotated[str, typer.Argument(metavar="CLASS", help="Name, such as critical.")]
+Rests = Annotated[Residence | None, typer.Option(help="Where its keys lie.")]
+Verified = Annotated[VerifyPolicy | None, typer.Option(help="Which signatures are.")]
+Leaves = Annotated[
+    bool | None, typer.Option("--extractable/--not-extractable", help="May leave, wrapped.")
+]
+Guarded = Annotated[
+    bool | None, typer.Option("--guarded/--not-guarded", help="Used only as approved.")
+]
+Module = Annotated[
+    int | None, typer.Option(min=0, max=MAX_MODULE_LEVEL, help="Least level of FIPS 140.")
+]
+Days = Annotated[int | None, typer.Option(min=0, metavar="DAYS", help="After destruction.")]
 
 
 @command(app, "list", "keyvault classes list")
@@ -33,37 +44,21 @@ def list_(session: SessionDir = None) -> None:
 
 @command(app, "set", "keyvault classes set critical --guarded --reason 'agreed on 2026-01-31'")
 def set_(
-    key_class: Annotated[str, typer.Argument(metavar="CLASS", help="Name, such as critical.")],
+    key_class: ClassName,
     reason: Reason,
     file: File = None,
-    residence: Annotated[Residence | None, typer.Option(help="Where its keys lie.")] = None,
-    verify: Annotated[VerifyPolicy | None, typer.Option(help="Which signatures.")] = None,
-    extractable: Annotated[
-        Flag, typer.Option("--extractable/--not-extractable", help="May leave, wrapped.")
-    ] = None,
-    guarded: Annotated[
-        Flag, typer.Option("--guarded/--not-guarded", help="Used only as approved.")
-    ] = None,
-    module_level: Annotated[
-        int | None, typer.Option(min=0, max=MAX_MODULE_LEVEL, help="Least level of FIPS 140.")
-    ] = None,
-    retention_days: Annotated[int | None, typer.Option(min=0, help="After destruction.")] = None,
+    residence: Rests = None,
+    verify: Verified = None,
+    extractable: Leaves = None,
+    guarded: Guarded = None,
+    module_level: Module = None,
+    retention_days: Days = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Ask for a new class, or to change one for keys made from then on."""
-    items = connect(session).get("/v1/rules")["key_classes"]
-    found = next((item for item in items if item["name"] == key_class), None)
-    before = read(KeyClass, found, "a key class") if found else None
-    options = {
-        "name": key_class,
-        "residence": residence,
-        "verify": verify,
-        "extractable": extractable,
-        "guarded": guarded,
-        "module_level": module_level,
-        "retention_days": retention_days,
-    }
+    options = {**options_of(KeyClass, locals()), "name": key_class}
+    before = current(session, KeyClass, "key_classes", name=key_class)
     after = wanted(KeyClass, "key class", file, options, before)
     confirm(f"ask to set class {key_class}", differences(before, after), yes=yes)
     ask(session, SetKeyClass(after, reason))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
+from cli.remote.client import connect
 from cli.remote.screens import Pairs, told
 from keyvault.domain.canonical import Document
 from keyvault.domain.documents import document_of, read
@@ -27,6 +28,19 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 
 
 NAMES = frozenset({"id", "name", "edition"})  # what names a thing stands on the line either way
+
+
+def current(session: Path | None, kind: type[T], room: str, **names: str) -> T | None:
+    """What is in force under these names, in one of the lists of /v1/rules; None if nothing is."""
+    items = connect(session).get("/v1/rules")[room]
+    same = (one for one in items if all(one[key] == name for key, name in names.items()))
+    found = next(same, None)
+    return None if found is None else read(kind, found, room)
+
+
+def options_of(kind: Any, arguments: Mapping[str, object]) -> dict[str, object]:
+    """Of a command's arguments, those that are fields of `kind`."""
+    return {field.name: arguments.get(field.name) for field in fields(kind)}
 
 
 def wanted(

@@ -19,6 +19,7 @@ from hsm.types import Algorithm, KeyUsage
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
     ActivateKey,
+    AllowUse,
     DeactivateKey,
     DestroyKey,
     ExportKey,
@@ -26,6 +27,8 @@ from keyvault.domain.commands import (
     ImportKey,
     ResumeKey,
 )
+from keyvault.domain.commands.keys import MAX_HOURS, MAX_USES
+from keyvault.domain.gbcs import CellUsage
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
 
@@ -72,11 +75,14 @@ def order(
     supersedes: Annotated[
         UUID | None, typer.Option(metavar="KEY", help="The key that it takes over from.")
     ] = None,
+    cell_usage: Annotated[
+        CellUsage | None, typer.Option(help="Which slots of devices, of a key to agree with.")
+    ] = None,
     session: SessionDir = None,
 ) -> None:
     """Order a key. Nothing is made before enough people have signed."""
     days = (protect_days, process_days or protect_days)
-    wanted = GenerateKey(label, algorithm, usage, key_class, *days, need, supersedes)
+    wanted = GenerateKey(label, algorithm, usage, key_class, *days, need, supersedes, cell_usage)
     ask(session, wanted, Scope.parse(scope))
 
 
@@ -205,6 +211,20 @@ def export(
 ) -> None:
     """Ask for a wrapped copy of a key whose class allows it; execute with --out writes it."""
     ask(session, ExportKey(key, kek, reason), yes=yes)
+
+
+@command(
+    app, "allow", "keyvault keys allow KEY --uses 100 --hours 8 --reason 'release 12'"
+)
+def allow(
+    key: KeyId,
+    uses: Annotated[int, typer.Option(min=1, max=MAX_USES, help="How often.")],
+    hours: Annotated[int, typer.Option(min=1, max=MAX_HOURS, help="Within how many hours.")],
+    reason: Reason,
+    session: SessionDir = None,
+) -> None:
+    """Ask to let a key of a guarded class be used so often, for some hours."""
+    ask(session, AllowUse(key, uses, hours, reason))
 
 
 @command(app, "suspend", "keyvault keys suspend KEY --reason 'owner is away'")

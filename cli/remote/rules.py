@@ -11,8 +11,8 @@ from cli.errors import FindingsError
 from cli.output import answer, table
 from cli.remote.asking import ask
 from cli.remote.client import connect
-from cli.remote.given import File, Reason, Yes, differences, wanted
-from cli.remote.screens import about_rule
+from cli.remote.given import File, Reason, Yes, current, differences, options_of, wanted
+from cli.remote.screens import Pairs, about_rule
 from cli.state import SessionDir
 from keyvault.domain.commands import COMMANDS, RemoveRule, SetRule
 from keyvault.domain.documents import read
@@ -35,6 +35,13 @@ Count = Annotated[int | None, typer.Option(min=1, help="How many must sign.")]
 Seconds = Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="A request's life.")]
 Wait = Annotated[
     int | None, typer.Option(min=0, metavar="SECONDS", help="Time to object before it is done.")
+]
+Group = Annotated[GroupBy | None, typer.Option(help="What makes them independent.")]
+Groups = Annotated[int | None, typer.Option(min=1, help="From so many of them.")]
+Kept = Annotated[Assurance | None, typer.Option(help="How their key is kept.")]
+Depth = Annotated[Vetting | None, typer.Option(help="How deeply they are screened.")]
+Glass = Annotated[
+    bool | None, typer.Option("--break-glass/--no-break-glass", help="For emergencies.")
 ]
 
 
@@ -63,38 +70,21 @@ def set_(
     approvals: Count = None,
     expires_after: Seconds = None,
     wait: Wait = None,
-    group_by: Annotated[GroupBy | None, typer.Option(help="What makes them independent.")] = None,
-    groups: Annotated[int | None, typer.Option(min=1, help="From so many of them.")] = None,
-    assurance: Annotated[Assurance | None, typer.Option(help="How their key is kept.")] = None,
-    vetting: Annotated[Vetting | None, typer.Option(help="How deeply they are screened.")] = None,
-    break_glass: Annotated[
-        bool | None, typer.Option("--break-glass/--no-break-glass", help="For emergencies.")
-    ] = None,
+    group_by: Group = None,
+    groups: Groups = None,
+    assurance: Kept = None,
+    vetting: Depth = None,
+    break_glass: Glass = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Ask for a new rule, or to change some fields of one. What would change is shown first."""
-    options = {
-        "id": rule,
-        "commands": commands,
-        "key_classes": key_classes,
-        "roles": roles,
-        "approvals": approvals,
-        "expires_after": expires_after,
-        "wait": wait,
-        "group_by": group_by,
-        "groups": groups,
-        "assurance": assurance,
-        "vetting": vetting,
-        "break_glass": break_glass,
-    }
-    before = _rule(session, rule)
+    options = {**options_of(Rule, locals()), "id": rule}
+    before = current(session, Rule, "rules", id=rule)
     after = wanted(Rule, "rule", file, options, before)
     if groups == 1:  # from anywhere: then nothing makes them independent
         after = replace(after, group_by=None)
-    now = about_rule(before) if before else f"there is no rule {rule}"
-    pairs = [("now", now), ("then", about_rule(after)), *differences(before, after)]
-    confirm(f"ask to set rule {rule}", pairs, yes=yes)
+    confirm(f"ask to set rule {rule}", _change(before, after), yes=yes)
     ask(session, SetRule(after, reason))
 
 
@@ -120,10 +110,9 @@ def health(session: SessionDir = None) -> None:
         )
 
 
-def _rule(session: SessionDir, name: str) -> Rule | None:
-    items = connect(session).get("/v1/rules")["rules"]
-    found = next((item for item in items if item["id"] == name), None)
-    return read(Rule, found, "a rule") if found else None
+def _change(before: Rule | None, after: Rule) -> Pairs:
+    now = about_rule(before) if before else f"there is no rule {after.id}"
+    return [("now", now), ("then", about_rule(after)), *differences(before, after)]
 
 
 def _covered(rule: Rule) -> str:

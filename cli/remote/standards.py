@@ -9,10 +9,9 @@ from cli.confirm import confirm
 from cli.output import answer, table
 from cli.remote.asking import ask
 from cli.remote.client import connect
-from cli.remote.given import File, Yes, differences, wanted
+from cli.remote.given import File, Yes, current, differences, options_of, wanted
 from cli.state import SessionDir
 from keyvault.domain.commands import SetStandard
-from keyvault.domain.documents import read
 from keyvault.domain.rules import Standard
 
 app = group("See which standards are in force, and ask for changes.")
@@ -46,12 +45,8 @@ def set_(
     session: SessionDir = None,
 ) -> None:
     """Ask to record an edition, and the day that its body set, from which it is in force."""
-    items = connect(session).get("/v1/rules")["standards"]
-    same = (item for item in items if (item["name"], item["edition"]) == (standard, edition))
-    found = next(same, None)
-    before = read(Standard, found, "a standard") if found else None
-    days = {"in_force_from": in_force_from, "transition_until": transition_until}
-    options = {"name": standard, "edition": edition, **days, "reference": reference}
+    options = {**options_of(Standard, locals()), "name": standard}
+    before = current(session, Standard, "standards", name=standard, edition=edition)
     after = wanted(Standard, "standard", file, options, before)
     confirm(f"ask to record {standard}:{edition}", differences(before, after), yes=yes)
     ask(session, SetStandard(after))

@@ -1,5 +1,6 @@
 """A key whose handle we hold, and what it does once."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.library import TAG_SIZE, Functions
 from hsm.pkcs11.templates import RSA_BITS
 from hsm.pkcs11.vendors import Vendor
-from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, WrappedKey
+from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, VerifyPolicy, WrappedKey
 
 IV_SIZE = 12
 # DER of DigestInfo for SHA-256 (RFC 8017, 9.2): CKM_RSA_PKCS pads, but does not name the digest.
@@ -44,6 +45,7 @@ DIGEST_SIZES = {
     Algorithm.EC_P384: frozenset({32, 48}),
     **dict.fromkeys(RSA, frozenset({32})),
 }
+SAMPLE = 16  # of so many signatures, one is checked; it divides 256
 SIGNATURE_SIZE = 512  # bytes of the longest one, RSA-4096's
 # What python-pkcs11 is told, and what stands before the data.
 _SIGNING: dict[Mechanism, tuple[dict[str, Any], bytes]] = {
@@ -183,6 +185,10 @@ class Held:
             return self.functions.value(self.secret.session.handle, secret.handle, size)
         return bytearray(bytes(secret[Attribute.VALUE]).rjust(size, b"\0"))
 
+    def verifies(self, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
+        """Check a signature outside the device; a key without a public half has made none."""
+        return self.public is not None and spki.verifies(self.public, mechanism, data, signature)
+
     def wrap(self, other: Any) -> bytes:
         """Wrap an extractable key object with AES-KWP."""
         self.allow(Mechanism.AES_KWP)
@@ -216,6 +222,22 @@ class Held:
                     "the ciphertext or its tag was refused", cause=of_exception(error).cause
                 ) from error
             raise
+
+
+def uses_of(spec: KeySpec) -> list[Mechanism]:
+    """What a key of this spec could do."""
+    return [
+        m
+        for m, (algorithms, use) in RULES.items()
+        if spec.algorithm in algorithms and use is spec.usage
+    ]
+
+
+def due(policy: VerifyPolicy) -> bool:
+    """Whether to check this signature. A module cannot foresee which one is sampled."""
+    if policy is VerifyPolicy.SAMPLED:
+        return os.urandom(1)[0] % SAMPLE == 0
+    return policy is VerifyPolicy.ALWAYS
 
 
 def mac_mechanism(algorithm: Algorithm) -> Mechanism:

@@ -6,7 +6,6 @@ Once the session is lost the device stays dead: the process around it is replace
 """
 
 import hmac
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import wraps
@@ -26,10 +25,10 @@ from hsm.errors import (
     KeyUnusableError,
     MechanismUnsupportedError,
 )
-from hsm.pkcs11 import data_objects, objects, probe, proving, spki, wrapped
+from hsm.pkcs11 import data_objects, objects, probe, proving, wrapped
 from hsm.pkcs11.agreement import Agreeing
 from hsm.pkcs11.errors import LOST, of_exception
-from hsm.pkcs11.held import IV_SIZE, RULES, Held
+from hsm.pkcs11.held import IV_SIZE, Held, due, uses_of
 from hsm.pkcs11.library import Library
 from hsm.pkcs11.making import Maker
 from hsm.pkcs11.vendors import vendor_of
@@ -51,7 +50,6 @@ from hsm.uri import Pkcs11Uri
 P = ParamSpec("P")
 R = TypeVar("R")
 AnyKey = bytes | WrappedKey
-SAMPLE = 16
 MAX_RANDOM = 1 << 16
 KEY_ID_SIZE = 16
 
@@ -154,7 +152,7 @@ class Pkcs11Device:
         sign = held.signer(mechanism)
         for item in data:
             signature = sign(item)
-            if _due(policy) and not _verifies(held, mechanism, item, signature):
+            if due(policy) and not held.verifies(mechanism, item, signature):
                 raise IntegrityError(
                     "the device made a signature that does not verify; it was not released",
                     next_step="Take the device out of service and have it examined.",
@@ -174,7 +172,7 @@ class Pkcs11Device:
         if held.spec.usage is KeyUsage.MAC:
             return hmac.compare_digest(held.mac(mechanism, data), signature)
         if held.spec.usage is KeyUsage.SIGN:
-            return _verifies(held, mechanism, data, signature)
+            return held.verifies(mechanism, data, signature)
         raise KeyUnusableError(f"{mechanism} makes nothing that could be verified")
 
     @_guarded
@@ -333,7 +331,7 @@ class Pkcs11Device:
                 f"this module cannot make a key of {spec.algorithm}; it can make {works}",
                 next_step="Choose one of these algorithms, or a module that can.",
             )
-        if not any(m in self._info.mechanisms for m in _uses(spec)):
+        if not any(m in self._info.mechanisms for m in uses_of(spec)):
             raise MechanismUnsupportedError(
                 f"this module could do nothing with a key of {spec.algorithm} to {spec.usage}",
                 next_step=f"It can do {', '.join(self._info.mechanisms)}.",
@@ -394,22 +392,3 @@ class Pkcs11Device:
         self._lost = why
         self._resident.clear()
         self._cache.forget()
-
-
-def _uses(spec: KeySpec) -> list[Mechanism]:
-    return [
-        m
-        for m, (algorithms, use) in RULES.items()
-        if spec.algorithm in algorithms and use is spec.usage
-    ]
-
-
-def _due(policy: VerifyPolicy) -> bool:
-    """A module cannot foresee which signature is sampled."""
-    if policy is VerifyPolicy.SAMPLED:
-        return os.urandom(1)[0] % SAMPLE == 0  # SAMPLE divides 256
-    return policy is VerifyPolicy.ALWAYS
-
-
-def _verifies(held: Held, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
-    return held.public is not None and spki.verifies(held.public, mechanism, data, signature)

@@ -84,6 +84,12 @@ class AuthorityMissingError(AuthorityError):
     code = "authority-missing"
 
 
+class AuthorityChangedError(VaultError):
+    """Who may do what changed between the decision and the commit; it has to be decided anew."""
+
+    code = "authority-changed"
+
+
 class RuleError(AuthorityError):
     """A rule that would let too few people decide, or that nobody could meet."""
 
@@ -115,9 +121,25 @@ class LogUnavailableError(VaultError):
 
 
 class BusyError(VaultError):
-    """Too much work at once; nothing was begun."""
+    """Too much work at once; nothing was begun. `retry_after` is in seconds."""
 
     code = "busy"
+
+    def __init__(self, message: str, *, next_step: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, next_step=next_step)
+        self.retry_after = retry_after
+
+
+class RateLimitedError(BusyError):
+    """This caller, or all of their scope together, asks more often than is allowed."""
+
+    code = "rate-limited"
+
+
+class LockedOutError(BusyError):
+    """This identity failed too often of late, and is not heard until later."""
+
+    code = "locked-out"
 
 
 class NotReadyError(VaultError):
@@ -175,7 +197,7 @@ class CounterUsedError(ConflictError):
 
 
 class CellUsageError(VaultError):
-    """The key is for devices' slots of the other usage, or its usage is settled already."""
+    """The key was ordered for devices' slots of the other usage."""
 
     code = "cell-usage"
 

@@ -14,7 +14,6 @@ ALGORITHM_ID = bytes.fromhex("60857406080300")  # GBCS's identifier of AES-GCM-1
 ID_SIZE = 8  # bytes of an EUI-64 and of a counter
 COUNTER_LIMIT = 1 << 63  # counters are below: 64 bits, of which a database has 63
 MESSAGE_TAG = 12  # bytes of a message's MAC and of an encrypted attribute's tag
-TOP_UP_TAG = 16  # of a top-up code's MAC, whose last 4 bytes travel
 _EUI64 = re.compile(r"[0-9A-F]{16}")
 _SEPARATORS = str.maketrans("", "", "-: ")
 
@@ -24,6 +23,10 @@ class CellUsage(StrEnum):
 
     MANAGEMENT = "management"
     TOP_UP = "prePaymentTopUp"
+
+
+# Bytes of a tag. Of a top-up's MAC the last 4 of all 16 travel in the code.
+TAGS = {CellUsage.MANAGEMENT: MESSAGE_TAG, CellUsage.TOP_UP: 16}
 
 
 class MessageKind(IntEnum):

@@ -1,6 +1,7 @@
 """Times as documents write them: RFC 3339, UTC, whole seconds; and days."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from keyvault.domain.errors import InvalidInputError
 
@@ -37,11 +38,18 @@ def milliseconds(moment: datetime) -> int:
 
 
 def _read(text: object, form: str, like: str) -> datetime:
-    message = f"{str(text)[:40]!r} is not {like}"
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{str(text)[:40]!r} is not {like}")
     try:
-        moment = datetime.strptime(str(text), form).replace(tzinfo=UTC)
+        return _parsed(text, form)
     except ValueError as error:
-        raise InvalidInputError(message) from error
+        raise InvalidInputError(f"{text[:40]!r} is not {like}") from error
+
+
+@lru_cache(maxsize=4_096)
+def _parsed(text: str, form: str) -> datetime:
+    """Remembered, since whose rights count is asked about the same few days again and again."""
+    moment = datetime.strptime(text, form).replace(tzinfo=UTC)
     if moment.strftime(form) != text:  # strptime takes 2026-1-31, too
-        raise InvalidInputError(message)
+        raise ValueError("written in another way")
     return moment

@@ -1667,13 +1667,17 @@ class Case:
             say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
-        for witness, cosigned in self.cosigners.items():
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(cosigned))
+        self.describe_witnesses()
+        for limit in LIMITS[bool(self.cosigners) :]:
+            say("limit", limit)
+
+    def describe_witnesses(self) -> None:
+        say = self.report.say
+        for witness, when in self.cosigners.items():
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
             say("witness", f"witnessed by {witness} at {at} UTC")
         if self.cosigners and not self.options.policy:
             say("TRUST", "in these witnesses rests on the bundle: give your policy as --policy")
-        for limit in LIMITS[bool(self.cosigners) :]:
-            say("limit", limit)
 
 
 FORKED = "the log is not the one that was seen before: history was rewritten"

@@ -6,18 +6,22 @@ to derive a key for another purpose. Z stays below the device's calls.
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 from hsm.device import Device
 from hsm.types import Agreed, Agreement, WrappedKey
+from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import CounterNotIssuedError, InvalidInputError
-from keyvault.domain.gbcs import MESSAGE_TAG, TOP_UP_TAG, MessageKind, Transaction
+from keyvault.domain.commands import Command, GenerateKey
+from keyvault.domain.errors import CellUsageError, CounterNotIssuedError, InvalidInputError
+from keyvault.domain.gbcs import TAGS, CellUsage, MessageKind, Transaction
 from keyvault.domain.keys import Purpose
 from keyvault.gate import published
 from keyvault.gate.counters import CounterMemory
 from keyvault.settings import Settings
 
 PEER_LIMIT = 1_024  # bytes of an SPKI
+KEPT = 10_000  # orders remembered at once
 
 
 class AgreementGate:
@@ -28,9 +32,12 @@ class AgreementGate:
         device: Device,
         settings: Settings,
         usable: Callable[[bytes, Purpose], bytes | WrappedKey],
+        order: Callable[[UUID], Request | None],
     ) -> None:
         self._device = device
         self._usable = usable
+        self._order = order
+        self._cells: dict[bytes, CellUsage] = {}  # an order never changes
         self._sandbox = settings.accept_published_keys
         self._counters = CounterMemory(settings.state / "counters")
 
@@ -50,7 +57,7 @@ class AgreementGate:
 
         Answers with {"data", "in_module", "highest"}: the last is the series' highest number.
         """
-        transaction, agreement = self._terms(terms)
+        transaction, agreement = self._terms(key_id, terms)
         highest = self._counters.highest(series)
         if transaction.counter > highest:
             raise CounterNotIssuedError(
@@ -64,13 +71,13 @@ class AgreementGate:
 
     def open(self, key_id: bytes, terms: Document, sealed: bytes, aad: bytes) -> Document:
         """Decrypt, or with nothing but a tag check, a message of the peer's."""
-        _, agreement = self._terms(terms)
+        _, agreement = self._terms(key_id, terms)
         key = self._usable(key_id, Purpose.PROCESS)
         return _document(self._device.open_agreed(key, agreement, sealed, aad))
 
-    def _terms(self, document: Document) -> tuple[Transaction, Agreement]:
+    def _terms(self, key_id: bytes, document: Document) -> tuple[Transaction, Agreement]:
         try:
-            peer, tag = bytes(document["peer"]), document["tag"]
+            peer, cell = bytes(document["peer"]), CellUsage(document["cell_usage"])
             transaction = Transaction(
                 MessageKind(document["kind"]),
                 str(document["originator"]),
@@ -80,11 +87,32 @@ class AgreementGate:
             info, iv = transaction.other_info, transaction.iv
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInputError("not the terms of an agreement") from error
-        if tag not in (MESSAGE_TAG, TOP_UP_TAG) or len(peer) > PEER_LIMIT:
+        if len(peer) > PEER_LIMIT:
             raise InvalidInputError("not the terms of an agreement")
         if not self._sandbox:
             published.refuse(peer)
-        return transaction, Agreement(peer, info, iv, tag)
+        self._check_cell(key_id, cell)
+        return transaction, Agreement(peer, info, iv, TAGS[cell])
+
+    def _check_cell(self, key_id: bytes, wanted: CellUsage) -> None:
+        """Hold a use against the order that people signed."""
+        ordered = self._cells.get(key_id)
+        if ordered is None:
+            order = self._order(UUID(bytes=key_id))
+            ordered = _ordered(order.command if order else None)
+            self._cells[key_id] = ordered
+            if len(self._cells) > KEPT:
+                del self._cells[next(iter(self._cells))]
+        if ordered is not wanted:
+            raise CellUsageError(
+                f"the key was ordered for {ordered}, not for {wanted}",
+                next_step="one purpose per key: use the one that was ordered for this",
+            )
+
+
+def _ordered(command: Command | None) -> CellUsage:
+    named = command.cell_usage if isinstance(command, GenerateKey) else None
+    return named or CellUsage.MANAGEMENT
 
 
 def _document(agreed: Agreed) -> Document:

@@ -17,6 +17,7 @@ from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, Mechanism, VerifyPo
 from keyvault.domain import csr
 from keyvault.domain.commands import GenerateKey
 from keyvault.domain.errors import CsrRefusedError, InvalidInputError
+from keyvault.domain.keys import KeyState
 from keyvault.domain.profiles import PROFILES, Profile, ProfileName, Terms, fitting
 from keyvault.domain.scopes import Scope
 from keyvault.gate import durable
@@ -85,6 +86,7 @@ class Certification:
     ) -> bytes:
         """Return a request in DER, signed by the key. Raises `CsrRefusedError`."""
         order, scope = self._order(key_id)
+        self._check_life(key_id)
         terms = Terms(_profile(profile), scope, order.usage, interface, system)
         if order.algorithm is not terms.profile.algorithm:
             raise CsrRefusedError(
@@ -100,6 +102,15 @@ class Certification:
         request = csr.request_of(info, terms.profile, signature)
         csr.lint(request, None, terms.profile).check()
         return request
+
+    def _check_life(self, key_id: bytes) -> None:
+        life = self._register.life(key_id)
+        state = None if life is None else life.state
+        if state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE):
+            raise KeyUnusableError(
+                f"for the gate the key is {state or 'unknown'}, and asks for no certificate",
+                next_step="order a successor",
+            )
 
     def _signed_at_birth(self, key_id: bytes) -> bytes:
         try:

@@ -83,7 +83,7 @@ class KeysGate:
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
         self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
-        self._agreement = AgreementGate(device, settings, self._usable)
+        self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         own = {name: getattr(self, name) for name in METHODS}

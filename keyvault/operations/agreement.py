@@ -16,11 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hsm.errors import DataInvalidError, DeviceUnavailableError, HsmError
+from hsm.types import Algorithm, KeyUsage
 from keyvault.domain.access import Action, Deny, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.counters import Series
 from keyvault.domain.errors import (
+    AuthorityChangedError,
     CellUsageError,
     ConflictError,
     CounterNotIssuedError,
@@ -28,12 +30,12 @@ from keyvault.domain.errors import (
     CounterUsedError,
     InvalidInputError,
     KeyStateError,
+    VaultError,
 )
-from keyvault.domain.gbcs import MESSAGE_TAG, TOP_UP_TAG, CellUsage, MessageKind, Transaction, eui64
-from keyvault.domain.keys import Key, Purpose
-from keyvault.operations.cells import check_agrees
+from keyvault.domain.gbcs import MESSAGE_TAG, CellUsage, MessageKind, Transaction, eui64
+from keyvault.domain.keys import Key, Purpose, mechanism_for
 from keyvault.operations.counters import caught_up, text
-from keyvault.operations.use import DATA_LIMIT, Used
+from keyvault.operations.use import DATA_LIMIT, Used, still
 from keyvault.operations.vault import Vault, denial, key_stream, refusal
 
 
@@ -116,7 +118,7 @@ class _Terms:
     call: _Call
     transaction: Transaction
     peer: bytes
-    tag: int
+    cell_usage: CellUsage = CellUsage.MANAGEMENT
     series: str = ""
 
     def document(self) -> Document:
@@ -127,7 +129,7 @@ class _Terms:
             "originator": self.transaction.originator,
             "counter": self.transaction.counter,
             "recipient": self.transaction.recipient,
-            "tag": self.tag,
+            "cell_usage": str(self.cell_usage),
         }
 
     def said(self, **more: object) -> Document:
@@ -139,6 +141,7 @@ class _Terms:
             "mechanism": "ECDH",
             "use": self.call.name,
             "kind": self.transaction.kind.name.lower(),
+            "cell_usage": str(self.cell_usage),
             "originator": self.transaction.originator,
             "recipient": self.transaction.recipient,
             "counter": {"first": number, "last": number},
@@ -168,12 +171,11 @@ class _Terms:
 async def _sealed(vault: Vault, who: Principal, key_id: UUID, to: Outgoing, call: _Call) -> Used:
     _check_sizes(to.peer, call)
 
-    async def seal(key: Key, role: str) -> Used:
+    async def seal(who: Principal, key: Key, role: str) -> Used:
         own, series = eui64(key.scope.user_id), _series(key, to)
         transaction = Transaction(call.kind, own, to.counter, eui64(to.recipient))
-        tag = TOP_UP_TAG if to.cell_usage is CellUsage.TOP_UP else MESSAGE_TAG
-        terms = _Terms(who, role, key, call, transaction, to.peer, tag, str(series))
-        earlier = await asyncio.to_thread(_earlier, vault, terms, to.cell_usage)
+        terms = _Terms(who, role, key, call, transaction, to.peer, to.cell_usage, str(series))
+        earlier = await asyncio.to_thread(_spent, vault, terms)
         if earlier is not None:
             return earlier
         made = await _device(vault, terms, lambda: _seal(vault, terms))
@@ -186,14 +188,14 @@ async def _sealed(vault: Vault, who: Principal, key_id: UUID, to: Outgoing, call
 async def _opened(vault: Vault, who: Principal, key_id: UUID, by: Incoming, call: _Call) -> Used:
     _check_sizes(by.peer, call)
 
-    async def open_(key: Key, role: str) -> Used:
+    async def open_(who: Principal, key: Key, role: str) -> Used:
         own = eui64(key.scope.user_id)
         transaction = Transaction(call.kind, eui64(by.originator), by.counter, own)
-        terms = _Terms(who, role, key, call, transaction, by.peer, MESSAGE_TAG)
-        await asyncio.to_thread(_check_cell, vault, key, CellUsage.MANAGEMENT)
+        terms = _Terms(who, role, key, call, transaction, by.peer)
         opened = await _device(vault, terms, lambda: _open(vault, terms))
         event = terms.event(Outcome.OK, z=_where(opened))
-        receipt = await vault.recorder.append(event, expect={str(key.id): key.version})
+        expect = {str(key.id): key.version}
+        receipt = await vault.recorder.append(event, expect=expect, authority=who.authority)
         return Used([opened["data"]], receipt.index, receipt.leaf_hash)
 
     return await _with_key(vault, who, key_id, call, open_)
@@ -204,24 +206,31 @@ async def _with_key(
     who: Principal,
     key_id: UUID,
     call: _Call,
-    act: Callable[[Key, str], Awaitable[Used]],
+    act: Callable[[Principal, Key, str], Awaitable[Used]],
 ) -> Used:
-    """Find the key and ask whether; a cached one may have changed, so look again once."""
+    """Find the key and ask whether; it or the caller may have changed, so look again once."""
     for last in (False, True):
         key = await _key(vault, key_id)
         role = await _decided(vault, who, key)
         try:
-            check_agrees(key)
+            _check_kind(key)
             key.check_use(call.purpose, vault.clock())
-            return await act(key, role)
+            return await act(who, key, role)
+        except AuthorityChangedError:
+            if last:
+                raise
+            who = await still(vault, who, Action.KEY_DERIVE, key)
         except KeyStateError as error:
             vault.keys.forget(key_id)
             if last:
-                said: Document = {"action": str(Action.KEY_DERIVE), "reason": str(error)}
-                kind = EventType.KEY_USE_DENIED
-                await vault.recorder.append(_event(who, role, key, kind, Outcome.REFUSED, said))
+                await vault.recorder.append(_denied(who, role, key, error))
                 raise
     raise AssertionError("the second time either answers or raises")
+
+
+def _denied(who: Principal, role: str, key: Key, error: VaultError) -> AuditEvent:
+    said: Document = {"action": str(Action.KEY_DERIVE), "reason": str(error)}
+    return _event(who, role, key, EventType.KEY_USE_DENIED, Outcome.REFUSED, said)
 
 
 async def _key(vault: Vault, key_id: UUID) -> Key:
@@ -242,6 +251,9 @@ async def _device(vault: Vault, terms: _Terms, ask: Callable[[], Awaitable[Docum
     try:
         return await ask()
     except DeviceUnavailableError:
+        raise
+    except CellUsageError as error:
+        await vault.recorder.append(_denied(terms.who, terms.role, terms.key, error))
         raise
     except HsmError as error:
         event = terms.event(Outcome.FAIL, code=error.code, reason=str(error))
@@ -264,19 +276,18 @@ async def _released(vault: Vault, terms: _Terms, made: Document) -> Used:
     event = terms.event(Outcome.OK, z=_where(made), result_sha256=sha256(result).hexdigest())
     expect = {str(terms.key.id): terms.key.version}
     try:
-        receipt = await vault.recorder.append(event, expect=expect, once=(*terms.once(), [result]))
+        receipt = await vault.recorder.append(
+            event,
+            expect=expect,
+            once=(*terms.once(), [result]),
+            authority=terms.who.authority,
+        )
     except ConflictError:  # somebody was faster with this counter
         earlier = await asyncio.to_thread(_spent, vault, terms)
         if earlier is None:
             raise
         return earlier
     return Used([result], receipt.index, receipt.leaf_hash)
-
-
-def _earlier(vault: Vault, terms: _Terms, usage: CellUsage) -> Used | None:
-    """Check what the key is for, and find the answer if this very call was made before."""
-    _check_cell(vault, terms.key, usage)
-    return _spent(vault, terms)
 
 
 def _spent(vault: Vault, terms: _Terms) -> Used | None:
@@ -293,16 +304,6 @@ def _spent(vault: Vault, terms: _Terms) -> Used | None:
     found = recorded.outcome
     results = [bytes.fromhex(item) for item in found["results"]]
     return Used(results, found["index"], bytes.fromhex(found["leaf_hash"]))
-
-
-def _check_cell(vault: Vault, key: Key, wanted: CellUsage) -> None:
-    with vault.database.reading() as reading:
-        declared = reading.counters.cell_usage(key.id)
-    if declared is not wanted:
-        raise CellUsageError(
-            f"the key is for {declared}, not for {wanted}",
-            next_step="one purpose per key: use the one that was declared for this",
-        )
 
 
 def _check_counter(vault: Vault, terms: _Terms, series: Series, highest: int) -> None:
@@ -334,6 +335,12 @@ def _blocked(terms: _Terms) -> Callable[[EventType, Outcome, Document], AuditEve
 def _series(key: Key, to: Outgoing) -> Series:
     top_up = to.cell_usage is CellUsage.TOP_UP
     return Series.of(key.scope, to.cell_usage, to.recipient if top_up else "")
+
+
+def _check_kind(key: Key) -> None:
+    mechanism_for(key, KeyUsage.AGREE)
+    if key.algorithm is not Algorithm.EC_P256:
+        raise InvalidInputError("GBCS agrees with P-256 keys alone")
 
 
 def _check_sizes(peer: bytes, call: _Call) -> None:

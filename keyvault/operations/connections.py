@@ -8,8 +8,17 @@ from keyvault.operations.vault import Vault
 
 def refused(vault: Vault, source: str, reason: str, count: int) -> None:
     """Write down refused attempts of one source. The caller bounds how often this is called."""
+    _write(vault, EventType.CONNECTION_REFUSED, source, reason, count)
+
+
+def limited(vault: Vault, source: str, reason: str, count: int) -> None:
+    """Write down calls that were too many. The caller bounds how often this is called."""
+    _write(vault, EventType.ACCESS_LIMITED, source, reason, count)
+
+
+def _write(vault: Vault, kind: EventType, source: str, reason: str, count: int) -> None:
     event = AuditEvent(
-        type=EventType.CONNECTION_REFUSED,
+        type=kind,
         outcome=Outcome.REFUSED,
         operation=uuid4(),
         stream="log",

@@ -1,7 +1,7 @@
 """Certification requests of our keys: one or many, each signed behind the gate by its key."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -13,6 +13,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.certificates import Certificate, CertificateState, Kind
+from keyvault.domain.csr import Csr
 from keyvault.domain.errors import (
     CertificatePendingError,
     CertificateStateError,
@@ -82,14 +83,7 @@ def build(
     once: Once | None = None,
 ) -> list[Built]:
     """Make up to 200 requests, in this order. One that cannot be made does not stop the others."""
-    if not 0 < len(wanted) <= CHUNK or len({each.key for each in wanted}) != len(wanted):
-        raise InvalidInputError(f"ask for 1 to {CHUNK} keys, each once")
-    for_interface = profile is ProfileName.IKI_CLIENT
-    if any(bool(w.interface and w.system) is not for_interface for w in wanted):
-        raise InvalidInputError(
-            "interface and system go with the profile iki-client, and only with it",
-            next_step="name both for each key, or neither",
-        )
+    _check_asked(profile, wanted)
     with vault.database.reading() as work:
         scopes = {key.scope for key, _ in work.keys.some([each.key for each in wanted]).values()}
     role = permit_in(vault, who, Action.CERTIFICATE_REQUEST, scopes)
@@ -102,11 +96,21 @@ def build(
         if earlier := recall(work, who, once):
             return _recalled(work, earlier)
         built = [_added(work, each, made[each.key]) for each in wanted]
-        remember(work, who, once, {"items": [each.document() for each in built]})
-        events = list(_events(who, role, plan, built))
-        if events:
+        if events := list(_events(who, role, plan, built)):
+            remember(work, who, once, {"items": [each.document() for each in built]})
             work.commit(events[0], *events[1:])
     return built
+
+
+def _check_asked(profile: ProfileName, wanted: Sequence[Wanted]) -> None:
+    if not 0 < len(wanted) <= CHUNK or len({each.key for each in wanted}) != len(wanted):
+        raise InvalidInputError(f"ask for 1 to {CHUNK} keys, each once")
+    for_interface = profile is ProfileName.IKI_CLIENT
+    if any(bool(w.interface and w.system) is not for_interface for w in wanted):
+        raise InvalidInputError(
+            "interface and system go with the profile iki-client, and only with it",
+            next_step="name both for each key, or neither",
+        )
 
 
 Plan = tuple[Wanted, Key, WrappedKey | None]
@@ -173,23 +177,26 @@ def _judged(
     if report.csr is None or report.violations or report.csr.spki != key.public_key:
         detail = "; ".join(map(str, report.violations)) or "it is for another key"
         return Built(key.id, Status.ANOMALY, None, CsrRefusedError.code, detail)
-    made = Certificate(
+    certificate = _new(vault, profile, wanted, key, report.csr)
+    return Built(key.id, Status.SUCCESS, replace(certificate, batch=batch))
+
+
+def _new(vault: Vault, profile: Profile, wanted: Wanted, key: Key, request: Csr) -> Certificate:
+    return Certificate(
         id=uuid4(),
         kind=Kind.OWN,
         state=CertificateState.CSR_BUILT,
         version=1,
         created_at=vault.clock(),
         spki_sha256=thumbprint(key.public_key),
-        subject=x509.name_text(report.csr.subject),
+        subject=x509.name_text(request.subject),
         scope=key.scope,
         key=key.id,
         profile=str(profile.name),
         interface=wanted.interface,
         system=wanted.system,
-        batch=batch,
-        csr=answer["csr"],
+        csr=request.data,
     )
-    return Built(key.id, Status.SUCCESS, made)
 
 
 def _added(work: Work, wanted: Wanted, built: Built) -> Built:
@@ -207,9 +214,11 @@ def _added(work: Work, wanted: Wanted, built: Built) -> Built:
 def _claim(work: Work, wanted: Wanted, made: Certificate) -> None:
     if not wanted.interface or made.scope is None:
         return
-    for subject in (f"key:{made.key}", f"system:{wanted.system.lower()}"):
-        if not work.certificates.claim(subject, made.scope, wanted.interface):
-            raise InterfaceTakenError(f"{subject} serves another interface or scope already")
+    subjects = f"key:{made.key}", f"system:{wanted.system.lower()}"
+    if not work.certificates.claim(subjects, made.scope, wanted.interface):
+        raise InterfaceTakenError(
+            f"the key, or the name {wanted.system}, serves another interface or scope already"
+        )
 
 
 def _refused(key: UUID, error: VaultError) -> Built:

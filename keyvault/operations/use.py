@@ -1,14 +1,15 @@
 """Using a key: the hot path. Who → may they, is the key usable → the gate → the log → the answer.
 
-The key is cached, and its version is compared again where the event commits: a key suspended in
-between means that the result is never released. Who calls was asked by the surface, which asks
-again every second: that long a system revoked in between may still be answered.
+Key and caller are cached. The key's version and the authority that the caller was found under are
+compared again where the event commits: a key suspended or a system revoked in between means that
+the result is never released.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -19,10 +20,16 @@ from hsm.errors import DeviceUnavailableError, HsmError, KeyNotFoundError
 from hsm.types import Algorithm, KeyUsage, Mechanism
 from keyvault.domain.access import Action, Deny, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.canonical import Document, canonical
-from keyvault.domain.errors import InvalidInputError, KeyStateError
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import (
+    AuthorityChangedError,
+    InvalidInputError,
+    KeyStateError,
+    NotAuthenticatedError,
+)
 from keyvault.domain.keys import DIGEST_SIZES, Key, Purpose, mechanism_for
 from keyvault.domain.tree import leaf_hash, root_of
+from keyvault.operations import people
 from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal
 
 BATCH_LIMIT = 1_000  # digests a call
@@ -57,8 +64,7 @@ _MAC = _Use(Action.KEY_MAC, (KeyUsage.MAC, KeyUsage.GMAC), Purpose.PROTECT)
 Device = Callable[[Key, Mechanism], Awaitable[list[bytes]]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """What one caller wants done, and the device's part of it."""
 
     use: _Use
@@ -171,7 +177,19 @@ async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
         return await _try(vault, who, await _key(vault, key_id), call)
     except (KeyStateError, KeyNotFoundError):  # it may have changed since it was cached: look again
         vault.keys.forget(key_id)
-        return await _try(vault, who, await _key(vault, key_id), call, last=True)
+    except AuthorityChangedError:
+        vault.keys.forget(key_id)
+        who = await still(vault, who, call.use.action, await _key(vault, key_id))
+    return await _try(vault, who, await _key(vault, key_id), call, last=True)
+
+
+async def still(vault: Vault, who: Principal, action: Action, key: Key) -> Principal:
+    """Ask again who calls, since authority has changed. A no is an event, and raises."""
+    try:
+        return await asyncio.to_thread(people.identify, vault, who.certificate)
+    except NotAuthenticatedError as error:
+        await vault.recorder.append(denial(who, action, Deny(str(error)), key))
+        raise
 
 
 async def _try(vault: Vault, who: Principal, key: Key, call: _Call, *, last: bool = False) -> Used:
@@ -200,6 +218,7 @@ async def _record(vault: Vault, event: "_Event", call: _Call, results: list[byte
         event.used(call.data, results),
         expect={str(event.key.id): event.key.version},
         once=None if once is None else (event.who.actor, once.key, once.fingerprint, results),
+        authority=event.who.authority,
     )
     return Used(results, receipt.index, receipt.leaf_hash)
 
@@ -241,8 +260,7 @@ def _check_digests(key: Key, data: list[bytes]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(NamedTuple):
     """What the log will say of a use, whatever comes of it."""
 
     who: Principal
@@ -252,7 +270,7 @@ class _Event:
     mechanism: Mechanism
 
     def used(self, data: list[bytes], results: list[bytes]) -> AuditEvent:
-        return self._event(EventType.KEY_USED, Outcome.OK, _details(data, results))
+        return self._event(EventType.KEY_USED, Outcome.OK, details_of(data, results))
 
     def refused(self, reason: str) -> AuditEvent:
         return self._event(EventType.KEY_USE_DENIED, Outcome.REFUSED, {"reason": reason})
@@ -280,7 +298,11 @@ class _Event:
         )
 
 
-def _details(data: list[bytes], results: list[bytes]) -> Document:
+# The canonical JSON of a number and two digests in hex, without an encoder: there are thousands.
+_DETAIL = '{"digest":"%(digest)s","i":%(i)d,"result_sha256":"%(result_sha256)s"}'
+
+
+def details_of(data: list[bytes], results: list[bytes]) -> Document:
     """Say what was used on what, by hashes alone; a batch stays provable one by one."""
     pairs = [
         {"digest": sha256(item).hexdigest(), "result_sha256": sha256(result).hexdigest()}
@@ -288,7 +310,7 @@ def _details(data: list[bytes], results: list[bytes]) -> Document:
     ]
     if len(pairs) == 1:
         return {"count": 1, **pairs[0]}
-    leaves = [leaf_hash(canonical({"i": at, **pair})) for at, pair in enumerate(pairs)]
+    leaves = [leaf_hash((_DETAIL % {"i": at, **pair}).encode()) for at, pair in enumerate(pairs)]
     return {"count": len(pairs), "details_root": root_of(leaves).hex(), "details": list(pairs)}
 
 

@@ -1,6 +1,6 @@
 """Certificates: requests of our keys, what came of them, and others' that are watched."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from hashlib import sha256
@@ -22,6 +22,11 @@ _CLAIM = tables.interface_claim
 _NEWEST = Order(_TABLE.c.created_at, _TABLE.c.id, str, newest_first=True)
 _OLDEST = Order(_TABLE.c.created_at, _TABLE.c.id, str)
 _ENDING = Order(_TABLE.c.not_after, _TABLE.c.id, str)
+_TEXTS = (
+    *("subject", "profile", "interface", "system"),
+    *("issuer", "serial", "reference", "reason"),
+)
+_TIMES = ("not_before", "not_after", "received_at", "decide_until")
 _WATCHED = tuple(str(state) for state in (CertificateState.ACCEPTED, CertificateState.IN_USE))
 
 
@@ -121,12 +126,20 @@ class Certificates:
         )
         return [_certificate(row) for row in self._connection.execute(query)]
 
-    def claim(self, subject: str, scope: Scope, interface: str) -> bool:
-        """Bind a key or a system's name to one interface; False if it has another."""
-        row = {"subject": subject, "scope": str(scope), "interface": interface}
-        self._connection.execute(insert_or_skip(self._connection.dialect, _CLAIM).values(**row))
-        held = select(_CLAIM).where(_CLAIM.c.subject == subject)
-        return dict(self._connection.execute(held).one()._mapping) == row  # noqa: SLF001  (SQLAlchemy's public name for it)
+    def claim(self, subjects: Collection[str], scope: Scope, interface: str) -> bool:
+        """Bind a key and a system's name to one interface; False if one of them has another."""
+        row = {"scope": str(scope), "interface": interface}
+        if not self._agree(subjects, row):  # before anything is written
+            return False
+        insert = insert_or_skip(self._connection.dialect, _CLAIM)
+        for subject in sorted(subjects):
+            self._connection.execute(insert.values(subject=subject, **row))
+        return self._agree(subjects, row)
+
+    def _agree(self, subjects: Collection[str], row: Mapping[str, str]) -> bool:
+        held = select(_CLAIM).where(_CLAIM.c.subject.in_(sorted(subjects)))
+        found = self._connection.execute(held).all()
+        return all((each.scope, each.interface) == tuple(row.values()) for each in found)
 
     def counts(
         self, batch: UUID | None = None, scopes: AbstractSet[Scope] | None = None
@@ -180,7 +193,6 @@ def _where(filters: Mapping[str, object]) -> Any:
 
 
 def _row(one: Certificate) -> dict[str, Any]:
-    texts = ("subject", "profile", "interface", "system", "issuer", "serial", "reference", "reason")
     issued = one.state is CertificateState.ISSUED
     return {
         "id": str(one.id),
@@ -188,7 +200,7 @@ def _row(one: Certificate) -> dict[str, Any]:
         "state": str(one.state),
         "version": one.version,
         "spki_sha256": one.spki_sha256,
-        **{name: getattr(one, name) for name in texts},
+        **{name: getattr(one, name) for name in _TEXTS},
         "created_at": ticks(one.created_at),
         "scope": _text(one.scope),
         "key_id": _text(one.key),
@@ -212,31 +224,18 @@ def _issuing_name(one: Certificate) -> str | None:
 
 
 def _certificate(row: Row[Any]) -> Certificate:
+    times: dict[str, Any] = {name: _moment(getattr(row, name)) for name in _TIMES}
+    same = ("version", "spki_sha256", *_TEXTS, "csr", "certificate", "overdue")
     return Certificate(
         id=UUID(row.id),
         kind=Kind(row.kind),
         state=CertificateState(row.state),
-        version=row.version,
         created_at=moment(row.created_at),
-        spki_sha256=row.spki_sha256,
-        subject=row.subject,
         scope=None if row.scope is None else Scope.parse(row.scope),
         key=None if row.key_id is None else UUID(row.key_id),
-        profile=row.profile,
-        interface=row.interface,
-        system=row.system,
         batch=None if row.batch is None else UUID(row.batch),
-        csr=row.csr,
-        certificate=row.certificate,
-        issuer=row.issuer,
-        serial=row.serial,
-        not_before=_moment(row.not_before),
-        not_after=_moment(row.not_after),
-        received_at=_moment(row.received_at),
-        decide_until=_moment(row.decide_until),
-        overdue=row.overdue,
-        reference=row.reference,
-        reason=row.reason,
+        **{name: getattr(row, name) for name in same},
+        **times,
     )
 
 

@@ -1,21 +1,18 @@
-"""Originator counters, and which slots of devices a key for agreement is for."""
+"""Originator counters: how far each series is."""
 
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Row, select, update
 
 from keyvault.domain.counters import Counter, Series
-from keyvault.domain.errors import CellUsageError
 from keyvault.domain.gbcs import CellUsage
 from keyvault.store import tables
 from keyvault.store.paging import Order
 from keyvault.store.rows import insert_new, ticks
 
 _COUNTER = tables.originator_counter
-_CELL = tables.key_cell_usage
 _ORDER = Order(_COUNTER.c.created_at, _COUNTER.c.series, str)
 
 
@@ -55,20 +52,6 @@ class Counters:
             query = query.where(_COUNTER.c.party.in_(sorted(parties)))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_counter(row) for row in rows], following
-
-    def cell_usage(self, key_id: UUID) -> CellUsage:
-        """What a key was declared for; without a declaration, management."""
-        query = select(_CELL.c.cell_usage).where(_CELL.c.key_id == str(key_id))
-        row = self._connection.execute(query).first()
-        return CellUsage.MANAGEMENT if row is None else CellUsage(row.cell_usage)
-
-    def declare(self, key_id: UUID, usage: CellUsage) -> None:
-        """Settle it, once. Raises `CellUsageError` the second time."""
-        if not insert_new(self._connection, _CELL, key_id=str(key_id), cell_usage=str(usage)):
-            raise CellUsageError(
-                "what this key is for was declared before, and stays so",
-                next_step="order another key",
-            )
 
 
 def _named(series: Series) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """How the api speaks to the recorder: both ends of the one call that it makes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -31,13 +30,16 @@ class RecorderClient:
         *,
         expect: Mapping[str, int] | None = None,
         once: Once | None = None,
+        authority: str = "",
     ) -> Receipt:
         """Write an event; when this returns it is durable. `expect` is key id → version.
 
-        Raises `KeyStateError` if a key is not at that version any more, `ConflictError` if
-        the call was made before, `LogUnavailableError` if there is nobody to write it.
+        `authority` is the short hash of the record under which it was decided, or empty where
+        nothing was. Raises `AuthorityChangedError` if that is not the newest any more,
+        `KeyStateError` if a key is not at that version, `ConflictError` if the call was made
+        before, `LogUnavailableError` if there is nobody to write it.
         """
-        record = Record(event, dict(expect or {}), once)
+        record = Record(event, dict(expect or {}), once, authority)
         try:
             index, leaf_hash = await self._wire.call("append", *record.pack(), timeout=TIMEOUT)
         except (ConnectionError, TimeoutError) as error:
@@ -50,29 +52,35 @@ class RecorderClient:
         await self._wire.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What travels: an event, the key versions it was made under, and the call it answers."""
+class Record(NamedTuple):
+    """What travels: an event, what it was made under, and the call that it answers."""
 
     event: AuditEvent
     expect: dict[str, int]
     once: Once | None
+    authority: str = ""
 
     def pack(self) -> list[Any]:
-        return [_document(self.event), self.expect, self.once]
+        return [_document(self.event), self.expect, self.once, self.authority]
 
     @classmethod
     def unpack(cls, values: list[Any]) -> Self:
         """Read what `pack` wrote. Raises `InvalidInputError`."""
         try:
-            document, expect, once = values
-            versions = {str(UUID(key)): int(version) for key, version in expect.items()}
-            return cls(_event(document), versions, None if once is None else _once(once))
+            document, expect, once, authority = values
+            versions = {_id(key): int(version) for key, version in expect.items()}
+            known = None if once is None else _once(once)
+            return cls(_event(document), versions, known, str(authority))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidInputError("not a record of an event") from error
 
 
 _scope = lru_cache(maxsize=1024)(Scope.parse)  # a few, in every event
+
+
+@lru_cache(maxsize=4096)
+def _id(text: str) -> str:
+    return str(UUID(text))
 
 
 def _document(event: AuditEvent) -> Document:

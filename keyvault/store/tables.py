@@ -278,12 +278,6 @@ Index(
     originator_counter.c.created_at,
     originator_counter.c.series,
 )
-key_cell_usage = Table(  # of keys that are not for management; a row is written once
-    "key_cell_usage",
-    METADATA,
-    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
-    _text("cell_usage"),
-)
 
 # Sessions and repeated calls -----------------------------------------------------------------
 
@@ -303,4 +297,15 @@ idempotency = Table(
     _text("key", key=True),
     _bytes("request_hash"),
     _text("outcome", null=True),  # null while the first call is under way
+)
+
+# Notices -------------------------------------------------------------------------------------
+
+notice = Table(  # those that were sent
+    "notice",
+    METADATA,
+    _text("key", key=True),
+    _text("person", key=True),
+    _text("channel", key=True),
+    _number("sent_at"),
 )

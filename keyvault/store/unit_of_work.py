@@ -14,6 +14,7 @@ from keyvault.store.counters import Counters
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
+from keyvault.store.notices import Notices
 from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
 
@@ -29,6 +30,7 @@ class Reading:
         self.counters = Counters(connection, writes=writes)
         self.audit = Audit(connection)
         self.sessions = Sessions(connection)
+        self.notices = Notices(connection)
         self.idempotency = Idempotency(connection)
 
 

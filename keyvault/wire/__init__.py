@@ -8,7 +8,7 @@ An empty frame of answers is the server's farewell: what it has not answered, it
 from keyvault.wire.client import AsyncClient, Client
 from keyvault.wire.errors import RemoteError
 from keyvault.wire.frames import MAX_FRAME, FrameError
-from keyvault.wire.server import Server, batch, listen
+from keyvault.wire.server import Server, batch, listen, peer_uid
 
 __all__ = [
     "MAX_FRAME",
@@ -19,4 +19,5 @@ __all__ = [
     "Server",
     "batch",
     "listen",
+    "peer_uid",
 ]

@@ -37,8 +37,17 @@ def batch(handler: F) -> F:
     return handler
 
 
-def listen(path: Path, *, shared: bool = False) -> socket.socket:
+def peer_uid(peer: socket.socket) -> int:
+    """Ask the kernel who is at the other end of a Unix socket."""
+    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    _, uid, _ = CREDENTIALS.unpack(data)
+    return int(uid)
+
+
+def listen(path: Path, *, shared: bool = False, mode: int | None = None) -> socket.socket:
     """Bind a socket at `path`, for its owner alone or, if `shared`, for who else may knock.
+
+    `mode` says it exactly instead.
 
     A socket that nobody listens on is replaced. Raises `OSError` if somebody does.
     """
@@ -51,7 +60,8 @@ def listen(path: Path, *, shared: bool = False) -> socket.socket:
     with contextlib.ExitStack() as undo:
         listener = undo.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(path))
-        path.chmod(0o666 if shared else 0o600)  # who is answered, the peer's credentials decide
+        # Who is answered, the peer's credentials decide.
+        path.chmod(mode or (0o666 if shared else 0o600))
         listener.listen(BACKLOG)
         undo.pop_all()
         return listener
@@ -115,8 +125,7 @@ class Server:
             peer, _ = self._listener.accept()
         except OSError:  # it went away again, or descriptors ran out
             return
-        data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        _, uid, _ = CREDENTIALS.unpack(data)
+        uid = peer_uid(peer)
         if uid not in self._uids or len(self._connections) >= MAX_CONNECTIONS:
             log.warning("connection of uid %d refused", uid)
             peer.close()

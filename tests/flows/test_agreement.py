@@ -17,7 +17,7 @@ from sqlalchemy import select
 from keyvault.signatures import spki_der
 from keyvault.store.engine import open_engine
 from keyvault.store.tables import METADATA
-from tests.stack import Stack, ok
+from tests.stack import SCOPE, Stack, ok
 from tests.vectors import make_gbcs
 
 US, METER = "90B3D51F30010000", "00DB1234567890A0"
@@ -66,11 +66,7 @@ def agreeing(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def top_up_key(stack: Stack) -> str:
-    key = stack.order_key(usage="agree", label="prepayment")
-    body = {"cell_usage": "prePaymentTopUp", "reason": "for top-ups"}
-    ok(stack.person("alice").client().post(f"/v1/keys/{key}/cell-usage", json=body))
-    stack.change(key, "activations")
-    return key
+    return stack.active_key(usage="agree", label="prepayment", cell_usage="prePaymentTopUp")
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +171,11 @@ def test_top_ups_have_a_key_and_counters_of_their_own(stack, agreeing, top_up_ke
     key = meter.key("command", US, counter, METER)
     assert b64decode(made["mac"]) == meter.seal(key, US, b"", AAD)
 
-    for wrong_key, wrong in ((agreeing, usage), (top_up_key, {"cell_usage": "management"})):
-        body = outgoing(meter, counter, data=text(AAD), **wrong)
+    plain = {"cell_usage": "management"}
+    fresh = reserve(adapter, **usage, recipient=METER)["first"], reserve(adapter)["first"]
+    wrongs = zip((agreeing, top_up_key), fresh, (usage, plain), strict=True)
+    for wrong_key, number, wrong in wrongs:
+        body = outgoing(meter, number, data=text(AAD), **wrong)
         refused = client.post(f"/v1/keys/{wrong_key}/agreed-macs", json=body)
         assert (refused.status_code, refused.json()["code"]) == (409, "cell-usage")
     body = incoming(meter, counter, ciphertext=text(bytes(12)))
@@ -184,21 +183,26 @@ def test_top_ups_have_a_key_and_counters_of_their_own(stack, agreeing, top_up_ke
     assert (refused.status_code, refused.json()["code"]) == (409, "cell-usage")
 
 
-def test_what_a_key_is_for_is_settled_before_its_activation_and_once(stack, top_up_key, agreeing):
+def test_what_a_key_is_for_stands_in_its_order_and_a_wrong_use_in_the_log(
+    stack, top_up_key, adapter
+):
     client = stack.person("alice").client()
-    shown = ok(client.get(f"/v1/keys/{top_up_key}/cell-usage"))
-    assert shown == {"cell_usage": "prePaymentTopUp"}
-    assert ok(client.get(f"/v1/keys/{agreeing}/cell-usage")) == {"cell_usage": "management"}
-    body = {"cell_usage": "management", "reason": "changed my mind"}
-    late = client.post(f"/v1/keys/{agreeing}/cell-usage", json=body)
-    assert (late.status_code, late.json()["code"]) == (409, "key-state")
-    fresh = stack.order_key(usage="agree")
-    ok(client.post(f"/v1/keys/{fresh}/cell-usage", json=body))
-    twice = client.post(f"/v1/keys/{fresh}/cell-usage", json=body)
-    assert (twice.status_code, twice.json()["code"]) == (409, "cell-usage")
-    signing = stack.order_key()
-    wrong = client.post(f"/v1/keys/{signing}/cell-usage", json=body)
-    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid-input")
+    order = ok(client.get(f"/v1/requests/{top_up_key}"))["document"]
+    assert order["parameters"]["cell_usage"] == "prePaymentTopUp"
+    meter = meter_of(stack, top_up_key)
+    body = outgoing(meter, reserve(adapter)["first"], data=text(AAD))
+    assert adapter.client().post(f"/v1/keys/{top_up_key}/agreed-macs", json=body).is_error
+    history = ok(client.get(f"/v1/keys/{top_up_key}/history?limit=500"))["items"]
+    assert history[-1]["header"]["ty"] == "KEY.USE_DENIED"
+    assert "ordered for prePaymentTopUp" in history[-1]["payload"]["reason"]
+
+
+def test_a_key_that_agrees_on_nothing_serves_no_slot(stack):
+    body = {"scope": SCOPE, "label": "x", "algorithm": "EC-P256", "usage": "sign"}
+    body |= {"key_class": "standard", "protect_days": 1, "process_days": 1}
+    wrong = {**body, "cell_usage": "management"}
+    refused = stack.person("alice").client().post("/v1/keys", json=wrong)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
 
 
 def test_keys_that_sign_agree_on_nothing_and_the_reverse(stack, agreeing, adapter):

@@ -1,12 +1,14 @@
 """The gate signs certification requests that it has made itself, and no others."""
 
 import os
+from uuid import UUID
 
 import pytest
 
 from hsm.errors import KeyUnusableError
 from hsm.types import Algorithm, KeyUsage
 from keyvault.domain import csr
+from keyvault.domain.commands import DestroyKey
 from keyvault.domain.errors import InvalidInputError, NotPermittedError
 from keyvault.domain.keys import service_key_id
 from keyvault.domain.profiles import PROFILES, ProfileName
@@ -82,6 +84,13 @@ def test_what_does_not_fit_is_refused_by_its_own_code_and_the_others_go_on(gate)
     assert [answer.get("code") for answer in answers[5:]] == [
         *("invalid-input", "hsm-key-unusable", None),
     ]
+
+
+def test_a_key_that_was_destroyed_asks_for_nothing(gate) -> None:
+    made = do(gate, order(usage=KeyUsage.AGREE, key_class="bulk"), scope=SCOPE)
+    do(gate, DestroyKey(UUID(bytes=made["key_id"]), "for a test"), scope=SCOPE)
+    [answer] = gate.certification_requests([asked(made | {"wrapped": None})])
+    assert answer["code"] == KeyUnusableError.code
 
 
 def test_a_service_key_asks_for_nothing(gate) -> None:

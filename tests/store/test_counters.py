@@ -2,16 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import pytest
 
 from keyvault.domain.counters import Series
-from keyvault.domain.errors import CellUsageError
 from keyvault.domain.gbcs import CellUsage
 from keyvault.domain.scopes import Scope
 from keyvault.store import Database
-from tests.store.events import new_key, used
+from tests.store.events import used
 
 SCOPE = Scope("ACME", "IS", "90-B3-D5-1F-30-01-00-00")
 MESSAGES = Series.of(SCOPE, CellUsage.MANAGEMENT)
@@ -64,17 +62,3 @@ def test_series_are_listed_by_party_and_in_pages(database: Database):
         assert {str(c.series) for c in first + rest} == {str(MESSAGES), str(TOP_UPS)}
         assert end is None
         assert len(reading.counters.page(parties=None, after=None, limit=5)[0]) == 3
-
-
-def test_what_a_key_is_for_is_declared_once(database: Database):
-    key = new_key()
-    with database.work() as work:
-        work.keys.add(key)
-        assert work.counters.cell_usage(key.id) is CellUsage.MANAGEMENT
-        work.counters.declare(key.id, CellUsage.TOP_UP)
-        work.commit(used())
-    with database.work() as work, pytest.raises(CellUsageError):
-        work.counters.declare(key.id, CellUsage.MANAGEMENT)
-    with database.reading() as reading:
-        assert reading.counters.cell_usage(key.id) is CellUsage.TOP_UP
-        assert reading.counters.cell_usage(uuid4()) is CellUsage.MANAGEMENT

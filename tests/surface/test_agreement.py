@@ -82,11 +82,11 @@ def by_the_meter(stack, key: str, theirs: int, kind: int, counter: str, aad: byt
     return make_gbcs.gcm(agreed, bytes.fromhex(sender) + bytes(4), b"", aad)[1][:12].hex()
 
 
-def test_at_a_terminal_a_key_is_declared_and_a_floor_raised(stack, desk):
-    fresh = stack.order_key(usage="agree")
-    words = ("keys", "declare-cell-usage", fresh, "prePaymentTopUp", "--reason", "top-ups")
-    assert desk.ask(*words) == {"cell_usage": "prePaymentTopUp"}
-    assert desk.keyvault("keys", "cell-usage", fresh).out == "prePaymentTopUp\n"
+def test_at_a_terminal_a_key_for_top_ups_is_ordered_and_a_floor_raised(desk):
+    words = ("keys", "order", "--scope", "/".join(SCOPE.values()), "--label", "top-ups")
+    terms = ("--algorithm", "EC-P256", "--usage", "agree", "--cell-usage", "prePaymentTopUp")
+    ordered = desk.ask(*words, *terms)
+    assert ordered["document"]["parameters"]["cell_usage"] == "prePaymentTopUp"
     scope = f"FLOORS/{SCOPE['user_role']}/{SCOPE['user_id']}"
     line = ("counters", "raise", "00000000000000ff", "--scope", scope, "--reason", "taken over")
     assert desk.ask(*line)["floor"] == "00000000000000FF"

@@ -53,9 +53,8 @@ def test_a_batch_goes_out_and_comes_back(stack, bob, authority, tmp_path) -> Non
         assert subprocess.run(verify, input=text, capture_output=True, check=True)
         assert UUID(name.removesuffix(".csr"))
     again = tmp_path / "again.zip"
-    more = ("--format", "base64", "--columns", "76")
-    bob.ask("certificates", "batch", "--scope", SCOPE_TEXT, "--resume", made["batch"], *more,
-            "--out", str(again))  # fmt: skip
+    more = ("--format", "base64", "--columns", "76", "--out", str(again))
+    bob.ask("certificates", "batch", "--scope", SCOPE_TEXT, "--resume", made["batch"], *more)
     assert {i.filename for i in zipfile.ZipFile(again).infolist()} == set(requests)
     sent = bob.ask("certificates", "submit", "--batch", made["batch"], "--reference", "SD-1")
     assert sent == {"submitted": 3}
@@ -81,7 +80,6 @@ def test_a_batch_goes_out_and_comes_back(stack, bob, authority, tmp_path) -> Non
     assert "fingerprint of the certificate" in shown.out
     ending = bob.ask("certificates", "ending", "--within", "400", "--limit", "500")
     assert page["items"][0]["id"] in [each["id"] for each in ending["items"]]
-    assert "EXPIRED" not in bob.keyvault("certificates", "ending").out
 
 
 def test_one_request_is_written_in_every_form(stack, bob, tmp_path) -> None:

@@ -14,10 +14,8 @@ from fastapi.routing import APIRoute
 from api.app import create_app
 from api.rest.auth import OPEN, who
 from keyvault import bootstrap
-from keyvault.domain.access import PERMISSIONS, Action
 from keyvault.domain.commands import RevokeSystem
-from keyvault.domain.people import Role
-from tests.stack import SCOPE, Machine, ok
+from tests.stack import Machine, ok
 
 
 @pytest.fixture(scope="module")
@@ -159,55 +157,3 @@ def test_tls_below_1_3_is_refused(stack):
     address = ("127.0.0.1", stack.settings.api.port)
     with socket.create_connection(address, 5) as raw, pytest.raises(ssl.SSLError):
         context.wrap_socket(raw, server_hostname="localhost")
-
-
-# One call for each action that REST offers; the body is right, so that only the right is asked.
-CALLS = {
-    Action.KEY_READ: ("GET", "/v1/keys", None),
-    Action.REQUEST_READ: ("GET", "/v1/requests", None),
-    Action.PEOPLE_READ: ("GET", "/v1/people", None),
-    Action.AUDIT_READ: ("GET", "/v1/audit/events", None),
-    Action.METRICS_READ: ("GET", "/metrics", None),
-    Action.KEY_ORDER: (
-        "POST",
-        "/v1/keys",
-        {
-            "scope": SCOPE,
-            "label": "x",
-            "algorithm": "EC-P256",
-            "usage": "sign",
-            "key_class": "standard",
-            "protect_days": 1,
-            "process_days": 1,
-        },
-    ),
-    Action.RANDOM: ("POST", "/v1/random", {"size": 1}),
-    Action.AUDIT_EXPORT: ("POST", "/v1/audit/exports", {"type": "KEY.IMPORTED"}),
-}
-
-
-@pytest.mark.parametrize("role", list(Role))
-def test_a_role_may_do_what_its_row_says_and_nothing_else(stack, role):
-    client = stack.register(f"only-{role}", role).client()
-    for action, (method, path, body) in CALLS.items():
-        answer = client.request(method, path, json=body)
-        if action in PERMISSIONS[role]:
-            assert answer.is_success, (action, answer.text)
-        else:
-            assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted"), action
-
-
-def test_a_system_may_do_what_its_enrolment_names_and_nothing_else(stack, signing_key):
-    client = stack.system("reader", "key:read").client()
-    ok(client.get(f"/v1/keys/{signing_key}"))
-    for action, (method, path, body) in CALLS.items():
-        answer = client.request(method, path, json=body)
-        assert answer.status_code == (200 if action is Action.KEY_READ else 403), action
-    for verb, body in (
-        ("signatures", {"digest": "A" * 43 + "="}),
-        ("verifications", {"digest": "A" * 43 + "=", "signature": "AAAA"}),
-        ("suspensions", {"reason": "x"}),
-        ("destructions", {"reason": "x"}),
-    ):
-        answer = client.post(f"/v1/keys/{signing_key}/{verb}", json=body)
-        assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted"), verb

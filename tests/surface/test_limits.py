@@ -9,18 +9,14 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 import uvloop
-from cryptography.hazmat.primitives.asymmetric import ec
 
 import api.front
 import api.tls
 from api.app import create_app
 from api.rest.routes import health
 from api.server import MutualTlsServer, listen
-from api.throttle import LIMIT, SOURCES, Throttle
 from api.tls import CertificateProtocol
 from keyvault import bootstrap
-from keyvault.domain.errors import BusyError
-from tests.stack import ok
 
 MEGABYTE = 1_048_576
 
@@ -237,29 +233,6 @@ def test_slow_clients_keep_nobody_waiting(stack, alice, hasty):
         quick.sendall(b"GET /v1/health/alive HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert heard(quick).startswith(b"HTTP/1.1 200 ")
         assert time.monotonic() - started < 0.4
-
-
-def test_failed_logins_cannot_fill_the_log(stack, hasty):
-    alice, bob = stack.person("alice"), stack.person("bob")
-    client = stack.client()
-    door = f"https://127.0.0.1:{hasty}/v1/login"
-    challenge = ok(client.post(f"{door}/challenges"))
-    key = ec.generate_private_key(ec.SECP256R1())
-    wrong = bob.login(challenge, key, signer=alice.credential)
-    statuses = [client.post(f"{door}/sessions", json=wrong).status_code for _ in range(LIMIT + 5)]
-    assert statuses == [401] * LIMIT + [429] * 5
-
-
-def test_one_source_s_failures_delay_no_other():
-    throttle = Throttle()
-    for _ in range(LIMIT):
-        throttle.failed("192.0.2.1")
-    with pytest.raises(BusyError):
-        throttle.check("192.0.2.1")
-    throttle.check("192.0.2.2")
-    for number in range(SOURCES):
-        throttle.failed(f"2001:db8::{number:x}")
-    throttle.check("192.0.2.1")  # forgotten: memory is bounded too
 
 
 def test_a_failure_that_nobody_foresaw_says_only_where_to_look(stack, hasty, monkeypatch):

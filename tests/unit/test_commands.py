@@ -29,7 +29,7 @@ from keyvault.domain.people import Role
 from tests.unit.officers import changed, places
 
 KEY = "018f3b8e-7c7e-7000-8000-000000000001"
-ORDER = {
+TERMS = {
     "label": "meter signing",
     "algorithm": "EC-P256",
     "usage": "sign",
@@ -37,6 +37,7 @@ ORDER = {
     "protect_days": 365,
     "process_days": 730,
 }
+ORDER = {**TERMS, "need": None, "supersedes": None, "cell_usage": None}
 ON_A_KEY = {"key": KEY, "reason": "as ordered"}
 CREDENTIAL = {"spki": "AAEC", "assurance": "card"}
 GRANT = {"role": "auditor", "scope": "*", "until": "2031-03-01T00:00:00Z"}
@@ -49,7 +50,7 @@ SCREENING = {
 }
 EXAMPLES = {
     "generate-key": ORDER,
-    "import-key": {**ORDER, "kek": KEY, "blob": "AAEC"},
+    "import-key": {**TERMS, "kek": KEY, "blob": "AAEC"},
     "export-key": {**ON_A_KEY, "kek": KEY},
     "activate-key": ON_A_KEY,
     "resume-key": ON_A_KEY,
@@ -205,6 +206,9 @@ def test_parameters_are_an_object(parameters):
 WRONG = [None, True, 1.5, -1, 0, "", [], {}, [[]], [None], "\x1b[2J"]
 FITS = {  # what other fields may not be
     "manager": [None],
+    "need": [None],
+    "supersedes": [None],
+    "cell_usage": [None],
     "overlap_hours": [0],
     "version": [0],  # no such version was ever set
     "retention_days": [0],
@@ -364,3 +368,12 @@ def test_every_field_of_every_command_is_signed():
         command = command_of(name, EXAMPLES[name])
         assert isinstance(command, Command)
         assert set(command.parameters()) == {field.name for field in fields(kind)}
+
+
+@pytest.mark.parametrize("cell_usage", ["management", "prePaymentTopUp"])
+def test_only_a_key_to_agree_with_is_ordered_for_slots_of_devices(cell_usage):
+    agreeing = {**ORDER, "usage": "agree", "cell_usage": cell_usage}
+    assert command_of("generate-key", agreeing).parameters() == agreeing
+    for wrong in ({"usage": "sign"}, {"algorithm": "EC-P384"}):
+        with pytest.raises(InvalidInputError, match="slots of devices"):
+            command_of("generate-key", {**agreeing, **wrong})

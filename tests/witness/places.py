@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.client import HTTPConnection
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
+from cli.errors import exit_status
+from cli.main import assembled
+from keyvault.domain.errors import VaultError
 from keyvault.witness.key import WitnessKey
 from keyvault.witness.server import WitnessServer
 from keyvault.witness.service import Witness
@@ -23,6 +27,18 @@ PATIENCE = 20  # seconds
 COMMAND = [sys.executable, "-m", "cli"]
 
 
+def command(*words):
+    """Call `keyvault witness` in this process: exit status, stdout, stderr."""
+    out, err, status = StringIO(), StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            assembled("witness")(["witness", *words], standalone_mode=False)
+        except VaultError as error:
+            status = exit_status(error)
+            err.write(f"{error}; {error.next_step}")
+    return status, out.getvalue(), err.getvalue()
+
+
 class Place:
     """A witness that runs in a folder, and can be stopped and started."""
 
@@ -30,6 +46,11 @@ class Place:
         self.folder, self.name = folder, name
         self.url = self.vkey = ""
         self.process = None
+
+    @property
+    def address(self):
+        """A free port, and after a restart the same."""
+        return f"127.0.0.1:{urlsplit(self.url).port or 0}"
 
     def post(self, request, path="/add-checkpoint"):
         """Answer (status, content type, body) to bytes or to an `AddCheckpoint`."""
@@ -72,18 +93,12 @@ class Ours(Place):
         return self
 
     def run(self, verb, *words):
-        done = subprocess.run(
-            [*COMMAND, "witness", verb, *words, "--folder", str(self.folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        status, said, complaint = command(verb, *words, "--folder", str(self.folder))
+        assert status == 0, complaint
+        return said
 
     def start(self):
-        line = [*COMMAND, "witness", "serve", "--listen", "127.0.0.1:0"]
+        line = [*COMMAND, "witness", "serve", "--listen", self.address]
         self.process = subprocess.Popen(
             [*line, "--folder", str(self.folder)],
             stdout=subprocess.PIPE,
@@ -158,7 +173,7 @@ class Foreign(Place):
 
     def start(self):
         self.process = subprocess.Popen(
-            [*self.words("serve"), "--listen", "127.0.0.1:0"],
+            [*self.words("serve"), "--listen", self.address],
             stderr=subprocess.PIPE,
             text=True,
             env=self.environment,

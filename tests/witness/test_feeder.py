@@ -55,7 +55,7 @@ def once(feeder):
     for future in feeder._asked.values():  # noqa: SLF001  (to wait for it)
         future.result(20)
     for name, trouble in feeder._trouble.items():  # noqa: SLF001  (the pause is over)
-        feeder._trouble[name] = type(trouble)(trouble.kind)  # noqa: SLF001
+        feeder._trouble[name] = type(trouble)(trouble.kind)  # noqa: SLF001  (the same)
 
 
 def test_our_feeder_feeds_a_foreign_witness_and_ours_under_one_note(database_url, tmp_path):
@@ -298,3 +298,9 @@ def test_a_policy_for_another_log_or_without_a_way_to_a_witness_is_named(tmp_pat
     )
     with pytest.raises(client.WitnessUnreachableError, match="gives no answer"):
         WitnessClient("w1", nobody.witnesses["w1"]).newest("a")
+
+
+def test_an_act_that_nobody_knows_cannot_wait(tmp_path):
+    assert settings_for(tmp_path, wait_for=["destroy-key", "authority"]).wait == 15
+    with pytest.raises(ValueError, match="no command is called destroykey"):
+        settings_for(tmp_path, wait_for=["destroykey"])

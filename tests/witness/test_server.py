@@ -248,7 +248,7 @@ def test_times_never_go_back(witness, log, clock):
     with pytest.raises(WitnessError, match="clock is behind") as caught:
         witness.add_checkpoint(log.grow().request(8).to_bytes())
     assert caught.value.status == 503
-    assert State(witness._state.folder).read().logs[0].known.size == 8  # noqa: SLF001
+    assert State(witness._state.folder).read().logs[0].known.size == 8  # noqa: SLF001  (its folder)
 
 
 def test_a_key_whose_signature_is_wrong_spoils_a_note_that_another_signed_well(witness, log):
@@ -298,7 +298,7 @@ def test_evidence_is_kept_once_and_not_without_end(witness, log):
     for grown in (0, 0, 1):
         with pytest.raises(WitnessError):
             witness.add_checkpoint(log.grow(grown).request(8).to_bytes())
-    folder = witness._state.folder / "refused"  # noqa: SLF001
+    folder = witness._state.folder / "refused"  # noqa: SLF001  (its folder)
     assert 2 <= len(list(folder.iterdir())) <= 3  # ECDSA signs anew each time
     for number in range(KEPT):
         (folder / str(number)).touch()
@@ -321,7 +321,7 @@ def test_evidence_is_kept_once_and_not_without_end(witness, log):
 )
 def test_a_witness_that_lost_its_memory_signs_nothing(witness, log, spoil):
     witness.add_checkpoint(log.request(0).to_bytes())
-    spoil(witness._state.folder / "state.json")  # noqa: SLF001
+    spoil(witness._state.folder / "state.json")  # noqa: SLF001  (its folder)
     with pytest.raises(StateLostError, match="does not know what it has seen"):
         witness.add_checkpoint(log.grow().request(8).to_bytes())
 

@@ -4,16 +4,15 @@ from base64 import b64encode
 
 from fastapi import APIRouter, Depends
 
-from api.rest.auth import Repeat, V, Who, known_parameters
+from api.rest.auth import V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas import agreement as wire
 from api.rest.schemas.common import EventRef, Id
-from keyvault.operations import agreement, cells
+from keyvault.operations import agreement
 from keyvault.operations.use import Used
 
 router = APIRouter(tags=["agreement"], dependencies=[Depends(known_parameters)])
 _USE = documented(403, 404, 408, 409, 413, 415, 502)
-_READ = documented(403, 404)
 
 
 @router.post(
@@ -69,21 +68,6 @@ async def derive_and_decrypt(
     """Decrypt an attribute that a device encrypted for us."""
     used = await agreement.decrypt(vault, who, key_id, body.by(), body.ciphertext, body.aad)
     return wire.AgreedDecryptOut(plaintext=_text(used), event=_event(used))
-
-
-@router.get("/v1/keys/{key_id:id}/cell-usage", operation_id="show_cell_usage", responses=_READ)
-def show_cell_usage(key_id: Id, vault: V, who: Who) -> wire.CellUsageOut:
-    """Say which slots of devices a key for agreement is for."""
-    return wire.CellUsageOut(cell_usage=cells.cell_usage(vault, who, key_id))
-
-
-@router.post("/v1/keys/{key_id:id}/cell-usage", operation_id="declare_cell_usage", responses=_USE)
-def declare_cell_usage(
-    key_id: Id, body: wire.CellUsageIn, vault: V, who: Who, repeat: Repeat
-) -> wire.CellUsageOut:
-    """Settle what a key is for, before its activation; it can never be changed."""
-    usage = cells.declare(vault, who, key_id, body.cell_usage, body.reason, repeat)
-    return wire.CellUsageOut(cell_usage=usage)
 
 
 def _text(used: Used) -> str:

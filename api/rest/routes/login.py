@@ -1,14 +1,24 @@
 """Logging in: the one thing that a connection without a client certificate may do."""
 
+import asyncio
 from datetime import UTC
+from http import HTTPStatus
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import APIRouter, Depends, Request, Response
 
+from api.refusals import Refusals
 from api.rest.auth import V, Who, known_parameters
-from api.rest.problems import documented
-from api.rest.schemas.people import ChallengeOut, SessionIn, SessionOut, WhoOut
+from api.rest.problems import STATUS, documented
+from api.rest.schemas.people import (
+    ChallengeOut,
+    DelegationIn,
+    SessionIn,
+    SessionOut,
+    WhoOut,
+)
+from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
 from keyvault.operations import people
 
@@ -34,20 +44,31 @@ def create_challenge(vault: V) -> ChallengeOut:
     responses=documented(403, 408, 409, 413, 415, 502),
     openapi_extra={"security": []},
 )
-def log_in(body: SessionIn, request: Request, vault: V) -> SessionOut:
+async def log_in(body: SessionIn, request: Request, vault: V) -> SessionOut:
     """Exchange a signed delegation for a client certificate of some hours."""
-    throttle, source = request.app.state.throttle, request.client.host if request.client else ""
-    throttle.check(source)
+    lockout, claimed = request.app.state.lockout, f"person:{body.delegation.person}"
+    lockout.check(claimed)
     delegation = body.delegation.model_dump(mode="json")
     try:
-        issued = x509.load_der_x509_certificate(people.login(vault, delegation, body.signature))
-    except VaultError:
-        throttle.failed(source)
+        der = await asyncio.to_thread(people.login, vault, delegation, body.signature)
+    except (VaultError, HsmError) as error:
+        if STATUS[type(error)] < HTTPStatus.INTERNAL_SERVER_ERROR:  # no outage of ours
+            lockout.failed(claimed)
+        await _noted(request.app.state.failures, body.delegation, str(error))
         raise
+    lockout.succeeded(claimed)
+    issued = x509.load_der_x509_certificate(der)
     return SessionOut(
         certificate=issued.public_bytes(Encoding.PEM).decode(),
         not_after=issued.not_valid_after_utc.astimezone(UTC),
     )
+
+
+async def _noted(failures: Refusals, claim: DelegationIn, reason: str) -> None:
+    """Write the failure down before it is answered, or count it among those of that name."""
+    writing = failures.note(claim.person, claim.credential, reason)
+    if writing is not None:
+        await asyncio.wait([writing])
 
 
 @router.delete(

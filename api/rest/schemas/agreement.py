@@ -113,17 +113,6 @@ class AgreedDecryptOut(Wire):
     event: EventRef
 
 
-class CellUsageIn(Wire):
-    """Settled before the key's activation, once."""
-
-    cell_usage: CellUsage
-    reason: Text
-
-
-class CellUsageOut(Wire):
-    cell_usage: CellUsage
-
-
 class ReservationIn(Wire):
     """How many counters; top-ups are counted for each meter, so they name one."""
 

@@ -19,6 +19,7 @@ from api.rest.schemas.common import (
 )
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain.commands.keys import MAX_DAYS
+from keyvault.domain.gbcs import CellUsage
 from keyvault.domain.keys import Key, KeyState, Residence
 
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS), WHOLE]
@@ -39,11 +40,13 @@ class KeyTerms(Wire):
 class OrderIn(KeyTerms):
     """An order for a new key; it is generated inside the device once enough people approve.
 
-    One that `supersedes` another takes over from it once it is activated.
+    One that `supersedes` another takes over from it once it is activated. `cell_usage` is of keys
+    to agree with: which slots of devices they serve, management if not said.
     """
 
     need: Text | None = None
     supersedes: Id | None = None
+    cell_usage: CellUsage | None = None
 
 
 class ImportIn(KeyTerms):

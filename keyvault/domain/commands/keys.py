@@ -6,6 +6,7 @@ from uuid import UUID
 from hsm.types import USAGES, Algorithm, KeyUsage
 from keyvault.domain.commands.base import Command
 from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.gbcs import CellUsage
 
 MAX_DAYS = 36_525
 MAX_USES = 1_000_000
@@ -17,6 +18,7 @@ class GenerateKey(Command):
     """Make a key in the device. Its id will be the request's id.
 
     `need` says what for. A key that `supersedes` another takes over from it once it is activated.
+    `cell_usage` says which slots of devices a key to agree with serves: management if nothing.
     """
 
     name = "generate-key"
@@ -28,9 +30,13 @@ class GenerateKey(Command):
     process_days: int
     need: str | None = None
     supersedes: UUID | None = None
+    cell_usage: CellUsage | None = None
 
     def __post_init__(self) -> None:
         _check_key_terms(self)
+        agrees = (self.algorithm, self.usage) == (Algorithm.EC_P256, KeyUsage.AGREE)
+        if self.cell_usage is not None and not agrees:
+            raise InvalidInputError("only EC-P256 keys to agree with serve slots of devices")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ def upgrade() -> None:
     )
     for name, columns in _INDEXES.items():
         op.create_index(name, "certificate", columns)
+    _add_claims()
+
+
+def _add_claims() -> None:
     op.create_table(
         "interface_claim",
         Column("subject", Text, primary_key=True),

@@ -1,7 +1,7 @@
-"""Originator counters, and the cell usage of keys for agreement."""
+"""Originator counters."""
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, Text
+from sqlalchemy import BigInteger, Column, Integer, Text
 
 revision = "0004"
 down_revision = "0003"
@@ -24,16 +24,9 @@ def upgrade() -> None:
     for columns in (["created_at", "series"], ["party", "created_at", "series"]):
         name = "_".join(["ix_originator_counter", *columns])
         op.create_index(name, "originator_counter", columns)
-    op.create_table(
-        "key_cell_usage",
-        Column("key_id", Text, ForeignKey("key.id"), primary_key=True),
-        Column("cell_usage", Text, nullable=False),
-    )
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("GRANT SELECT, INSERT ON originator_counter, key_cell_usage TO keyvault_app")
-        op.execute("GRANT UPDATE ON originator_counter TO keyvault_app")
+        op.execute("GRANT SELECT, INSERT, UPDATE ON originator_counter TO keyvault_app")
 
 
 def downgrade() -> None:
-    op.drop_table("key_cell_usage")
     op.drop_table("originator_counter")

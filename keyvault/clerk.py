@@ -1,0 +1,76 @@
+"""The clerk: does what the clock asks for, so that no caller has to. Nothing waits for it.
+
+It writes down what has ended, tells people what will, and who has to sign. One process of all
+hosts does it at a time. Rights and keys end by the clock, whether it runs or not.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from keyvault.bootstrap import build
+from keyvault.carriers import carriers
+from keyvault.domain.errors import InvalidInputError, VaultError
+from keyvault.domain.notices import Carrier
+from keyvault.operations import expiry, notices, quorums
+from keyvault.operations.vault import Vault
+from keyvault.settings import Settings
+
+log = logging.getLogger("clerk")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Work while this process is the elected one, until `stop`."""
+    vault, channels = build(settings), carriers(settings)
+    try:
+        with vault.database.election("clerk") as holds:
+            while not stop.wait(settings.notices.interval):
+                if holds():
+                    turn(vault, channels)
+    finally:
+        vault.close()
+
+
+def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
+    """Do everything once. What fails now is tried again at the next turn."""
+    tasks: tuple[Callable[[], int], ...] = (
+        partial(notices.expire, vault),
+        partial(expiry.sweep, vault),
+        partial(quorums.sweep, vault),
+        partial(notices.tell, vault, channels),
+    )
+    for task in tasks:
+        try:
+            task()
+        except VaultError as error:
+            log.warning("%s", error)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="keyvault.clerk", description=__doc__)
+    parser.add_argument("--settings", type=Path, required=True)
+    settings = Settings.load(parser.parse_args(arguments).settings)
+    logging.basicConfig(level=logging.INFO, format="clerk: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run(settings, stop)
+    except InvalidInputError as error:
+        log.critical("%s. %s", error, error.next_step)
+        return os.EX_CONFIG
+    except VaultError as error:  # the database went away
+        log.error("%s. %s", error, error.next_step)  # noqa: TRY400  (a sentence, no stack)
+        return os.EX_TEMPFAIL
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
