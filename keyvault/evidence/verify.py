@@ -414,7 +414,7 @@ key-class: name=id residence=residence verify=verify extractable=truth guarded=t
   module_level=number retention_days=number
 standard: name=standard-name edition=text in_force_from=day? transition_until=day? reference=text
 generate-key: label=text algorithm=text usage=text key_class=text protect_days=number
-  process_days=number need=text? supersedes=uuid?
+  process_days=number need=text? supersedes=uuid? cell_usage=cell?
 import-key: label=text algorithm=text usage=text key_class=text protect_days=number
   process_days=number kek=uuid blob=bytes
 export-key: key=uuid kek=uuid reason=text
@@ -469,6 +469,7 @@ WORDS = {
     "residence": ["resident", "wrapped"],
     "verify": ["always", "sampled", "never"],
     "decision": ["approve", "refuse"],
+    "cell": ["management", "prePaymentTopUp"],
     "role": ROLES,
     "command": COMMANDS,
     "request-v1": ["keyvault-request-v1"],
