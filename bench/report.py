@@ -50,6 +50,26 @@ def spread(lines: list[Line]) -> str:
     return "\n".join(rows)
 
 
+def pages(path: Path) -> str:
+    """The time of one page by filter, out of the large log and as a ratio to the small one."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = ["| filter | events | ms | ratio |", "|---|--:|--:|--:|"]
+    rows += [
+        f"| {at['filter']} | {at['rows']:,} | {at['ms']:.2f} | {at['ratio']:.2f} |" for at in lines
+    ]
+    return "\n".join(rows)
+
+
+def idle(machine: Line) -> str:
+    """How long the start took, and what each process holds then."""
+    if "ready_s" not in machine:
+        return "Not measured in this run."
+    held = machine["idle_mib_of"]
+    each = ", ".join(f"{part} {size}" for part, size in held.items())
+    ready = f"Ready {machine['ready_s']} s after the start of the first process, one after another."
+    return f"{ready} Idle memory in MiB: {each}; {sum(held.values())} together."
+
+
 def against(lines: list[Line]) -> str:
     """Rate, slowest answers and CPU time as ratios to the peer."""
     rows = ["| scenario | rate | p99 | CPU |", "|---|--:|--:|--:|"]
@@ -95,6 +115,8 @@ def main() -> None:
             table=table(lines),
             against=against(lines),
             spread=spread(lines),
+            idle=idle(machine),
+            pages=pages(HERE / "pages.jsonl"),
         )
     )
 
