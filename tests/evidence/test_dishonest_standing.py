@@ -130,6 +130,15 @@ def test_a_hold_ends_by_itself_and_a_suspension_does_not(check, caught, world):
     expect(caught, world, "Carol is on hold: under investigation")
 
 
+def test_those_who_are_due_review_others_only_when_too_few_are_left(check, caught):
+    for lapsed, status in ((("bob", "carol", "fay"), 0), (("carol",), 1)):
+        world = World(described=due_soon("dan", *lapsed))
+        world.now += MONTH
+        world.change(c.ReviewScreening("dan", screening(world.now)))
+        assert check(world.bundle())[0] == status
+    expect_record(caught, world, "the screening of Carol was due for review")
+
+
 def test_a_requester_whose_own_rights_had_lapsed_asks_for_nothing(caught):
     world = World(described=due_soon("alice"))
     world.now += MONTH
