@@ -141,10 +141,15 @@ def _margin(rule: Rule, signing: list[Person], may_ask: list[Person]) -> int:
 
 
 def _loss(authority: Authority, rule: Rule, person: Person, at: datetime) -> Loss:
-    """Say why none of their roles counts at `at`: of the one that they hold, the first reason."""
+    """Say what ends their last role, of all that has ended by `at` what ends first."""
     held = [role for role in sorted(rule.roles) if role in person.roles]
-    found = [authority.electorate.lapses(person, role, Reach.ALL, at) for role in held]
-    return Loss(person.id, min(found, key=len)[0])
+    ends = (authority.electorate.lapses(person, role, Reach.ALL, at) for role in held)
+    first = [min(lapses, key=_since) for lapses in ends]
+    return Loss(person.id, max(first, key=_since))
+
+
+def _since(lapse: Lapse) -> float:
+    return lapse.since.timestamp() if lapse.since else 0
 
 
 def _names(rule: Rule) -> tuple[str, ...]:

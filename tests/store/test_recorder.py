@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from keyvault.domain.errors import (
+    AuthorityChangedError,
     ConflictError,
     InvalidInputError,
     KeyStateError,
@@ -112,6 +113,20 @@ def test_a_suspended_key_signs_nothing_from_the_moment_of_the_commit(
         work.keys.change(key.to(KeyState.SUSPENDED, NOW))
         work.commit(used())
     assert isinstance(recorder.append([call])[0], KeyStateError)
+    assert check_log(database) == 3
+
+
+def test_what_was_decided_under_an_older_authority_is_written_by_nobody(
+    database: Database, recorder: Recorder
+) -> None:
+    once = ("system:a", "key-1", b"hash", [b"result"])
+    decided = Record(used(), {}, once, authority="0123456789abcdef").pack()
+    kinds = [type(answer) for answer in recorder.append([decided, _call()])]
+    assert kinds == [AuthorityChangedError, list]
+    with database.work() as work:
+        work.authority.newest = "0123456789abcdef"
+        work.commit(used())
+    assert isinstance(recorder.append([decided])[0], list)  # its Idempotency-Key was not spent
     assert check_log(database) == 3
 
 

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from hsm.types import KeySpec, KeyUsage, WrappedKey
@@ -96,9 +97,7 @@ def _new_key(
         algorithm=new.algorithm,
         usage=new.usage,
         key_class=new.key_class,
-        residence=key_class.residence,
-        verify=key_class.verify,
-        extractable=key_class.extractable,
+        **_classified(key_class),
         state=KeyState.PRE_ACTIVE,
         version=1,
         created_at=now,
@@ -109,6 +108,12 @@ def _new_key(
         owner=request.requester,
         supersedes=new.supersedes if isinstance(new, GenerateKey) else None,
     )
+
+
+def _classified(key_class: KeyClass) -> dict[str, Any]:
+    """What follows from the class for as long as the key lives."""
+    names = ("residence", "verify", "extractable")
+    return {name: getattr(key_class, name) for name in names}
 
 
 def _registered(acting: Acting, key: Key) -> AuditEvent:

@@ -54,12 +54,6 @@ class Meter:
 
 
 @pytest.fixture(scope="module")
-def flow_database() -> str:
-    """SQLite alone: its files keep what was deleted. test_counters has both databases."""
-    return "sqlite:///keyvault.db"
-
-
-@pytest.fixture(scope="module")
 def agreeing(stack: Stack) -> str:
     return stack.active_key(usage="agree", label="SMKI key agreement")
 
@@ -71,7 +65,7 @@ def top_up_key(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def adapter(stack: Stack):
-    return stack.system("adapter", "key:derive", "key:read")
+    return stack.system("messenger", "key:derive", "key:read")
 
 
 def meter_of(stack: Stack, key: str) -> Meter:
