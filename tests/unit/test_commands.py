@@ -297,6 +297,12 @@ def test_bytes_have_one_spelling(text):
         command_of("import-key", {**EXAMPLES["import-key"], "blob": text})
 
 
+@pytest.mark.parametrize("text", [KEY.upper(), KEY.replace("-", ""), f"urn:uuid:{KEY}"])
+def test_an_id_of_a_key_has_one_spelling(text):
+    with pytest.raises(InvalidInputError, match="key is not what"):
+        command_of("activate-key", {**EXAMPLES["activate-key"], "key": text})
+
+
 def test_bytes_and_lists_have_their_limits():
     blob = b64encode(bytes(BYTES_LIMIT)).decode()
     command_of("import-key", {**EXAMPLES["import-key"], "blob": blob})

@@ -7,6 +7,7 @@ waits for people's rights to lapse. What it knows of good standing it works out 
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -41,11 +42,13 @@ from keyvault.domain.times import text_of
 from keyvault.signatures import spki_of_certificate, verify
 from tests.unit.officers import (
     CLASSES,
+    DECADE,
     DUTY,
     NOW,
     ORDER,
     ORIGIN,
     PROTECTION,
+    ROLES,
     RULE,
     SCOPE,
     STANDARD,
@@ -61,10 +64,11 @@ from tests.unit.officers import (
 )
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
-EVERYBODY = tuple(
+EVERYBODY = tuple(  # their roles end or their reviews are due, one after the other
     officer(name).like(
         site=f"site-{at % 2}",
-        screening=screening(due=text_of(NOW + timedelta(days=20 + 4 * at))[:10]),
+        grants=grants(*ROLES, at=NOW - DECADE + timedelta(days=5 + 3 * at + 300 * (at % 2))),
+        screening=screening(due=text_of(NOW + timedelta(days=305 + 3 * at - 300 * (at % 2)))[:10]),
     )
     for at, name in enumerate(NAMES)
 )
@@ -138,7 +142,7 @@ class Control(RuleBasedStateMachine):
         self.authority = founded(EVERYBODY, rules=(PROTECTION, THE_REST, GRAVE))
         self.asked, self.signed, self.done = [], [], set()
 
-    @rule(hours=st.sampled_from([1, 30, 200]))
+    @rule(hours=st.sampled_from([1, 30, 100]))
     def time_passes(self, hours):
         self.at += timedelta(hours=hours)
 
@@ -164,6 +168,37 @@ class Control(RuleBasedStateMachine):
                 origin="elsewhere.test/keys" if wrong == 1 else ORIGIN,
             )
         )
+
+    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    def people_do_it_properly(self, person, kind, order):
+        self._do(person, kind, order, lack=0)
+
+    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    def people_do_it_with_one_too_few(self, person, kind, order):
+        self._do(person, kind, order, lack=1)
+
+    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    def people_do_it_and_one_more_refuses(self, person, kind, order):
+        self._do(person, kind, order, lack=-1, last=Decision.REFUSE)
+
+    def _do(self, person, kind, order, lack, last=Decision.APPROVE):
+        """As many as the rule asks for, or fewer, of those who have no part in it."""
+        known = len(self.asked)
+        others = [name for name in order if name != person and name in self.authority.people]
+        if not others:
+            return
+        self.somebody_asks(person, others[0], kind, 9)
+        if len(self.asked) == known:
+            return
+        request = self.asked[-1]
+        own = isinstance(request.command, AcknowledgeDuty)
+        names = [person] if own else others[1:]
+        signing = names[: request.rule.approvals - lack]
+        at = text_of(self.at)
+        given = [WHO[n].decides(request.document, at=at) for n in signing[:-1]]
+        given += [WHO[n].decides(request.document, at=at, decision=last) for n in signing[-1:]]
+        self.signed += [(request, one) for one in given]
+        self._hand_in(request, given, self.at)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), signers=st.lists(PEOPLE, min_size=1, max_size=4), no=st.integers(0, 12))
@@ -297,5 +332,11 @@ def _other(value):
     return 1 if value is None else value + 1
 
 
+class ControlAtLength(Control):
+    """The same, for as long as a campaign may take."""
+
+
 TestControl = Control.TestCase
-TestControl.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestControl.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestControlAtLength = pytest.mark.soak(ControlAtLength.TestCase)
+TestControlAtLength.settings = settings(max_examples=3_000, stateful_step_count=60, deadline=None)

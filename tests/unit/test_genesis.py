@@ -115,6 +115,7 @@ STRANGE = [
     {**GENESIS, "ctx": "keyvault-genesis-v2"},
     {**GENESIS, "extra": 1},
     {**GENESIS, "nonce": "xy"},
+    {**GENESIS, "nonce": "ab" * 15},
     {**GENESIS, "created_at": "yesterday"},
     {**GENESIS, "rules": [{**document_of(RULE), "note": "be kind"}]},
     {**GENESIS, "rules": None},

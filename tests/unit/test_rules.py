@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyvault.domain.commands import (
@@ -130,6 +130,7 @@ def test_a_rule_under_which_too_few_could_decide_or_nobody_is_refused(kind):
         lint_rule(founded(), replace(RULE, **change))
 
 
+@settings(deadline=None, max_examples=60)  # each founds an authority anew
 @given(
     st.integers(0, 6),
     st.integers(0, 4),
