@@ -64,8 +64,7 @@ def ask(
     """
     with vault.database.reading() as work:
         scope = executors.scope_of(work, vault.authority(work), command, scope)
-    review = isinstance(command, ReviewScreening)
-    permitted = permit(vault, who, asking(type(command)), where=scope or Reach.ALL, review=review)
+    permitted = _permit_asking(vault, who, command, scope)
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             return work.requests.get(UUID(earlier["request"]))
@@ -79,6 +78,11 @@ def ask(
         remember(work, who, once, {"request": str(asked.request.id)})
         work.commit(_event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role))
         return asked
+
+
+def _permit_asking(vault: Vault, who: Principal, command: Command, scope: Scope | None) -> Permit:
+    review = isinstance(command, ReviewScreening)
+    return permit(vault, who, asking(type(command)), where=scope or Reach.ALL, review=review)
 
 
 def _permit(vault: Vault, who: Principal, action: Action, request_id: UUID) -> Permit:

@@ -162,9 +162,7 @@ def test_a_destruction_that_was_cut_off_is_finished(stack: Stack, vault: Vault, 
         request = work.requests.get(UUID(asked["id"]))
         executing = request.to(RequestState.EXECUTING)
         work.requests.change(executing)
-        work.commit(
-            executors.intent(Acting(vault, "person:alice", "key-owner", executing))
-        )
+        work.commit(executors.intent(Acting(vault, "person:alice", "key-owner", executing)))
     assert about(reconcile(vault), UUID(key)) == [Finding.COMPLETED]
     assert not hand.holds(UUID(key))
     assert about(reconcile(vault), UUID(key)) == []
