@@ -12,6 +12,8 @@ from keyvault.domain.times import day_after, day_of, time_of
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 EVERYWHERE = "*"
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+SPKI_SIZE = 91  # bytes
 MAX_SCREENING = timedelta(days=366)  # clearance is reviewed every year
 
 
@@ -73,6 +75,14 @@ class Credential:
 
     spki: bytes
     assurance: Assurance
+
+    def __post_init__(self) -> None:
+        # There is one encoding of each key, so that nobody is two people with one.
+        if len(self.spki) != SPKI_SIZE or not self.spki.startswith(_P256):
+            raise InvalidInputError(
+                "a person's key is a P-256 key with an uncompressed point, as SPKI in DER",
+                next_step="make a credential: keyvault credential create",
+            )
 
     @property
     def thumbprint(self) -> str:

@@ -1,5 +1,6 @@
 """A log that lets people decide whose rights had lapsed, or too few, and signs that it was so."""
 
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 
@@ -230,8 +231,11 @@ def test_the_next_card_signs(check, world):
 
 
 def test_a_key_in_a_second_encoding_is_nobodys(caught, world):
+    erin = joiner("erin", Role.AUDITOR)
+    document = world.request(erin).document
     point = PEOPLE["bob"].compressed
-    world.change(joiner("erin", Role.AUDITOR, credential=Credential(point, Assurance.CARD)))
+    document["parameters"]["credential"]["spki"] = b64encode(point).decode()
+    world.change(erin, document=document)
     expect_record(caught, world, "spki of a credential is not what it should be")
 
 
