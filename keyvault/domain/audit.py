@@ -26,6 +26,7 @@ class EventType(StrEnum):
     APPROVAL_GIVEN = "APPROVAL.GIVEN"
     APPROVAL_REFUSED = "APPROVAL.REFUSED"
     APPROVAL_REJECTED = "APPROVAL.REJECTED"  # an approval that did not count, and why
+    EXECUTION_REFUSED = "EXECUTION.REFUSED"  # a request that could not be carried out, and why
     APPROVAL_CANCELLED = "APPROVAL.CANCELLED"
     APPROVAL_EXPIRED = "APPROVAL.EXPIRED"
     KEY_GENERATED = "KEY.GENERATED"
