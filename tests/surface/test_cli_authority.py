@@ -16,7 +16,8 @@ from keyvault.domain.rules import Rule
 from keyvault.domain.times import day_text
 from keyvault.operations import leaving
 from keyvault.operations.genesis import DUTY
-from tests.stack import OFFICERS, PASSPHRASE, SoftwareCredential, Stack, in_days, joiner, ok
+from keyvault.signatures import SoftwareCredential
+from tests.stack import OFFICERS, PASSPHRASE, Stack, in_days, joiner, ok
 from tests.surface.desk import Desk
 
 RULE = {
