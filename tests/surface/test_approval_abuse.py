@@ -84,7 +84,7 @@ CHANGES = {
 }
 
 
-def test_an_approval_changed_in_any_field_is_refused_and_told(auditor, request_):
+def test_an_approval_changed_in_any_field_is_refused_and_told(stack, auditor, request_):
     bob, rejected = stack.person("bob"), 0
     good = bob.approval(request_)
     assert {*CHANGES, "seen"} == {field.name for field in fields(Approval)}
@@ -157,7 +157,7 @@ def test_what_is_done_takes_no_more_approvals(stack, auditor, request_):
     assert told(auditor, request_)["APPROVAL.REJECTED"] == 1
 
 
-def test_too_few_approvals_carry_nothing_out_and_that_is_told(auditor, request_):
+def test_too_few_approvals_carry_nothing_out_and_that_is_told(stack, auditor, request_):
     stack.approve(request_, "bob")
     early = stack.person("alice").client().post(f"/v1/requests/{request_['id']}/executions")
     assert (early.status_code, early.json()["code"]) == (409, "quorum")
