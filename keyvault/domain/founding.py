@@ -105,7 +105,9 @@ def _authority(genesis: Genesis, at: datetime, head: str) -> Authority:
 def _check_names(genesis: Genesis) -> None:
     named = {
         "officers": [officer.person for officer in genesis.officers],
-        "keys of officers": [officer.credential.thumbprint for officer in genesis.officers],
+        "keys of officers": [
+            one.thumbprint for officer in genesis.officers for one in officer.credentials
+        ],
         "rules": [rule.id for rule in genesis.rules],
         "key classes": [key_class.name for key_class in genesis.key_classes],
         "duties": [duty.name for duty in genesis.duties],
@@ -120,6 +122,7 @@ def _signs(authority: Authority, document: Document, approval: Approval, verify:
     credential = person.credential(approval.credential) if person else None
     return (
         credential is not None
+        and not credential.login_only
         and approval.decision is Decision.APPROVE
         and verify(credential.spki, approval.signature, approval.message(document))
     )

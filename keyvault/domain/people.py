@@ -71,10 +71,14 @@ def thumbprint(spki: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A public key (SPKI, DER) whose private half signs for a person."""
+    """A public key (SPKI, DER) whose private half signs for a person.
+
+    One that is `login_only` opens sessions, and decides nothing.
+    """
 
     spki: bytes
     assurance: Assurance
+    login_only: bool = False
 
     def __post_init__(self) -> None:
         # There is one encoding of each key, so that nobody is two people with one.
@@ -194,6 +198,11 @@ class Person:
     def roles(self) -> frozenset[Role]:
         """What was granted anywhere and at any time; whether it counts, `standing` says."""
         return frozenset(grant.role for grant in self.grants)
+
+    @property
+    def deciding(self) -> tuple[Credential, ...]:
+        """The keys whose signatures can count for an approval, a genesis or a record."""
+        return tuple(one for one in self.credentials if not one.login_only)
 
     def credential(self, name: str) -> Credential | None:
         """The enrolled key with this thumbprint."""
