@@ -220,6 +220,16 @@ def test_a_lost_card_signs_nothing_any_more(caught, world):
     expect(caught, world, "this is not an enrolled key of dan")
 
 
+def test_a_key_that_only_logs_in_decides_nothing(caught, world):
+    login = P256()
+    world.change(c.EnrolCredential("dan", Credential(login.spki, Assurance.CARD, login_only=True)))
+    request = world.request(order())
+    votes = [world.approval("bob", request.document)]
+    votes.append(world.approval("dan", request.document, key=login))
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "dan signed with a key that only logs in")
+
+
 def test_the_next_card_signs(check, world):
     fresh = P256()
     world.change(c.EnrolCredential("dan", Credential(fresh.spki, Assurance.CARD)))
