@@ -67,7 +67,17 @@ def founded(
     verify: Verify,
 ) -> Authority:
     """The authority that genesis founds: sound, and signed by every officer. `AuthorityError`."""
-    genesis = Genesis.read(document)
+    authority = sound(Genesis.read(document), at, head)
+    given = list(approvals)
+    signed = {one.approver for one in given if _signs(authority, document, one, verify)}
+    missing = sorted(set(authority.people) - signed)
+    if missing or len(given) != len(authority.people):
+        raise AuthorityError(f"genesis lacks the signature of: {', '.join(missing) or 'nobody'}")
+    return authority
+
+
+def sound(genesis: Genesis, at: datetime, head: str = NO_RECORD) -> Authority:
+    """The authority of a genesis that can be signed. Raises `AuthorityError` if nobody should."""
     _check_names(genesis)
     for officer in genesis.officers:
         check_reviewed(officer.screening, at)
@@ -75,11 +85,6 @@ def founded(
     if len(authority.people) < MIN_ELIGIBLE or not authority.rules:
         raise RuleError(f"genesis needs rules, and at least {MIN_ELIGIBLE} officers")
     lint(authority)
-    given = list(approvals)
-    signed = {one.approver for one in given if _signs(authority, document, one, verify)}
-    missing = sorted(set(authority.people) - signed)
-    if missing or len(given) != len(authority.people):
-        raise AuthorityError(f"genesis lacks the signature of: {', '.join(missing) or 'nobody'}")
     return authority
 
 
