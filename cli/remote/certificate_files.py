@@ -119,7 +119,7 @@ def _built(server: Server, scope: str, usage: KeyUsage | None, name: UUID) -> It
                 yield built
             progress.update(task, advance=len(part))
             if made >= BATCH_LIMIT:
-                say(f"the batch is full, with {BATCH_LIMIT} requests; if keys are left, make another")
+                say(f"the batch is full, with {BATCH_LIMIT} requests; make another for other keys")
                 return
 
 
