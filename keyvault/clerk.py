@@ -1,6 +1,7 @@
 """The clerk: does what the clock asks for, so that no caller has to. Nothing waits for it.
 
-It writes down what has ended, tells people what will, and who has to sign. One process of all
+It writes down what has ended and what was tampered with, tells people what will end, and who
+has to sign. One process of all
 hosts does it at a time. Rights and keys end by the clock, whether it runs or not.
 """
 
@@ -18,7 +19,7 @@ from keyvault.bootstrap import build
 from keyvault.carriers import carriers
 from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.domain.notices import Carrier
-from keyvault.operations import expiry, notices, quorums
+from keyvault.operations import expiry, notices, quorums, watch
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
 
@@ -40,6 +41,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
 def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
     """Do everything once. What fails now is tried again at the next turn."""
     tasks: tuple[Callable[[], int], ...] = (
+        partial(watch.authority, vault),
+        partial(watch.gates, vault),
         partial(notices.expire, vault),
         partial(expiry.sweep, vault),
         partial(quorums.sweep, vault),

@@ -14,12 +14,13 @@ PATIENCE = 60.0  # seconds
 
 
 @contextmanager
-def second_api(stack: Stack) -> Iterator[str]:
-    """Start it and give its URL; it ends with the block."""
+def second_api(stack: Stack, more: str = "") -> Iterator[str]:
+    """Start it, with `more` settings, and give its URL; it ends with the block."""
     port = free_port()
     config = stack.config.with_name("second.toml")
     text = stack.config.read_text()
-    config.write_text(text.replace(f"port = {stack.settings.api.port}", f"port = {port}"))
+    text = text.replace(f"port = {stack.settings.api.port}", f"port = {port}")
+    config.write_text(f"{text}\n{more}")
     command = [sys.executable, "-m", "api.server", "--settings", str(config)]
     path = stack.folder / "second.log"
     with path.open("wb") as log:

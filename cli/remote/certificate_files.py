@@ -119,7 +119,7 @@ def _built(server: Server, scope: str, usage: KeyUsage | None, name: UUID) -> It
                 yield built
             progress.update(task, advance=len(part))
             if made >= BATCH_LIMIT:
-                say(f"a batch has {BATCH_LIMIT} requests at most; run the command again for more")
+                say(f"the batch is full, with {BATCH_LIMIT} requests; make another for other keys")
                 return
 
 

@@ -69,7 +69,8 @@ def _register(authority: Authority, new: RegisterPerson, at: datetime) -> Author
     if new.person in authority.people:
         raise AuthorityError(f"{new.person} is registered already")
     check_reviewed(new.screening, at)
-    _check_new(authority, new.credential.thumbprint)
+    for one in new.credentials:
+        _check_new(authority, one.thumbprint)
     return replace(authority, people={**authority.people, new.person: person_from(new)})
 
 
@@ -81,7 +82,7 @@ def person_from(new: RegisterPerson) -> Person:
         organisation=new.organisation,
         site=new.site,
         manager=new.manager,
-        credentials=(new.credential,),
+        credentials=new.credentials,
         grants=new.grants,
         screening=new.screening,
     )

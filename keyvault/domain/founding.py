@@ -67,7 +67,17 @@ def founded(
     verify: Verify,
 ) -> Authority:
     """The authority that genesis founds: sound, and signed by every officer. `AuthorityError`."""
-    genesis = Genesis.read(document)
+    authority = sound(Genesis.read(document), at, head)
+    given = list(approvals)
+    signed = {one.approver for one in given if _signs(authority, document, one, verify)}
+    missing = sorted(set(authority.people) - signed)
+    if missing or len(given) != len(authority.people):
+        raise AuthorityError(f"genesis lacks the signature of: {', '.join(missing) or 'nobody'}")
+    return authority
+
+
+def sound(genesis: Genesis, at: datetime, head: str = NO_RECORD) -> Authority:
+    """The authority of a genesis that can be signed. Raises `AuthorityError` if nobody should."""
     _check_names(genesis)
     for officer in genesis.officers:
         check_reviewed(officer.screening, at)
@@ -75,11 +85,6 @@ def founded(
     if len(authority.people) < MIN_ELIGIBLE or not authority.rules:
         raise RuleError(f"genesis needs rules, and at least {MIN_ELIGIBLE} officers")
     lint(authority)
-    given = list(approvals)
-    signed = {one.approver for one in given if _signs(authority, document, one, verify)}
-    missing = sorted(set(authority.people) - signed)
-    if missing or len(given) != len(authority.people):
-        raise AuthorityError(f"genesis lacks the signature of: {', '.join(missing) or 'nobody'}")
     return authority
 
 
@@ -105,7 +110,9 @@ def _authority(genesis: Genesis, at: datetime, head: str) -> Authority:
 def _check_names(genesis: Genesis) -> None:
     named = {
         "officers": [officer.person for officer in genesis.officers],
-        "keys of officers": [officer.credential.thumbprint for officer in genesis.officers],
+        "keys of officers": [
+            one.thumbprint for officer in genesis.officers for one in officer.credentials
+        ],
         "rules": [rule.id for rule in genesis.rules],
         "key classes": [key_class.name for key_class in genesis.key_classes],
         "duties": [duty.name for duty in genesis.duties],
@@ -120,6 +127,7 @@ def _signs(authority: Authority, document: Document, approval: Approval, verify:
     credential = person.credential(approval.credential) if person else None
     return (
         credential is not None
+        and not credential.login_only
         and approval.decision is Decision.APPROVE
         and verify(credential.spki, approval.signature, approval.message(document))
     )

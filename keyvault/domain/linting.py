@@ -202,6 +202,7 @@ def _check_mendable(authority: Authority) -> None:
         rule = authority.rule_for(command.name)
         roles = roles_for(asking(command))
         people = authority.people.values()
+        # Who can log in can ask: that takes no signature of a key that decides.
         able_to_ask = [p for p in people if p.credentials and _holds(p, roles, authority.at)]
         able_to_sign = electors(authority, rule)
         if not any(meets(rule, [p for p in able_to_sign if p is not one]) for one in able_to_ask):

@@ -12,6 +12,8 @@ from keyvault.domain.times import day_after, day_of, time_of
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 EVERYWHERE = "*"
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+SPKI_SIZE = 91  # bytes
 MAX_SCREENING = timedelta(days=366)  # clearance is reviewed every year
 
 
@@ -69,10 +71,22 @@ def thumbprint(spki: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A public key (SPKI, DER) whose private half signs for a person."""
+    """A public key (SPKI, DER) whose private half signs for a person.
+
+    One that is `login_only` opens sessions, and decides nothing.
+    """
 
     spki: bytes
     assurance: Assurance
+    login_only: bool = False
+
+    def __post_init__(self) -> None:
+        # There is one encoding of each key, so that nobody is two people with one.
+        if len(self.spki) != SPKI_SIZE or not self.spki.startswith(_P256):
+            raise InvalidInputError(
+                "a person's key is a P-256 key with an uncompressed point, as SPKI in DER",
+                next_step="make a credential: keyvault credential create",
+            )
 
     @property
     def thumbprint(self) -> str:
@@ -184,6 +198,11 @@ class Person:
     def roles(self) -> frozenset[Role]:
         """What was granted anywhere and at any time; whether it counts, `standing` says."""
         return frozenset(grant.role for grant in self.grants)
+
+    @property
+    def deciding(self) -> tuple[Credential, ...]:
+        """The keys whose signatures can count for an approval, a genesis or a record."""
+        return tuple(one for one in self.credentials if not one.login_only)
 
     def credential(self, name: str) -> Credential | None:
         """The enrolled key with this thumbprint."""

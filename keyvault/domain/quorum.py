@@ -164,9 +164,9 @@ def _too_few(electorate: Electorate, request: Request, at: datetime) -> bool:
 
 
 def able(person: Person, rule: Rule) -> bool:
-    """Whether the person has a key, and was screened, as the rule asks."""
+    """Whether the person has a key that decides, and was screened, as the rule asks."""
     return person.screening.vetting.meets(rule.vetting) and any(
-        one.assurance.meets(rule.assurance) for one in person.credentials
+        one.assurance.meets(rule.assurance) for one in person.deciding
     )
 
 
@@ -174,6 +174,11 @@ def _check_signature(request: Request, approval: Approval, person: Person, verif
     credential = person.credential(approval.credential)
     if credential is None:
         raise ApprovalInvalidError(f"this is not an enrolled key of {person.name}")
+    if credential.login_only:
+        raise ApprovalInvalidError(
+            f"{person.name} signed with a key that only logs in",
+            next_step="sign with the key that decides: on a card, that of slot 9C",
+        )
     if not credential.assurance.meets(request.rule.assurance):
         raise ApprovalInvalidError(
             f"rule {request.rule.id} asks {person.name} to sign with a {request.rule.assurance}"

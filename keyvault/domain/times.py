@@ -7,6 +7,7 @@ from keyvault.domain.errors import InvalidInputError
 
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _DAY = "%Y-%m-%d"
+LAST_YEAR = 9000  # so that every time that is counted from one has a year
 
 
 def text_of(moment: datetime) -> str:
@@ -52,4 +53,6 @@ def _parsed(text: str, form: str) -> datetime:
     moment = datetime.strptime(text, form).replace(tzinfo=UTC)
     if moment.strftime(form) != text:  # strptime takes 2026-1-31, too
         raise ValueError("written in another way")
+    if moment.year > LAST_YEAR:
+        raise ValueError("too far away to be counted from")
     return moment

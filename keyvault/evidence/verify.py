@@ -404,7 +404,7 @@ class Policy:
 FORMS = """
 scope: party=part user_role=part user_id=part
 seen: size=size root=hash
-credential: spki=key assurance=assurance
+credential: spki=key assurance=assurance login_only=truth
 grant: role=role scope=reach until=time
 screening: standard=text vetting=vetting reference=text reviewed_on=day due=day
 duty: name=id version=number sha256=hash roles=role* since=day
@@ -424,7 +424,7 @@ deactivate-key: key=uuid reason=text
 destroy-key: key=uuid reason=text
 allow-use: key=uuid uses=number hours=number reason=text
 register-person: person=id full_name=text organisation=text site=text manager=id?
-  credential=credential grants=grant* screening=screening
+  credential=credential grants=grant* screening=screening login=credential?
 change-person: person=id organisation=text site=text manager=id? grants=grant* reason=text
 remove-person: person=text reason=text
 review-screening: person=text screening=screening
@@ -516,13 +516,20 @@ ALSO: dict[str, Callable[[Any], object]] = {
     "screening": lambda own: 0 < day(own["due"]) - day(own["reviewed_on"]) <= MAX_SCREENING,
     "duty": lambda own: own["version"] > 0,
     "key-class": lambda own: own["module_level"] <= MAX_LEVEL,
-    "register-person": lambda own: own["manager"] != own["person"],
+    "register-person": lambda own: own["manager"] != own["person"] and keys_differ(own),
     "change-person": lambda own: own["manager"] != own["person"],
     "rotate-system": lambda own: own["overlap_hours"] <= MAX_OVERLAP,
     "hold-person": lambda own: 1 <= own["hours"] <= MAX_HOLD,
     "request": lambda own: fits(own["command"], own["parameters"]),
     "record": lambda own: all(fits("approval", approval) for approval in own["approvals"]),
 }
+
+
+def keys_differ(new: Any) -> bool:
+    """One key of a joiner decides, and another, if there is one, only logs in."""
+    key, login = new["credential"], new["login"]
+    own = login is None or (login["login_only"] and login["spki"] != key["spki"])
+    return own and not key["login_only"]
 
 
 def fits(kind: str, value: Any) -> bool:
@@ -740,9 +747,10 @@ def meets(level: str, needed: str) -> bool:
 
 
 def able(person: Any, rule: Any) -> bool:
-    """Whether the person has a key, and was screened, as the rule asks."""
+    """Whether the person has a key that decides, and was screened, as the rule asks."""
     keys, level = person["credentials"].values(), person["screening"]["vetting"]
-    strong = any(meets(key["assurance"], rule["assurance"]) for key in keys)
+    deciding = [key["assurance"] for key in keys if not key["login_only"]]
+    strong = any(meets(own, rule["assurance"]) for own in deciding)
     return strong and meets(level, rule["vetting"])
 
 
@@ -867,6 +875,7 @@ def check_signature(request: Any, approval: Any, person: Any, report: Report) ->
     who, key = approval["approver"], person["credentials"].get(approval["credential"])
     need(approval["decision"] == "approve", f"{who} refused")
     need(key, f"this is not an enrolled key of {who}")
+    need(not key["login_only"], f"{who} signed with a key that only logs in")
     own = {name: value for name, value in approval.items() if name != "signature"}
     message = dumps({**own, "ctx": "keyvault-approval-v1", "request": request})
     what = f"the signature of {who} on request {request.get('id', 'genesis')} is not valid"
@@ -981,12 +990,13 @@ MOVED = ("organisation", "site", "manager", "grants")
 
 def key_of(credential: Any) -> dict[str, Any]:
     spki = unbase64(credential["spki"])
-    return {sha256_hex(spki): {"spki": spki, "assurance": credential["assurance"]}}
+    return {sha256_hex(spki): {**credential, "spki": spki}}
 
 
 def newcomer(new: Any) -> dict[str, Any]:
     person = {name: new[name] for name in (*MOVED, "screening")}
-    person.update(id=new["person"], name=new["full_name"], credentials=key_of(new["credential"]))
+    keys = {**key_of(new["credential"]), **(key_of(new["login"]) if new["login"] else {})}
+    person.update(id=new["person"], name=new["full_name"], credentials=keys)
     return {**person, "acknowledged": {}, "hold": None}
 
 
@@ -1028,10 +1038,10 @@ class Change:
             people={**self.state.people, who: {**(self.person or {}), **changes}}
         )
 
-    def need_new(self, thumbprint: str) -> None:
+    def need_new(self, *thumbprints: str) -> None:
         keys = {key for person in self.state.people.values() for key in person["credentials"]}
         keys.update(pin["key"] for one in self.state.systems.values() for pin in one["pins"])
-        need(thumbprint not in keys, "this key is enrolled already")
+        need(keys.isdisjoint(thumbprints), "this key is enrolled already")
 
     def register_person(self) -> State:
         person = newcomer(self.new)
@@ -1192,8 +1202,9 @@ class Authority:
         genesis, approvals = record["request"], record["approvals"]
         fits("genesis", genesis)
         people = {new["person"]: newcomer(new) for new in genesis["officers"]}
-        keys = {key for person in people.values() for key in person["credentials"]}
-        need(len(keys) == len(people) == len(genesis["officers"]), "two officers are one")
+        keys = [key for person in people.values() for key in person["credentials"]]
+        whole = len(people) == len(genesis["officers"]) and len(set(keys)) == len(keys)
+        need(whole, "two officers are one")
         for name, what in (("rules", "id"), ("key_classes", "name"), ("duties", "name")):
             names = {one[what] for one in genesis[name]}
             need(len(names) == len(genesis[name]), f"two {name} have the same name")

@@ -17,12 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from hsm.device import Device
-from hsm.errors import DeviceUnavailableError, ErrorKind, HsmError, PinIncorrectError
+from hsm.errors import (
+    DeviceUnavailableError,
+    ErrorKind,
+    HsmError,
+    KeyUnusableError,
+    PinIncorrectError,
+)
 from hsm.registry import open_device
+from keyvault.domain.errors import VaultError
 from keyvault.gate.deadlines import SLOW, deadline, timed
 from keyvault.gate.keys import KeysGate
 from keyvault.gate.log import LogGate
 from keyvault.gate.process import die_with, harden, read_pin, wipe
+from keyvault.gate.refusals import Refusals
 from keyvault.settings import ModuleSettings, Settings
 from keyvault.wire import Server
 
@@ -88,6 +96,7 @@ class Worker:
         self._gate = gate
         self._restarts = restarts
         self._calls = 0
+        self._refusals = Refusals()
         handlers = {"status": self.status, **gate.methods()}
         guarded = {name: self._guarded(method) for name, method in handlers.items()}
         self._server = Server(listener, guarded, uids)
@@ -108,6 +117,7 @@ class Worker:
             "calls": self._calls,
             "unwraps": self._device.unwraps,
             "restarts": self._restarts,
+            "refused": self._refusals.document(),
         }
 
     def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +129,9 @@ class Worker:
             except DeviceUnavailableError:
                 if self._lost():
                     self._server.stop()
+                raise
+            except (VaultError, KeyUnusableError) as error:
+                self._refusals.note(method.__name__, args, error)
                 raise
             finally:
                 if self._device.unwraps >= MAX_UNWRAPS:

@@ -1,6 +1,8 @@
 """Dual control as its people meet it: ask, decide, execute, cancel."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -17,14 +19,16 @@ from keyvault.domain.approvals import (
 )
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
-from keyvault.domain.canonical import Document
+from keyvault.domain.canonical import Document, Json
 from keyvault.domain.chain import rule_of
 from keyvault.domain.commands import PERSONAL_COMMANDS, Command, ReviewScreening
 from keyvault.domain.errors import (
     ApprovalInvalidError,
+    AuthorityError,
     ConflictError,
     NotWitnessedError,
     OutcomeUnknownError,
+    QuorumError,
     RequestStateError,
 )
 from keyvault.domain.quorum import check_approval, check_requester, clear, shortfall, where_of
@@ -146,17 +150,14 @@ def decide(
 ) -> ApprovalRequest:
     """Take in a signed approval or refusal. One that does not count is an event and an error."""
     permitted = _permit(vault, who, Action.REQUEST_DECIDE, request_id)
-    approval = Approval.read(document)
-    with vault.database.work() as work:
+    noes = _Noes(vault, who, permitted.role, request_id, EventType.APPROVAL_REJECTED)
+    with noes.told(approval=document), vault.database.work() as work:
+        approval = Approval.read(document)
         asked = work.requests.get(request_id)
         if recall(work, who, once):
             return asked
         _check_open(vault, work, asked, who, permitted.role)
-        try:
-            enough = _check(vault, work, asked, approval)
-        except (ApprovalInvalidError, ConflictError) as error:
-            work.commit(_rejected(asked, who, permitted.role, approval, str(error)))
-            raise
+        enough = _check(vault, work, asked, approval)
         work.requests.add_approval(request_id, approval)
         decided = _moved(asked, approval, enough=enough)
         work.requests.change(decided)
@@ -224,7 +225,8 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     """
     permitted = _permit(vault, who, Action.REQUEST_EXECUTE, request_id)
     witnesses.hold_request(vault, request_id)
-    with vault.database.work() as work:
+    noes = _Noes(vault, who, permitted.role, request_id, EventType.EXECUTION_REFUSED)
+    with noes.told(), vault.database.work() as work:
         asked = work.requests.get(request_id)
         if earlier := _earlier(work, who, once, asked):
             return Executed(asked, earlier)
@@ -313,13 +315,27 @@ def cancel(
         return cancelled
 
 
-def _rejected(
-    asked: ApprovalRequest, who: Principal, role: str, approval: Approval, reason: str
-) -> AuditEvent:
-    payload: Document = {"approval": approval.document(), "reason": reason}
-    return _event(
-        EventType.APPROVAL_REJECTED, asked.request, who.actor, role, payload, Outcome.REFUSED
-    )
+@dataclass(frozen=True, slots=True)
+class _Noes:
+    """Makes an event of each no, in a transaction of its own: what was refused is rolled back."""
+
+    vault: Vault
+    who: Principal
+    role: str
+    request_id: UUID
+    kind: EventType
+
+    @contextmanager
+    def told(self, **about: Json) -> Iterator[None]:
+        try:
+            yield
+        except (QuorumError, RequestStateError, ConflictError, AuthorityError) as error:
+            payload: Document = {**about, "code": error.code, "reason": str(error)}
+            with self.vault.database.work() as work:
+                request = work.requests.get(self.request_id).request
+                told = self.who.actor, self.role, payload, Outcome.REFUSED
+                work.commit(_event(self.kind, request, *told))
+            raise
 
 
 def _event(

@@ -22,7 +22,7 @@ from keyvault.domain.commands import (
     RegisterPerson,
 )
 from keyvault.domain.errors import ConflictError
-from keyvault.domain.founding import NO_RECORD, Genesis
+from keyvault.domain.founding import NO_RECORD, Genesis, sound
 from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import Duty, Role, thumbprint
 from keyvault.domain.rules import ANYTHING, Rule, Standard
@@ -95,10 +95,13 @@ def propose(
     services: Services,
     now: datetime,
 ) -> Document:
-    """Write the genesis document: what every officer reads and signs."""
+    """Write the genesis document: what every officer reads and signs.
+
+    Raises `AuthorityError` before anybody signs in vain.
+    """
     holders = tuple(role for role in Role if role is not Role.AUDITOR)
     text = hashlib.sha256(DUTY.encode()).hexdigest()
-    return Genesis(
+    genesis = Genesis(
         origin=origin,
         site=site,
         created_at=text_of(now),
@@ -109,7 +112,9 @@ def propose(
         duties=(Duty("keeping-keys", 1, text, holders, day_text(now)),),
         standards=DEFAULT_STANDARDS,
         services=services,
-    ).document()
+    )
+    sound(genesis, now)
+    return genesis.document()
 
 
 def sign(document: Document, officer: str, credential: Credential, now: datetime) -> Approval:

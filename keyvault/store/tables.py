@@ -175,6 +175,7 @@ wrapped_key = Table(
     _bytes("mac"),
     _bytes("public_key"),
 )
+Index(None, wrapped_key.c.kek_id)
 approval_request = Table(
     "approval_request",
     METADATA,
@@ -201,6 +202,35 @@ approval = Table(
     _text("approver", key=True),
     _text("document"),
 )
+
+# Custody -------------------------------------------------------------------------------------
+
+key_step = Table(  # only ever grows
+    "key_step",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _place("number"),
+    _text("step"),
+    _text("actor"),
+    _text("about"),  # the target, or the certificate
+    _text("details"),
+    _number("at"),
+)
+Index(None, key_step.c.key_id, key_step.c.step, key_step.c.about)
+Index(None, key_step.c.key_id, key_step.c.at, key_step.c.number)
+key_hold = Table(
+    "key_hold",
+    METADATA,
+    _text("id", key=True),
+    Column("key_id", Text, ForeignKey(key.c.id), nullable=False),
+    _text("kind"),
+    _text("reason"),
+    _text("set_by"),
+    _text("lifted_by"),
+    _number("set_at"),
+    _number("lifted_at", null=True),
+)
+Index(None, key_hold.c.key_id, key_hold.c.set_at, key_hold.c.id)
 
 # Certificates --------------------------------------------------------------------------------
 

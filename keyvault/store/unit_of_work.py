@@ -11,6 +11,7 @@ from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.certificates import Certificates
 from keyvault.store.counters import Counters
+from keyvault.store.custody import Custody
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
@@ -25,6 +26,7 @@ class Reading:
     def __init__(self, connection: Connection, *, writes: bool = False) -> None:
         self.keys = Keys(connection)
         self.certificates = Certificates(connection)
+        self.custody = Custody(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hsm.errors import DataInvalidError, KeyUnusableError, MechanismUnsupportedError
 from hsm.types import Agreement, Algorithm, KeyUsage
 from keyvault.signatures import spki_der
-from tests.contract.conftest import spec_of
+from tests.contract.conftest import name_of, spec_of
 
 A, U = Algorithm, KeyUsage
 AGREEING = pytest.mark.parametrize("name", ["softhsm", "nss"])
@@ -52,6 +52,15 @@ def test_both_sides_of_an_agreement_have_the_same_key(device, name):
         assert device.open_agreed(made.spec.key_id, terms, sealed.data, aad).data == text
 
     holds()
+
+
+@AGREEING
+def test_a_wrapped_key_agrees_like_a_resident_one(home, device):
+    made = home.make(A.EC_P256, U.AGREE)
+    terms = agreement()
+    sealed = device.seal_agreed(name_of(made), terms, b"text", b"aad").data
+    assert sealed == by_the_peer(made, terms).encrypt(terms.iv, b"text", b"aad")[:-4]
+    assert device.open_agreed(name_of(made), terms, sealed, b"aad").data == b"text"
 
 
 @AGREEING

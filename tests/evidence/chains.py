@@ -19,6 +19,7 @@ from keyvault.evidence import verify
 from tests.evidence.people import (
     CLASSES,
     DUTY,
+    P256,
     PEOPLE,
     RULES,
     SCOPE,
@@ -30,7 +31,8 @@ from tests.evidence.people import (
 from tests.evidence.world import World, order
 from tests.unit.officers import certificate, changed
 
-PAIRS = {key.spki: key for key in PEOPLE.values()}
+SPARE = [P256() for _ in range(2)]
+PAIRS = {key.spki: key for key in (*PEOPLE.values(), *SPARE)}
 
 # Both verdicts ------------------------------------------------------------------------------------
 
@@ -96,10 +98,12 @@ screenings = st.one_of(
     st.builds(lambda number: screening(moment(number)), st.integers(-300, 60)),
     st.builds(lambda number: screening(moment(number), 30), st.integers(-40, 3)),
 )
+keys_of_anyone = st.sampled_from([key.spki for key in (*PEOPLE.values(), *SPARE)])
 credentials = st.builds(
-    lambda name, kind: Credential(PEOPLE[name].spki, kind),
-    st.sampled_from(list(PEOPLE)),
-    st.sampled_from(Assurance),
+    Credential, keys_of_anyone, st.sampled_from(Assurance), st.sampled_from([False, False, True])
+)
+logins = st.one_of(
+    st.none(), st.builds(Credential, keys_of_anyone, st.sampled_from(Assurance), st.just(True))
 )
 duties = st.builds(
     lambda version, number, who: Duty(
@@ -133,10 +137,17 @@ systems = st.sampled_from(["dcc-1", "dcc-2"])
 certificates = st.sampled_from(["dcc-1", "dcc-2", "dcc-3"]).map(certificate)
 acts = st.one_of(
     st.builds(
-        lambda name, what, key, seen: joiner(name, grants=what, credential=key, screening=seen),
+        lambda name, what, key, login, seen: joiner(
+            name,
+            grants=what,
+            credential=replace(key, login_only=False),
+            login=login if login and login.spki != key.spki else None,
+            screening=seen,
+        ),
         st.sampled_from(["dan", "erin", "erin", "fay"]),
         st.one_of(good, held),
         credentials,
+        logins,
         screenings,
     ),
     st.builds(
@@ -243,10 +254,14 @@ class Chain:
         return Record(size, head, document, votes, text_of(at)).document()
 
     def vote(self, name, document, **changes):
-        """By the key that they have now, and a card if they have one."""
+        """By the key that they have now: one that decides, and a card, if they have one."""
         person = self.authority.people.get(name)
         enrolled = [one for one in person.credentials if one.spki in PAIRS] if person else []
-        best = max(enrolled, key=lambda one: one.assurance is Assurance.CARD, default=None)
+        best = max(
+            enrolled,
+            key=lambda one: (not one.login_only, one.assurance is Assurance.CARD),
+            default=None,
+        )
         key = PAIRS[best.spki] if best else PEOPLE["erin"]
         return self.world.approval(name, document, key=key, **changes)
 

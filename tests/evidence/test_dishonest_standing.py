@@ -1,5 +1,6 @@
 """A log that lets people decide whose rights had lapsed, or too few, and signs that it was so."""
 
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 
@@ -219,6 +220,16 @@ def test_a_lost_card_signs_nothing_any_more(caught, world):
     expect(caught, world, "this is not an enrolled key of dan")
 
 
+def test_a_key_that_only_logs_in_decides_nothing(caught, world):
+    login = P256()
+    world.change(c.EnrolCredential("dan", Credential(login.spki, Assurance.CARD, login_only=True)))
+    request = world.request(order())
+    votes = [world.approval("bob", request.document)]
+    votes.append(world.approval("dan", request.document, key=login))
+    world.act(order(), request=request, approvals=votes)
+    expect(caught, world, "dan signed with a key that only logs in")
+
+
 def test_the_next_card_signs(check, world):
     fresh = P256()
     world.change(c.EnrolCredential("dan", Credential(fresh.spki, Assurance.CARD)))
@@ -230,8 +241,11 @@ def test_the_next_card_signs(check, world):
 
 
 def test_a_key_in_a_second_encoding_is_nobodys(caught, world):
+    erin = joiner("erin", Role.AUDITOR)
+    document = world.request(erin).document
     point = PEOPLE["bob"].compressed
-    world.change(joiner("erin", Role.AUDITOR, credential=Credential(point, Assurance.CARD)))
+    document["parameters"]["credential"]["spki"] = b64encode(point).decode()
+    world.change(erin, document=document)
     expect_record(caught, world, "spki of a credential is not what it should be")
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from typing import get_type_hints
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,13 +21,15 @@ from keyvault.domain.chain import Record
 from keyvault.domain.documents import document_of
 from keyvault.domain.errors import VaultError
 from keyvault.domain.founding import NO_RECORD, Genesis
-from keyvault.domain.people import Credential, Duty, Grant, Role, Screening
+from keyvault.domain.people import Assurance, Credential, Duty, Grant, Role, Screening
 from keyvault.domain.quorum import OWN_RULE, clear
 from keyvault.domain.rules import Rule, Standard
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of, time_of
 from keyvault.evidence import verify
 from tests.evidence.chains import (
+    SPARE,
+    Chain,
     agree,
     anyone,
     fresh,
@@ -36,7 +40,16 @@ from tests.evidence.chains import (
     verifiers_word,
     waits,
 )
-from tests.evidence.people import CLASSES, DUTY, RULES, START, grants, joiner, screening
+from tests.evidence.people import (
+    CLASSES,
+    DUTY,
+    PEOPLE,
+    RULES,
+    START,
+    grants,
+    joiner,
+    screening,
+)
 from tests.evidence.world import World, order
 from tests.unit.officers import certificate, changed, places
 
@@ -127,6 +140,8 @@ ODD = st.sampled_from(
 )
 SAMPLES = [
     joiner("erin", Role.AUDITOR),
+    joiner("erin", login=Credential(SPARE[0].spki, Assurance.CARD, login_only=True)),
+    c.EnrolCredential("dan", Credential(SPARE[0].spki, Assurance.CARD, login_only=True)),
     c.ChangePerson("dan", "Energy", "york", "bob", grants(Role.KEY_APPROVER), "moved"),
     c.ReviewScreening("dan", screening()),
     c.SetRule(replace(RULES[0], approvals=3), "more"),
@@ -183,6 +198,49 @@ def test_a_genesis_with_something_odd_in_it_that_its_officers_signed_gets_one_ve
     votes = tuple(world.approval(name, document) for name in world.officers)
     record = Record(0, NO_RECORD, document, votes, text_of(START))
     agree([], None, record.document())
+
+
+@pytest.mark.parametrize("by", ["decides", "logs in"])
+@pytest.mark.parametrize("officer", [False, True], ids=["enrolled later", "at the genesis"])
+def test_what_a_key_that_only_logs_in_signs_gets_one_verdict(by, officer):
+    login = Credential(SPARE[0].spki, Assurance.CARD, login_only=True)
+    chain = Chain(World(described={"dan": {"login": login}})) if officer else fresh()
+    if not officer:
+        step = plain(c.EnrolCredential("dan", login))
+        assert chain.add(chain.record(step, chain.asked(step)))
+    step = {**plain(c.SuspendPerson("fay", "leave")), "approvers": ("bob",)}
+    request = chain.asked(step)
+    record = chain.record(step, request)
+    key = SPARE[0] if by == "logs in" else PEOPLE["dan"]
+    vote = chain.world.approval("dan", request.document, key=key)
+    record["approvals"].append(json.loads(canonical(vote.document())))
+    assert chain.add(record) is (by == "decides")
+
+
+@pytest.mark.parametrize("by", ["decides", "logs in"])
+def test_a_genesis_signed_by_a_key_that_only_logs_in_gets_one_verdict(by):
+    login = Credential(SPARE[0].spki, Assurance.CARD, login_only=True)
+    world = World(described={"dan": {"login": login}})
+    document = json.loads(canonical(world.records[0].request))
+    keys = {"dan": SPARE[0]} if by == "logs in" else {}
+    votes = tuple(world.approval(name, document, key=keys.get(name)) for name in world.officers)
+    record = Record(0, NO_RECORD, document, votes, text_of(START))
+    assert (agree([], None, record.document()) is not None) is (by == "decides")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_keys_of_a_joiner_that_do_not_go_together_get_one_verdict(number):
+    """The house makes no such command: these are documents that somebody wrote by hand."""
+    chain, own = fresh(), document_of(joiner("erin").credential)
+    wrong = [
+        {"credential": {**own, "login_only": True}},
+        {"login": {**own, "spki": b64encode(SPARE[0].spki).decode()}},
+        {"login": {**own, "login_only": True}},
+    ]
+    step = plain(joiner("erin", Role.AUDITOR))
+    request = chain.asked(step)
+    change = ("parameters",), lambda given: {**given, **wrong[number]}
+    assert not chain.add(chain.record(step, request, change))
 
 
 # Acts on keys -------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from keyvault.domain.commands import (
 )
 from keyvault.domain.people import EVERYWHERE, Grant, Role
 from keyvault.domain.times import text_of
-from tests.stack import PASSPHRASE, SCOPE, SoftwareCredential, joiner, ok
+from keyvault.signatures import SoftwareCredential
+from tests.stack import PASSPHRASE, SCOPE, joiner, ok
 
 DIGEST = "A" * 43 + "="
 ORDER = {

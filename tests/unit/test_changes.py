@@ -58,6 +58,7 @@ UNTIL = text_of(NOW + timedelta(days=365))
 ENROL = EnrolSystem("dcc-1", "DCC", DCC, DCC, ("key:sign",), ("*",), UNTIL)
 ROTATE = RotateSystem("dcc-1", DCC_NEXT, DCC_NEXT, 48, UNTIL)
 CARD = Credential(officer("alice-s-card").credential.spki, Assurance.CARD)
+LOGIN = Credential(officer("erin-s-9a").credential.spki, Assurance.CARD, login_only=True)
 STRICT = replace(RULE, id="strict", commands=("destroy-key",), approvals=3)
 TRAINING = replace(DUTY, name="training", roles=(Role.AUDITOR,))
 
@@ -66,11 +67,18 @@ TRAINING = replace(DUTY, name="training", roles=(Role.AUDITOR,))
 ELSEWHERE = Scope("1f-example", "network-operator", "u1")
 
 
+def used(who):
+    """The key of somebody else, for logging in alone."""
+    return replace(who.joining.credential, login_only=True)
+
+
 @pytest.mark.parametrize(
     ("command", "reason", "more"),
     [
         (ERIN.like(person="alice").joining, "alice is registered already", {}),
         (ERIN.like(credential=BOB.joining.credential).joining, "key is enrolled already", {}),
+        (ERIN.like(login=used(BOB)).joining, "key is enrolled already", {}),
+        (EnrolCredential("dave", used(CAROL)), "key is enrolled already", {}),
         (RemovePerson("erin", "who?"), "erin is not registered", {}),
         (RevokeSystem("dcc-9", "which?"), "dcc-9 is not registered", {"scope": SCOPE}),
         (ORDER, "does not change authority", {}),
@@ -100,6 +108,23 @@ def test_only_the_duty_as_it_stands_can_be_acknowledged():
     with pytest.raises(NotFoundError) as refusal:
         after(founded(), AcknowledgeDuty("bob", "other", 1, "00" * 32), (BOB,), requester="bob")
     assert refusal.value.next_step == "use one of: keeping-keys"
+
+
+def test_a_joiner_comes_with_both_keys_of_their_card():
+    authority = after(founded(), ERIN.like(login=LOGIN).joining)
+    person = authority.person("erin")
+    assert person.credentials == (ERIN.joining.credential, LOGIN)
+    assert person.deciding == (ERIN.joining.credential,)
+    assert authority.person_of(LOGIN.thumbprint) == person
+    without = after(authority, RevokeCredential("erin", LOGIN.thumbprint, "lost"))
+    assert without.person("erin").credentials == (ERIN.joining.credential,)
+
+
+def test_a_key_that_only_logs_in_can_be_enrolled_later():
+    authority = after(founded(), EnrolCredential("dave", LOGIN))
+    assert authority.person("dave").deciding == (DAVE.joining.credential,)
+    with pytest.raises(AuthorityError, match="key is enrolled already"):
+        after(authority, EnrolCredential("dave", replace(LOGIN, login_only=False)))
 
 
 def test_one_key_is_enrolled_once():

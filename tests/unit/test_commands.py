@@ -39,7 +39,17 @@ TERMS = {
 }
 ORDER = {**TERMS, "need": None, "supersedes": None, "cell_usage": None}
 ON_A_KEY = {"key": KEY, "reason": "as ordered"}
-CREDENTIAL = {"spki": "AAEC", "assurance": "card"}
+POINT = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"  # of P-256, up to its coordinates
+CREDENTIAL = {
+    "spki": b64encode(bytes.fromhex(POINT) + bytes(64)).decode(),
+    "assurance": "card",
+    "login_only": False,
+}
+LOGIN = {
+    "spki": b64encode(bytes.fromhex(POINT) + b"\1" * 64).decode(),
+    "assurance": "card",
+    "login_only": True,
+}
 GRANT = {"role": "auditor", "scope": "*", "until": "2031-03-01T00:00:00Z"}
 SCREENING = {
     "standard": "BS 7858:2019",
@@ -66,6 +76,7 @@ EXAMPLES = {
         "credential": CREDENTIAL,
         "grants": [GRANT],
         "screening": SCREENING,
+        "login": LOGIN,
     },
     "change-person": {
         "person": "erin",
@@ -223,6 +234,8 @@ FITS = {  # what other fields may not be
     "break_glass": [True],
     "extractable": [True],
     "guarded": [True],
+    "login": [None],
+    "login_only": [True],
 }
 
 
@@ -353,6 +366,21 @@ def test_nobody_is_their_own_manager(name):
     assert command_of(name, {**EXAMPLES[name], "manager": None}).manager is None
     with pytest.raises(InvalidInputError, match="nobody reports to themselves"):
         command_of(name, {**EXAMPLES[name], "manager": "erin"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"credential": LOGIN, "login": None}, "cannot be one that only logs in"),
+        ({"login": {**LOGIN, "login_only": False}}, "has to be login_only"),
+        ({"login": {**CREDENTIAL, "login_only": True}}, "logs in anyway"),
+    ],
+)
+def test_a_joiner_has_a_key_that_decides_and_perhaps_another_that_only_logs_in(changes, reason):
+    parameters = {**EXAMPLES["register-person"], "login": None}
+    assert command_of("register-person", parameters).parameters() == parameters
+    with pytest.raises(InvalidInputError, match=reason):
+        command_of("register-person", {**parameters, **changes})
 
 
 @pytest.mark.parametrize("days", [(0, 0), (0, 5), (1, MAX_DAYS + 1)])

@@ -9,7 +9,7 @@ from keyvault.domain.approvals import Decision
 from keyvault.domain.chain import found
 from keyvault.domain.documents import document_of
 from keyvault.domain.errors import AuthorityError, RuleError
-from keyvault.domain.people import Role
+from keyvault.domain.people import Assurance, Credential, Role
 from keyvault.domain.rules import MAX_EXPIRY
 from keyvault.signatures import verify
 from tests.unit.officers import (
@@ -75,6 +75,23 @@ def test_genesis_needs_a_yes_from_each_with_their_own_key(changes):
 def test_a_chain_begins_with_record_zero_after_nothing(number, previous):
     with pytest.raises(AuthorityError, match="does not begin"):
         found(replace(genesis(), number=number, previous=previous), verify)
+
+
+def test_genesis_takes_no_signature_of_a_key_that_only_logs_in():
+    login = Credential(MALLORY.credential.spki, Assurance.CARD, login_only=True)
+    with_both = ALICE.like(login=login)
+    record = genesis((with_both, BOB, CAROL))
+    assert found(record, verify).person("alice").credentials[1] == login
+    first = MALLORY.decides(record.request, approver="alice")
+    assert first.credential == login.thumbprint
+    with pytest.raises(AuthorityError, match="lacks the signature of: alice"):
+        found(replace(record, approvals=(first, *record.approvals[1:])), verify)
+
+
+def test_a_login_key_of_one_officer_is_no_key_of_another():
+    login = replace(BOB.joining.credential, login_only=True)
+    with pytest.raises(AuthorityError, match="keys of officers"):
+        found(genesis((ALICE.like(login=login), BOB, CAROL)), verify)
 
 
 def test_two_officers_are_too_few():

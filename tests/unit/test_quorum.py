@@ -30,7 +30,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.linting import lint_rule
 from keyvault.domain.people import Assurance, Role, Vetting
-from keyvault.domain.quorum import OWN_RULE, clear, shortfall
+from keyvault.domain.quorum import OWN_RULE, able, clear, shortfall
 from keyvault.domain.rules import GroupBy
 from keyvault.signatures import verify
 from tests.unit.officers import (
@@ -104,6 +104,29 @@ def test_one_person_with_two_keys_counts_once():
     assert {one.credential for one in both} == {BOB.thumbprint, card.thumbprint}
     with pytest.raises(QuorumError, match="1 of 2"):
         clear(authority.electorate, RULE, asked, both, verify, NOW)
+
+
+def test_a_key_that_only_logs_in_decides_nothing():
+    login = replace(CARDS[0].joining.credential, login_only=True)
+    authority = after(founded(), EnrolCredential("bob", login), (CAROL, DAVE))
+    for asked in (asked_under(RULE), asked_under(RULE, RemovePerson("dave", "left"), scope=None)):
+        votes = [CARDS[0].decides(asked.document, approver="bob"), CAROL.decides(asked.document)]
+        with pytest.raises(ApprovalInvalidError, match="Bob signed with a key that only logs in"):
+            clear(authority.electorate, RULE, asked, votes, verify, NOW)
+    word = AcknowledgeDuty("bob", DUTY.name, DUTY.version, DUTY.sha256)
+    own = request_for(word, "bob", rule=OWN_RULE, scope=None)
+    vote = CARDS[0].decides(own.document, approver="bob")
+    with pytest.raises(ApprovalInvalidError, match="only logs in"):
+        clear(authority.electorate, OWN_RULE, own, [vote], verify, NOW)
+
+
+def test_a_person_without_a_key_that_decides_is_nobody_who_could_sign():
+    login = replace(CARDS[0].joining.credential, login_only=True)
+    person = replace(BOB.person, credentials=(login,))
+    assert not able(person, RULE)
+    both = replace(BOB.person, credentials=(BOB.joining.credential, login))
+    assert able(both, RULE)
+    assert not able(both, replace(RULE, assurance=Assurance.CARD))
 
 
 def test_one_person_with_two_roles_counts_once():

@@ -61,6 +61,7 @@ class CredentialOut(Wire):
     thumbprint: Hex64
     public_key: Bytes
     assurance: Assurance
+    login_only: bool
 
 
 class ScreeningOut(Wire):
@@ -100,7 +101,10 @@ class PersonOut(Wire):
             grants=grants,
             credentials=[
                 CredentialOut(
-                    thumbprint=one.thumbprint, public_key=one.spki, assurance=one.assurance
+                    thumbprint=one.thumbprint,
+                    public_key=one.spki,
+                    assurance=one.assurance,
+                    login_only=one.login_only,
                 )
                 for one in person.credentials
             ],

@@ -9,7 +9,10 @@ from keyvault.domain.people import Credential, Grant, Screening, check_id
 
 @dataclass(frozen=True, slots=True)
 class RegisterPerson(Command):
-    """A joiner, with what they may do, the key that signs for them, and their screening."""
+    """A joiner, with what they may do, the key that signs for them, and their screening.
+
+    `login` is a second key that opens sessions and does no more, as slot 9A of a card.
+    """
 
     name = "register-person"
     person: str
@@ -20,9 +23,23 @@ class RegisterPerson(Command):
     credential: Credential
     grants: tuple[Grant, ...]
     screening: Screening
+    login: Credential | None = None
 
     def __post_init__(self) -> None:
         _check_place(self.person, self.manager)
+        if self.credential.login_only:
+            raise InvalidInputError(
+                "the key that signs for a joiner cannot be one that only logs in",
+                next_step="give the key that decides, and the other one beside it as login",
+            )
+        if self.login and not self.login.login_only:
+            raise InvalidInputError("the login key of a joiner has to be login_only")
+        if self.login and self.login.spki == self.credential.spki:
+            raise InvalidInputError("a key that decides logs in anyway: give another, or none")
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        return (self.credential, self.login) if self.login else (self.credential,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +125,15 @@ class ReinstatePerson(Command):
 
 @dataclass(frozen=True, slots=True)
 class EnrolCredential(Command):
-    """One more key that signs for a person: a card beside a file, or the next card."""
+    """One more key of a person: a card beside a file, the next card, or one to log in only."""
 
     name = "enrol-credential"
     person: str
     credential: Credential
+
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        return (self.credential,)
 
 
 @dataclass(frozen=True, slots=True)

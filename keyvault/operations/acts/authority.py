@@ -32,7 +32,8 @@ def _check(asking: Asking, command: Command) -> None:
     elif person:
         authority.person(person)
     if isinstance(command, RegisterPerson | EnrolCredential):
-        signatures.check_person_key(command.credential.spki)
+        for one in command.credentials:
+            signatures.check_person_key(one.spki)
     if isinstance(command, EnrolSystem | RotateSystem):
         _check_system(authority, command)
     of_certificate = signatures.spki_of_certificate

@@ -1,0 +1,81 @@
+"""What the clerk notices beside the web process: edited authority, and gates that say no."""
+
+import json
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from keyvault import wire
+from keyvault.domain.audit import EventType
+from keyvault.domain.errors import ConflictError, NotPermittedError, QuorumError
+from keyvault.domain.keys import service_key_id
+from keyvault.operations import watch
+from tests.flows.test_tampering import Owner
+
+OLD = 1  # a record that every running process has verified long ago
+
+
+@pytest.fixture
+def owner(stack):
+    return Owner(stack.settings.database)
+
+
+def newest(vault, stream):
+    with vault.database.reading() as work:
+        event = work.audit.newest_of(stream)
+    return event.header["ty"], json.loads(event.payload)
+
+
+def test_an_old_record_that_was_edited_is_an_event_and_so_is_its_return(stack, vault, owner):
+    """No process that runs looks at it again: all have verified it long ago."""
+    for _ in range(2):
+        stack.register(f"p-{uuid4().hex[:8]}", "auditor")
+    watch.authority(vault)
+    record = owner.read("SELECT document FROM authority_record WHERE number = :n", n=OLD)
+    record["request"]["parameters"]["reason"] = "something else"
+    with owner.record(OLD, record):
+        assert watch.authority(vault) == 1
+        assert watch.authority(vault) == 0
+    kind, told = newest(vault, watch.AUTHORITY_STREAM)
+    assert kind == EventType.AUTHORITY_REJECTED
+    assert told["reason"] == f"authority record {OLD} is gone or was changed"
+    assert watch.authority(vault) == 1
+    assert newest(vault, watch.AUTHORITY_STREAM)[0] == EventType.AUTHORITY_RECOVERED
+
+
+def test_what_a_gate_refuses_is_an_event_and_told_once(stack, vault):
+    request = stack.order()
+    watch.gates(vault)
+    gate = wire.Client(stack.settings.keys.socket)
+    with pytest.raises(QuorumError):
+        gate.call("execute", request["document"], [])
+    with pytest.raises(NotPermittedError):
+        gate.call("sign", service_key_id("evidence"), "ECDSA", [bytes(32)], "never")
+    gate.close()
+    assert watch.gates(vault) == 1
+    assert watch.gates(vault) == 0
+    kind, told = newest(vault, "gate:keys")
+    assert kind == EventType.GATE_REFUSED
+    said = [(one["method"], one["about"], one["code"]) for one in told["refusals"]]
+    assert said == [
+        ("execute", request["id"], "quorum"),
+        ("sign", service_key_id("evidence").hex(), "not-permitted"),
+    ]
+
+
+def test_what_the_log_s_gate_refuses_is_told_too(stack, vault):
+    watch.gates(vault)
+    gate = wire.Client(stack.settings.log.socket)
+    with pytest.raises(ConflictError):
+        gate.call("seal", 1, bytes(32))
+    gate.close()
+    assert watch.gates(vault) == 1
+    assert newest(vault, "gate:log")[1]["refusals"][-1]["method"] == "seal"
+
+
+def test_a_gate_that_is_away_has_nothing_to_tell(vault, tmp_path):
+    away = {"socket": tmp_path / "nobody.sock"}
+    keys, log = (one.model_copy(update=away) for one in (vault.settings.keys, vault.settings.log))
+    lonely = replace(vault, settings=vault.settings.model_copy(update={"keys": keys, "log": log}))
+    assert watch.gates(lonely) == 0
