@@ -10,6 +10,7 @@ from uuid import uuid4
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from keyvault.domain.commands import RevokeSystem
 from tests.stack import ROOT, SYSTEM_ACTIONS, Stack, ok
 
 DIGEST = hashlib.sha256(b"a service request").digest()
@@ -79,8 +80,7 @@ def test_a_revoked_system_is_refused_within_a_second(stack: Stack):
     key = stack.active_key()
     system = stack.system("leaver", "key:sign")
     ok(system.client().post(f"/v1/keys/{key}/signatures", json=BODY))
-    asked = stack.person("alice").client().post("/v1/systems/leaver/revocations", json=WHY)
-    stack.carry_out(ok(asked))
+    stack.person("bob").alone(RevokeSystem("leaver", "decommissioned"))
     refused = system.client().post(f"/v1/keys/{key}/signatures", json=BODY)
     assert (refused.status_code, refused.json()["code"]) == (401, "not-authenticated")
 
