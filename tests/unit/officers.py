@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -124,10 +125,23 @@ class Officer:
         return replace(unsigned, signature=self.credential.sign(unsigned.message(document)))
 
 
+class Repeatable(SoftwareCredential):
+    """Signs one message in one way (RFC 6979), with a key that follows from a name."""
+
+    def __init__(self, name: str) -> None:
+        number = int.from_bytes(sha256(name.encode()).digest()) >> 1  # below the curve's order
+        super().__init__(ec.derive_private_key(number, ec.SECP256R1()))
+
+    def sign(self, message: bytes) -> bytes:
+        return self._private_key.sign(
+            message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        )
+
+
 @cache
 def officer(name: str, *roles: Role, assurance: Assurance = Assurance.SOFTWARE) -> Officer:
-    """The same name and roles are the same officer, and the same key, all through a run."""
-    credential = SoftwareCredential(ec.generate_private_key(ec.SECP256R1()))
+    """The same name and roles are the same officer, and the same key, in every run."""
+    credential = Repeatable(" ".join((name, *roles, assurance)))
     joining = RegisterPerson(
         person=name,
         full_name=name.title(),

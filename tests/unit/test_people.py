@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from keyvault.domain.commands import EnrolCredential
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.people import (
     EVERYWHERE,
     Assurance,
+    Credential,
     Grant,
     Hold,
     Pin,
@@ -68,6 +70,21 @@ def test_a_person_is_known_by_every_key_that_is_enrolled_for_them():
     person = replace(ALICE.person, credentials=both)
     assert [person.credential(one.thumbprint) for one in both] == list(both)
     assert person.credential("00" * 32) is None
+
+
+def test_a_key_has_one_spelling_so_that_nobody_is_two_people_with_one():
+    spki = ALICE.credential.spki
+    point = spki[-64:]
+    compressed = spki[:26] + bytes([2 + point[-1] % 2]) + point[:32]
+    for other in (b"", b"junk", spki + b"\0", spki[:-1], compressed):
+        with pytest.raises(InvalidInputError, match="uncompressed point"):
+            Credential(other, Assurance.CARD)
+
+
+def test_a_joiner_and_a_new_key_name_every_key_that_they_bring():
+    signing, login = ALICE.joining.credential, replace(BOB.joining.credential, login_only=True)
+    assert replace(ALICE.joining, login=login).credentials == (signing, login)
+    assert EnrolCredential("alice", login).credentials == (login,)
 
 
 def test_the_last_acknowledged_version_of_a_duty_is_what_counts():

@@ -17,7 +17,6 @@ from keyvault.domain.times import (
     time_of,
 )
 
-
 BOUNDS = (datetime(1970, 1, 1), datetime(LAST_YEAR, 12, 31))  # noqa: DTZ001 (hypothesis wants naive bounds)
 
 
