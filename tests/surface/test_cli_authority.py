@@ -160,6 +160,7 @@ def test_a_rule_that_is_too_weak_is_refused_when_it_is_asked_for(desks):
     assert refused(desks["alice"], *words)["code"] == "rule"
 
 
+@pytest.mark.usefixtures("desks")
 def test_who_changes_no_rules_is_refused(stack):
     desk = desk_of(stack, "dave")
     assert desk.login(stack.url, stack.ca).status == 0
