@@ -51,6 +51,11 @@ class Custody:
             query = query.where(_STEP.c.about == about)
         return self._connection.scalar(query.limit(1)) is not None
 
+    def get(self, key: UUID, number: int) -> KeyStep:
+        """Return one step of a key, which has to be there."""
+        same = (_STEP.c.key_id == str(key)) & (_STEP.c.number == number)
+        return _step(self._connection.execute(select(_STEP).where(same)).one())
+
     def page(
         self, key: UUID, after: str | None = None, limit: int = 50
     ) -> tuple[list[KeyStep], str | None]:

@@ -10,6 +10,7 @@ from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.certificates import Certificates
+from keyvault.store.compromise import Compromises
 from keyvault.store.counters import Counters
 from keyvault.store.custody import Custody
 from keyvault.store.idempotency import Idempotency
@@ -27,6 +28,7 @@ class Reading:
         self.keys = Keys(connection)
         self.certificates = Certificates(connection)
         self.custody = Custody(connection)
+        self.compromises = Compromises(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)

@@ -11,12 +11,14 @@ from keyvault.domain.commands import (
     Command,
     DeactivateKey,
     DestroyKey,
+    LiftHold,
     ResumeKey,
 )
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.keys import MOVES, Key, KeyState
 from keyvault.operations import certificates
 from keyvault.operations.acts.base import Act, Acting, Asking
+from keyvault.operations.dependants import check_free
 from keyvault.operations.vault import key_stream
 from keyvault.store.unit_of_work import Work
 
@@ -36,6 +38,8 @@ def _check(state: KeyState, asking: Asking, command: Move) -> None:
         raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
     if isinstance(command, ActivateKey):
         certificates.check_activation(asking.work, key.id)
+    if isinstance(command, DestroyKey):
+        check_free(asking.work, asking.authority, key, asking.now)
 
 
 def _settle(state: KeyState, acting: Acting, work: Work, command: Move, _: Document) -> Document:
@@ -84,10 +88,22 @@ def _allowed(_: Acting, __: Work, command: AllowUse, ___: Document) -> Document:
     return {"key": str(command.key), "uses": command.uses}
 
 
+def _check_hold(asking: Asking, command: LiftHold) -> None:
+    hold = asking.work.custody.get_hold(command.key, command.hold)
+    if hold.lifted_at is not None:
+        raise KeyStateError("this hold is lifted already")
+
+
+def _lifted(acting: Acting, work: Work, command: LiftHold, _: Document) -> Document:
+    work.custody.lift(command.hold, acting.vault.clock(), acting.id)
+    return {"key": str(command.key), "hold": str(command.hold)}
+
+
 ACTS = {
     **{
         command: Act(event, partial(_check, state), partial(_settle, state))
         for command, (state, event) in _TARGETS.items()
     },
     AllowUse: Act(EventType.KEY_USE_ALLOWED, _check_guarded, _allowed),
+    LiftHold: Act(EventType.KEY_HOLD_LIFTED, _check_hold, _lifted, device=False),
 }
