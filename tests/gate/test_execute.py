@@ -34,7 +34,18 @@ from keyvault.domain.people import Role
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
-from tests.gate.house import DIGEST, GRAVE, ORDINARY, House, active, ask, do, order, signed
+from tests.gate.house import (
+    BOB_TO_LOG_IN,
+    DIGEST,
+    GRAVE,
+    ORDINARY,
+    House,
+    active,
+    ask,
+    do,
+    order,
+    signed,
+)
 from tests.unit.officers import ALICE, BOB, CAROL, DAVE, changed, officer, places
 
 Call = Callable[..., Any]
@@ -112,6 +123,7 @@ INSUFFICIENT = {
     ],
     "a stranger": _approvals(BOB, STRANGER),
     "an impostor": _approvals(IMPOSTOR, CAROL),
+    "a key that only logs in": _approvals(BOB_TO_LOG_IN, CAROL),
     "one who refuses": lambda r: [
         *signed(r, [BOB, CAROL]),
         *signed(r, [DAVE], decision=Decision.REFUSE),
