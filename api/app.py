@@ -32,6 +32,7 @@ from api.rest.routes import (
     custody,
     health,
     keys,
+    life,
     login,
     people,
     requests,
@@ -100,7 +101,7 @@ def create_app(vault: Vault) -> VaultApi:
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for room in (
-        *(login, keys, custody, compromise, certificates, agreement, counters),
+        *(login, keys, custody, compromise, life, certificates, agreement, counters),
         *(requests, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)

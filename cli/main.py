@@ -34,6 +34,8 @@ NOUNS = {
         "cli.remote.agreement",
         "cli.remote.custody",
         "cli.remote.compromise",
+        "cli.remote.destruction",
+        "cli.remote.life",
     ),
     "counters": ("cli.remote.counters",),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),

@@ -278,6 +278,7 @@ def _carried_out(acting: Acting, who: Principal, once: Once | None) -> Executed:
         remember(work, who, once, outcome)
         work.commit(*executors.done(acting, outcome))
         done = work.requests.get(acting.asked.request.id)
+    executors.follow(acting)
     return Executed(done, {**outcome, **executors.answer(made)})
 
 

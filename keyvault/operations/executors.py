@@ -146,6 +146,11 @@ def logged(work: Work, asked: ApprovalRequest) -> Document | None:
     return None
 
 
+def follow(acting: Acting) -> None:
+    """Do what an act leaves to be done once it is committed."""
+    ACTS[type(acting.command)].after(acting)
+
+
 def done(acting: Acting, outcome: Document) -> list[AuditEvent]:
     """What was done, with what came of it and every signature that allowed it, and what else."""
     return [_event(acting, Outcome.OK, outcome), *acting.also]

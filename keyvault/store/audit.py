@@ -123,6 +123,13 @@ class Audit:
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
 
+    def without(self, stream: str, kind: EventType, limit: int) -> list[LoggedEvent]:
+        """Return the first events of a stream that are of any type but one, the oldest first."""
+        chosen = _EVENT.c.stream == stream, _EVENT.c.type != str(kind)
+        order = _EVENT.c.time_ms, _EVENT.c.idx
+        query = _events().where(*chosen).order_by(*order).limit(limit)
+        return [_event(row) for row in self._connection.execute(query)]
+
     def tally(
         self, stream: str, kind: EventType, since: datetime | None = None
     ) -> tuple[int, datetime | None, datetime | None]:

@@ -7,8 +7,16 @@ from fastapi import APIRouter, Depends, Query
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas.common import EventCursor, Id, Limit
-from api.rest.schemas.custody import DependantsOut, HoldIn, HoldOut, StepIn, StepOut, StepsOut
-from keyvault.operations import custody
+from api.rest.schemas.custody import (
+    DependantsOut,
+    DestructionOut,
+    HoldIn,
+    HoldOut,
+    StepIn,
+    StepOut,
+    StepsOut,
+)
+from keyvault.operations import custody, destruction
 
 router = APIRouter(tags=["custody"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
@@ -45,3 +53,23 @@ def hold_key(key_id: Id, body: HoldIn, vault: V, who: Who, repeat: Repeat) -> Ho
 def list_dependants(key_id: Id, vault: V, who: Who) -> DependantsOut:
     """Say what depends on a key, and what forbids to destroy it."""
     return DependantsOut.of(custody.dependants(vault, who, key_id))
+
+
+@router.get(
+    f"{_KEY}/destruction-certificate",
+    operation_id="show_destruction_certificate",
+    responses=_READ,
+)
+def show_destruction_certificate(key_id: Id, vault: V, who: Who) -> DestructionOut:
+    """Return the signed certificate that nothing is left of a key."""
+    return DestructionOut.of(destruction.get(vault, who, key_id))
+
+
+@router.post(
+    f"{_KEY}/destruction-certificate",
+    operation_id="certify_destruction",
+    responses=documented(403, 404, 408, 409, 415),
+)
+def certify_destruction(key_id: Id, vault: V, who: Who) -> DestructionOut:
+    """Make the certificate where the device could not when the key was destroyed."""
+    return DestructionOut.of(destruction.make(vault, who, key_id))

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.rest.schemas.common import ABSENT, Id, Moment, Page, Text, Wire
+from api.rest.schemas.common import ABSENT, Bytes, Id, Moment, Page, Text, Wire
 from keyvault.domain.certificates import Certificate, CertificateState
-from keyvault.domain.custody import HoldKind, KeyHold, KeyStep, Step
+from keyvault.domain.custody import DestructionCertificate, HoldKind, KeyHold, KeyStep, Step
 from keyvault.operations.custody import Taken
 from keyvault.operations.dependants import Dependants
 
@@ -84,6 +84,19 @@ class StepOut(Wire):
 
 class StepsOut(Page[StepOut]):
     """Steps of one key, oldest first."""
+
+
+class DestructionOut(Wire):
+    """A certificate of destruction: what was signed, byte for byte, and the signature in DER."""
+
+    key: UUID
+    issued_at: Moment
+    statement: Bytes
+    signature: Bytes
+
+    @classmethod
+    def of(cls, made: DestructionCertificate) -> Self:
+        return cls(**{name: getattr(made, name) for name in cls.model_fields})
 
 
 class HoldIn(Wire):
