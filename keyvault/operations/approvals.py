@@ -82,9 +82,13 @@ def ask(
         asked = ApprovalRequest(request, RequestState.REQUESTED, version=1)
         work.requests.add(asked)
         remember(work, who, once, {"request": str(asked.request.id)})
-        told = _event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role)
-        work.commit(told, *executors.ordered(asked.request, who.actor, permitted.role))
+        work.commit(*_asked(request, who.actor, permitted.role))
         return asked
+
+
+def _asked(request: Request, actor: str, role: str) -> list[AuditEvent]:
+    asked = _event(EventType.APPROVAL_REQUESTED, request, actor, role)
+    return [asked, *executors.ordered(request, actor, role)]
 
 
 def _permit_asking(vault: Vault, who: Principal, command: Command, scope: Scope | None) -> Permit:

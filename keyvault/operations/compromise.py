@@ -140,14 +140,18 @@ def notice_sent(
         if recall(work, who, once):
             return made
         case, key = work.compromises.get(key_id), work.keys.get(key_id)
-        if not case.known_at.replace(microsecond=0) <= sent_at <= vault.clock():
-            raise InvalidInputError(
-                "a notice is sent after the compromise is known, and not in the future",
-                next_step="give the time at which it was sent, in UTC",
-            )
+        _check_time(case, sent_at, vault.clock())
         work.compromises.add_notice(made, uuid4())
         remember(work, who, once, {"body": str(to)})
         payload: Document = {"key": str(key_id), "body": str(to), "reference": reference}
         payload["sent_at"] = text_of(sent_at)
         work.commit(event(EventType.KEY_NOTICE_SENT, who, permitted.role, key, payload))
     return made
+
+
+def _check_time(case: Case, sent_at: datetime, now: datetime) -> None:
+    if not case.known_at.replace(microsecond=0) <= sent_at <= now:
+        raise InvalidInputError(
+            "a notice is sent after the compromise is known, and not in the future",
+            next_step="give the time at which it was sent, in UTC",
+        )

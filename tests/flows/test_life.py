@@ -16,7 +16,7 @@ def test_a_key_s_life_is_told_in_plain_words_from_order_to_end(stack: Stack):
     alice, bob = (stack.person(name).client() for name in ("alice", "bob"))
     key = stack.active_key(need="meters", label="<north> & south")
     ok(took(bob, key, "labelled", text="ACME-17"))
-    ok(bob.post(f"/v1/keys/{key}/holds", json={"kind": "legal", "reason": "court"}))
+    held = ok(bob.post(f"/v1/keys/{key}/holds", json={"kind": "legal", "reason": "court"}))["id"]
     refused = alice.post(f"/v1/keys/{key}/destructions", json={"reason": "over"})
     assert refused.status_code == 409
     ok(bob.post(f"/v1/keys/{key}/suspensions", json={"reason": "odd traffic"}))
@@ -24,7 +24,7 @@ def test_a_key_s_life_is_told_in_plain_words_from_order_to_end(stack: Stack):
     told = [one["words"] for one in life["moments"]]
     assert told[0] == "The key was ordered, by Alice (alice): need meters"
     assert "The key was generated inside the device (begun), by Alice (alice)" in told
-    assert "The key was put on hold, by Bob (bob): reason court, kind legal" in told
+    assert f"The key was put on hold, by Bob (bob): reason court, hold {held}, kind legal" in told
     assert told[-1] == "The key was suspended, by Bob (bob): reason odd traffic"
     came = {verb for verb, at in life["verbs"].items() if at}
     assert came == {"registered", "ordered", "generated", "labelled"}
@@ -49,8 +49,13 @@ def test_what_ends_is_counted_by_class_and_scope_and_drawn(stack: Stack):
     found = rows(bob, scope=scope)
     assert found == {
         ("key", "standard"): {
-            **{"what": "key", "group": "standard", "scope": scope, "ended": 0},
-            **{"within_30": 1, "within_90": 2, "within_180": 1},
+            "what": "key",
+            "group": "standard",
+            "scope": scope,
+            "ended": 0,
+            "within_30": 1,
+            "within_90": 2,
+            "within_180": 1,
         }
     }
     everything = ok(bob.get("/v1/keys/forecast"))["items"]

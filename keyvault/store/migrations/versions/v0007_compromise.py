@@ -36,16 +36,20 @@ def upgrade() -> None:
     op.create_index(
         "ix_compromise_notice_key_id_sent_at_id", "compromise_notice", ["key_id", "sent_at", "id"]
     )
+    _create_destruction()
+    op.create_index("ix_key_state_protect_until", "key", ["state", "protect_until"])
+    postgresql = op.get_bind().dialect.name == "postgresql"
+    for statement in _guards_postgresql() if postgresql else _guards_sqlite():
+        op.execute(statement)
+
+
+def _create_destruction() -> None:
     op.create_table(
         "destruction",
         Column("key_id", Text, ForeignKey("key.id"), primary_key=True),
         Column("issued_at", _NUMBER, nullable=False),
         *(Column(name, LargeBinary, nullable=False) for name in ("statement", "signature")),
     )
-    op.create_index("ix_key_state_protect_until", "key", ["state", "protect_until"])
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    for statement in _guards_postgresql() if postgresql else _guards_sqlite():
-        op.execute(statement)
 
 
 def downgrade() -> None:
