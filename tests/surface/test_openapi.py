@@ -181,12 +181,6 @@ def test_schemathesis_finds_nothing_as_an_officer(stack, document, tmp_path):
     explore(tmp_path, stack, document, pair, "--phases", "coverage,fuzzing", "-n", "3")
 
 
-def test_schemathesis_finds_nothing_as_an_auditor(stack, document, tmp_path):
-    pair = stack.register("examiner", "auditor").log_in()
-    words = ("--include-path-regex", "^/v1/(audit|keys|people|quorums|authority)", "--phases")
-    explore(tmp_path, stack, document, pair, *words, "fuzzing", "-n", "10", "--seed", SEED)
-
-
 def test_schemathesis_finds_nothing_as_a_system(stack, document, tmp_path, dcc):
     pair = dcc.certificate, dcc.key
     explore(tmp_path, stack, document, pair, "--phases", "fuzzing", "-n", "10", "--seed", SEED)
