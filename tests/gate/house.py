@@ -31,7 +31,7 @@ from keyvault.settings import Settings
 from keyvault.signatures import verify
 from tests import devices
 from tests.unit import officers
-from tests.unit.officers import ALICE, BOB, CAROL, DAVE, ORIGIN, Officer, officer
+from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, CAROL, DAVE, ORIGIN, Officer
 
 DEADLINE = 1.0
 DIGEST = sha256(b"payload").digest()
@@ -44,7 +44,6 @@ APPROVERS = (Role.KEY_APPROVER,)
 ORDINARY = Rule("ordinary", ("*",), ("*",), APPROVERS, 2, 3600)
 GRAVE = Rule("grave", ("destroy-key",), ("standard",), APPROVERS, 3, 3600)
 RULES = (ORDINARY, GRAVE)
-BOB_TO_LOG_IN = officer("bob", Role.WITNESS)  # another key of Bob's, which only logs in
 LOGIN = replace(BOB_TO_LOG_IN.joining.credential, login_only=True)
 
 

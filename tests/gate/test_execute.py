@@ -34,19 +34,8 @@ from keyvault.domain.people import Role
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
-from tests.gate.house import (
-    BOB_TO_LOG_IN,
-    DIGEST,
-    GRAVE,
-    ORDINARY,
-    House,
-    active,
-    ask,
-    do,
-    order,
-    signed,
-)
-from tests.unit.officers import ALICE, BOB, CAROL, DAVE, changed, officer, places
+from tests.gate.house import DIGEST, GRAVE, ORDINARY, House, active, ask, do, order, signed
+from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, CAROL, DAVE, changed, officer, places
 
 Call = Callable[..., Any]
 REQUEST = ask(order()).document

@@ -395,4 +395,4 @@ def test_without_a_session_the_next_step_is_to_log_in(tmp_path):
 def test_a_session_holds_no_passphrase_and_no_long_lived_key():
     fields = set(inspect.signature(open_session).return_annotation.__dataclass_fields__)
     told = {"folder", "server", "person", "credential", "origin", "until"}
-    assert fields == told | {"public_key"}
+    assert fields == told | {"deciding"}  # public keys

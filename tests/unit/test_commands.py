@@ -45,11 +45,8 @@ CREDENTIAL = {
     "assurance": "card",
     "login_only": False,
 }
-LOGIN = {
-    "spki": b64encode(bytes.fromhex(POINT) + b"\1" * 64).decode(),
-    "assurance": "card",
-    "login_only": True,
-}
+OTHER = b64encode(bytes.fromhex(POINT) + b"\1" * 64).decode()
+LOGIN = {"spki": OTHER, "assurance": "card", "login_only": True}
 GRANT = {"role": "auditor", "scope": "*", "until": "2031-03-01T00:00:00Z"}
 SCREENING = {
     "standard": "BS 7858:2019",
@@ -367,21 +364,6 @@ def test_nobody_is_their_own_manager(name):
     assert command_of(name, {**EXAMPLES[name], "manager": None}).manager is None
     with pytest.raises(InvalidInputError, match="nobody reports to themselves"):
         command_of(name, {**EXAMPLES[name], "manager": "erin"})
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"credential": LOGIN, "login": None}, "cannot be one that only logs in"),
-        ({"login": {**LOGIN, "login_only": False}}, "has to be login_only"),
-        ({"login": {**CREDENTIAL, "login_only": True}}, "logs in anyway"),
-    ],
-)
-def test_a_joiner_has_a_key_that_decides_and_perhaps_another_that_only_logs_in(changes, reason):
-    parameters = {**EXAMPLES["register-person"], "login": None}
-    assert command_of("register-person", parameters).parameters() == parameters
-    with pytest.raises(InvalidInputError, match=reason):
-        command_of("register-person", {**parameters, **changes})
 
 
 @pytest.mark.parametrize("days", [(0, 0), (0, 5), (1, MAX_DAYS + 1)])
