@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo run test soak lint format bench bench-csr bench-peers docs permissions lock clean
+.PHONY: help demo authority-drill run test soak lint format bench bench-csr bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -9,6 +9,10 @@ help: ## show this list
 demo: ## run the main job from order to evidence, narrated, under ./demo
 	@tools/install run
 	@$(BIN)/python tools/demo.py
+
+authority-drill: ## play an attacker who owns api and database against T1 to T12, under ./drill
+	@tools/install test
+	@$(BIN)/python tools/drill.py $(ARGS)
 
 run: ## start a development server on SQLite and SoftHSM under ./run; it survives restarts
 	@tools/install run
@@ -58,5 +62,5 @@ lock: ## write requirements.lock anew from requirements*.in
 	    --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host \
 	    --no-emit-find-links --output-file=requirements.lock requirements-dev.in $(ARGS)
 
-clean: ## remove what the demo and the caches left; ./run and .venv stay
-	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what the demo, the drill and the caches left; ./run and .venv stay
+	rm -rf demo drill build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,9 +27,12 @@ from api.rest.routes import (
     agreement,
     audit,
     certificates,
+    compromise,
     counters,
+    custody,
     health,
     keys,
+    life,
     login,
     people,
     requests,
@@ -98,7 +101,7 @@ def create_app(vault: Vault) -> VaultApi:
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for room in (
-        *(login, keys, certificates, agreement, counters),
+        *(login, keys, custody, compromise, life, certificates, agreement, counters),
         *(requests, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)

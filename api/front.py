@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from os import urandom
+from random import random
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,7 +38,7 @@ from keyvault.operations.vault import Vault
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
 IN_FLIGHT = 1_024  # calls at once; more are told to come back
-HELD = 1.0  # seconds that the answer to a call too many is held back
+HELD = 2.0  # seconds, about, that the answer to a call too many is held back
 IN_FLIGHT_EACH = 128  # of one caller, so that nobody's flood fills the queue of all
 HEADERS = (
     (b"cache-control", b"no-store"),
@@ -170,7 +171,8 @@ class Front:
         """Let who asks too often wait for the no: at once, it would cost the others the most."""
         if isinstance(error, RateLimitedError):
             self._in_flight -= 1
-            await asyncio.sleep(HELD)
+            spread = 0.5 + random()  # noqa: S311  (so that those held do not all come back at once)
+            await asyncio.sleep(HELD * spread)
             self._in_flight += 1
 
     async def _body(self, scope: Any, receive: Any) -> bytes:

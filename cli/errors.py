@@ -119,6 +119,7 @@ EXIT: dict[str, int] = {
     "hsm-key-not-found": os.EX_NOINPUT,
     "card-object-missing": os.EX_NOINPUT,
     "key-state": os.EX_UNAVAILABLE,
+    "key-needed": os.EX_UNAVAILABLE,
     "use-not-allowed": os.EX_NOPERM,
     "module-level": os.EX_UNAVAILABLE,
     "request-state": os.EX_UNAVAILABLE,

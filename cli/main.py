@@ -28,7 +28,15 @@ VERBS = {
     "random": "cli.remote.service",
 }
 NOUNS = {
-    "keys": ("cli.remote.keys", "cli.remote.uses", "cli.remote.agreement"),
+    "keys": (
+        "cli.remote.keys",
+        "cli.remote.uses",
+        "cli.remote.agreement",
+        "cli.remote.custody",
+        "cli.remote.compromise",
+        "cli.remote.destruction",
+        "cli.remote.life",
+    ),
     "counters": ("cli.remote.counters",),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),

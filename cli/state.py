@@ -37,7 +37,7 @@ class Session:
     credential: str
     origin: str
     until: str
-    public_key: str  # of the credential that logged in: SPKI in DER, in base64
+    deciding: list[str]  # the person's keys that sign decisions: SPKI in DER, in base64
 
     @property
     def ca(self) -> Path:

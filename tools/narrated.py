@@ -39,6 +39,7 @@ class Story:
     port: int
     started: float = field(default_factory=time.monotonic)
     step: int = 0
+    officers: dict[str, str] = field(default_factory=lambda: OFFICERS)
     passphrases: dict[str, str] = field(default_factory=dict)
     service: subprocess.Popen[str] | None = None
     summary: Answer = field(default_factory=dict)
@@ -112,14 +113,17 @@ def credentials(story: Story, *people: str) -> None:
 
 
 def found(story: Story, *more: str) -> None:
-    """Hold the genesis ceremony: the officers sign who they are and which rules hold."""
+    """Hold the genesis ceremony: the officers sign who they are and which rules hold.
+
+    A name may be followed by more of what --officer takes, such as an organisation.
+    """
     words = ["init", "--folder", str(story.folder / "service"), "--site", f"keyvault.{story.name}"]
     words += ["--port", str(story.port), "--yes", *more]
-    for person, name in OFFICERS.items():
+    for person, name in story.officers.items():
         key = story.folder / "people" / f"{person}.key"
         screened = f"reviewed={time.strftime('%Y-%m-%d')},reference=HR-{person}"
         words += ["--officer", f"id={person},name={name},{screened},credential={key}"]
-    story.summary.update(story.keyvault(*words, signers=tuple(OFFICERS)))
+    story.summary.update(story.keyvault(*words, signers=tuple(story.officers)))
     note(f"genesis {story.summary['genesis']}")
 
 

@@ -30,6 +30,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.NotPermittedError: _S.FORBIDDEN,
     vault.NotFoundError: _S.NOT_FOUND,
     vault.KeyStateError: _S.CONFLICT,
+    vault.KeyNeededError: _S.CONFLICT,
     vault.UseNotAllowedError: _S.FORBIDDEN,
     vault.ModuleLevelError: _S.CONFLICT,
     vault.RequestStateError: _S.CONFLICT,

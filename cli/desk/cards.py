@@ -1,29 +1,67 @@
-"""A PIV card in a reader as what signs for a person; its PIN is asked for each signature."""
+"""A PIV card in a reader as what signs for a person; its PIN is asked for each signature.
+
+Slot 9A opens sessions and slot 9C decides (docs/adr/0023).
+"""
+
+from collections.abc import Collection
 
 from cli.confirm import spelled
 from cli.errors import UsageError
 from cli.output import say
 from cli.passphrases import Secrets
-from hsm.errors import CardAbsentError, ReaderNotFoundError
-from hsm.pcsc.credential import PinPrompt, PivCredential
+from hsm.errors import (
+    CardAbsentError,
+    CardForeignError,
+    CardObjectMissingError,
+    ReaderNotFoundError,
+)
+from hsm.pcsc.credential import CardKeys, PinPrompt, PivCredential
 from hsm.pcsc.piv import PivSlot
 from hsm.pcsc.reader import list_readers
 
-SLOT = PivSlot.SIGNATURE  # for logins too: authority pins one key a person (docs/adr/0014)
 LAST = "last try"
 
 
-def card(reader: str, secrets: Secrets, spki: bytes | None) -> PivCredential:
-    """The card in this reader, or in the only one that holds a card.
+def keys_on(reader: str) -> CardKeys:
+    """The public keys on the card in this reader, or in the only one that holds a card."""
+    return CardKeys.of_card(_named(reader))
 
-    With `spki` another card is refused before its PIN is asked for; without it the card's own key
-    is taken, as for an enrolment.
-    """
-    name = reader or _only_reader()
-    ask = _prompt(name, secrets)
-    if spki is None:
-        return PivCredential.of_card(name, SLOT, ask)
-    return PivCredential(name, SLOT, spki, ask)
+
+def login_key(keys: CardKeys) -> bytes | None:
+    """The key of slot 9A. None, and a word why, where people cannot sign with it."""
+    try:
+        return keys.key(PivSlot.AUTHENTICATION)
+    except CardObjectMissingError:
+        why = "slot 9A of the card holds no certificate"
+    except CardForeignError as error:
+        why = str(error)
+    say(f"{why}: slot 9C logs in, too")
+    return None
+
+
+def to_decide(reader: str, secrets: Secrets, keys: Collection[bytes]) -> PivCredential:
+    """Slot 9C. Another card than one of `keys` (SPKI) is refused before its PIN is asked for."""
+    name = _named(reader)
+    found = PivCredential.of_card(name, PivSlot.SIGNATURE, _prompt(name, secrets))
+    if found.spki not in keys:
+        raise CardForeignError(
+            f"the card in {name} holds another key than the enrolled one",
+            next_step="Put your own card in.",
+        )
+    return found
+
+
+def to_log_in(reader: str, secrets: Secrets, slot: PivSlot | None) -> PivCredential:
+    """Open the slot that is given, or without one 9A where it can be used, else 9C."""
+    name = _named(reader)
+    keys, ask = CardKeys.of_card(name), _prompt(name, secrets)
+    if slot is None:
+        slot = PivSlot.AUTHENTICATION if login_key(keys) else PivSlot.SIGNATURE
+    return PivCredential(name, slot, keys.key(slot), ask)
+
+
+def _named(reader: str) -> str:
+    return reader or _only_reader()
 
 
 def _only_reader() -> str:

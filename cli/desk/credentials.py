@@ -11,14 +11,18 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cli.command import command, group
-from cli.desk.signing import OnCard, ReaderName, given, needed
+from cli.desk.cards import keys_on, login_key
+from cli.desk.signing import KeyCard, OnCard, ReaderName, given, needed
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
+from hsm.pcsc.piv import PivSlot
+from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.people import thumbprint
-from keyvault.signatures import Credential, SoftwareCredential
+from keyvault.signatures import SoftwareCredential
 
 app = group("Make and show the key that signs for a person.")
+PUBLIC = ".pub.pem"
 
 
 @command(app, "create", "keyvault credential create --out alice.key")
@@ -31,9 +35,9 @@ def create(
     _must_be_new(public)
     passphrase = Secrets(passphrase_fd).chosen(f"new passphrase for {out}")
     credential = SoftwareCredential.create(out, passphrase)
-    _write_public(public, credential)
+    _write_public(public, credential.spki)
     say(f"keep {out} and its passphrase to yourself, and give {public} to a registrar")
-    _answer(str(out), public, credential)
+    _answer(_about(str(out), public, credential.spki))
 
 
 @command(
@@ -53,19 +57,45 @@ def show(
 ) -> None:
     """Show a credential's fingerprint. A file is opened, which tests its passphrase too.
 
-    A card is asked for no PIN. With --out its public key is written for a registrar.
+    A card is asked for no PIN. With --out its public key (slot 9C) is written for a registrar, and
+    beside it the one that only logs in (slot 9A): alice.pub.pem and alice.login.pub.pem.
     """
     place = needed(given(file, card, reader))
-    public = out or (public_file(file) if file else None)
-    credential = place.open(Secrets(passphrase_fd))
+    if isinstance(place, KeyCard):
+        _show_card(place, out)
+        return
+    spki = place.open(Secrets(passphrase_fd)).spki
     if out is not None:
-        _write_public(out, credential)
-    _answer("card" if file is None else str(file), public, credential)
+        _write_public(out, spki)
+    _answer(_about(str(place.path), out or public_file(place.path), spki))
+
+
+def _show_card(place: KeyCard, out: Path | None) -> None:
+    keys = keys_on(place.reader)
+    signs, logs_in = keys.key(PivSlot.SIGNATURE), login_key(keys)
+    beside = login_file(out) if out and logs_in else None
+    if out and beside:
+        _must_be_new(beside)
+    if out:
+        _write_public(out, signs)
+    if beside and logs_in:
+        _write_public(beside, logs_in)
+    shown = _about("card", out, signs)
+    if logs_in:
+        own = _about("card", beside, logs_in)
+        shown |= {f"login_{name}": own[name] for name in ("public_key", "fingerprint")}
+    _answer(shown)
 
 
 def public_file(credential: Path) -> Path:
     """Where the public half of a credential lies: alice.key has alice.pub.pem beside it."""
-    return credential.with_suffix(".pub.pem")
+    return credential.with_suffix(PUBLIC)
+
+
+def login_file(public: Path) -> Path:
+    """Where the key lies that only logs in: beside alice.pub.pem is alice.login.pub.pem."""
+    stem = public.name.removesuffix(PUBLIC if public.name.endswith(PUBLIC) else public.suffix)
+    return public.with_name(f"{stem}.login{public.name.removeprefix(stem)}")
 
 
 def _must_be_new(path: Path) -> None:
@@ -73,14 +103,20 @@ def _must_be_new(path: Path) -> None:
         raise InvalidInputError(f"{path} exists already and is left alone")
 
 
-def _write_public(path: Path, credential: Credential) -> None:
+def _write_public(path: Path, spki: bytes) -> None:
     _must_be_new(path)
-    key = load_der_public_key(credential.spki)
+    key = load_der_public_key(spki)
     path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _answer(where: str, public: Path | None, credential: Credential) -> None:
-    name = thumbprint(credential.spki)
+def _about(where: str, public: Path | None, spki: bytes) -> Document:
     shown = "not written: add --out" if public is None else str(public)
-    value = {"credential": where, "public_key": shown, "fingerprint": name}
-    answer(value, facts({**value, "fingerprint": grouped(name)}.items()))
+    return {"credential": where, "public_key": shown, "fingerprint": thumbprint(spki)}
+
+
+def _answer(value: Document) -> None:
+    pairs = [
+        (name.replace("_", " "), grouped(text) if name.endswith("fingerprint") else text)
+        for name, text in value.items()
+    ]
+    answer(value, facts(pairs))

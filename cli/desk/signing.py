@@ -1,23 +1,43 @@
 """Where a person's key lies, in an encrypted file or on a PIV card, and how it comes to sign."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.desk.cards import card
+from cli.desk.cards import to_decide, to_log_in
 from cli.errors import UsageError
 from cli.passphrases import Secrets
+from hsm.pcsc.piv import PivSlot
 from keyvault.domain.errors import InvalidInputError
 from keyvault.signatures import Credential, SoftwareCredential
 
 CARD = "card:"  # in front of a reader's name, where a session notes what its person signs with
 
+
+class LoginSlot(StrEnum):
+    """What of a card can log in."""
+
+    AUTHENTICATION = "9a"
+    SIGNATURE = "9c"
+
+    @property
+    def reference(self) -> PivSlot:
+        return PivSlot(int(self, 16))
+
+
 CredentialFile = Annotated[
     Path | None, typer.Option("--credential", metavar="FILE", help="Your encrypted key.")
 ]
 OnCard = Annotated[bool, typer.Option("--card", help="Sign with your PIV card (slot 9C).")]
+LoginCard = Annotated[bool, typer.Option("--card", help="Log in with your PIV card (slot 9A).")]
+Slot = Annotated[
+    LoginSlot | None,
+    typer.Option(help="Slot of the card. Default: 9a, or 9c where 9a has no key of P-256."),
+]
 ReaderName = Annotated[
     str | None,
     typer.Option("--reader", metavar="NAME", help="Which reader, if several hold a card."),
@@ -31,14 +51,25 @@ class KeyFile:
     def __str__(self) -> str:
         return str(self.path.resolve())
 
-    def open(self, secrets: Secrets, spki: bytes | None = None) -> Credential:
-        """Raises `InvalidInputError` if it does not open, or is another key than `spki`."""
-        opened = SoftwareCredential.open(self.path, secrets.next(f"passphrase of {self.path}"))
-        if spki not in (None, opened.spki):
+    def open(self, secrets: Secrets) -> Credential:
+        """Raises `InvalidInputError` if it does not open."""
+        return SoftwareCredential.open(self.path, secrets.next(f"passphrase of {self.path}"))
+
+    def to_decide(self, secrets: Secrets, keys: Collection[bytes]) -> Credential:
+        """What signs decisions. Raises `InvalidInputError` if it is none of `keys` (SPKI)."""
+        opened = self.open(secrets)
+        if opened.spki not in keys:
             raise InvalidInputError(
-                f"{self.path} holds another key than the enrolled one", next_step="use your own key"
+                f"{self.path} holds another key than the enrolled one",
+                next_step="use your own key, and not one that only logs in",
             )
         return opened
+
+    def to_log_in(self, secrets: Secrets, slot: LoginSlot | None) -> Credential:
+        """What signs a login. Raises `InvalidInputError` if it does not open, `UsageError`."""
+        if slot is not None:
+            raise UsageError("a file has no slots", next_step="leave out --slot, or give --card")
+        return self.open(secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +79,13 @@ class KeyCard:
     def __str__(self) -> str:
         return CARD + self.reader
 
-    def open(self, secrets: Secrets, spki: bytes | None = None) -> Credential:
-        """Raises `CardForeignError` if it is another card than that of `spki`, and `CardError`."""
-        return card(self.reader, secrets, spki)
+    def to_decide(self, secrets: Secrets, keys: Collection[bytes]) -> Credential:
+        """Slot 9C. Raises `CardForeignError` if it holds none of `keys`, and `CardError`."""
+        return to_decide(self.reader, secrets, keys)
+
+    def to_log_in(self, secrets: Secrets, slot: LoginSlot | None) -> Credential:
+        """Slot 9A, or 9C where 9A cannot be used; or this slot. Raises `CardError`."""
+        return to_log_in(self.reader, secrets, slot.reference if slot else None)
 
 
 Place = KeyFile | KeyCard

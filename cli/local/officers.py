@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from cli.confirm import confirm
+from cli.desk.cards import keys_on, login_key
 from cli.desk.credentials import public_file
 from cli.desk.signing import KeyCard, KeyFile, Place
 from cli.output import grouped, say
 from cli.passphrases import Secrets
+from hsm.pcsc.piv import PivSlot
 from keyvault.domain.approvals import Approval, check_words
 from keyvault.domain.authority import Services
 from keyvault.domain.canonical import Document, canonical
@@ -38,7 +40,7 @@ from keyvault.operations.genesis import DUTY, OFFICER_LIFE, officer_roles, sign
 _PLACES = {"credential", "card"}
 _NEEDED = {"id", "name", "reviewed", "reference"}
 _TEXTS = {"organisation", "site", "manager", "standard", "vetting", "due", "until"}
-_FIELDS = {*_NEEDED, *_PLACES, *_TEXTS, "public", "roles"}
+_FIELDS = {*_NEEDED, *_PLACES, *_TEXTS, "public", "login", "roles"}
 _LIKE = (
     "write it like: id=alice,name=Alice Ash,reviewed=2026-01-31,reference=HR-17,"
     "credential=alice.key, or with card=READER"
@@ -60,7 +62,8 @@ def officer(text: str, number: int, site: str, now: datetime) -> Officer:
 
     `reviewed` is the day of the last screening, `reference` where it is filed. `public` is the
     public key, by default beside the credential, or that of the card, which then has to be in its
-    reader now; `roles` are joined by +.
+    reader now; `login` is that of a key which only logs in, by default that of the card's slot 9A,
+    if the card is read. `roles` are joined by +.
     """
     given = dict(part.strip().partition("=")[::2] for part in text.split(","))
     whole = all(given.values()) and len(_PLACES & set(given)) == 1
@@ -71,7 +74,7 @@ def officer(text: str, number: int, site: str, now: datetime) -> Officer:
     card = "card" in given
     place = KeyCard(given["card"]) if card else KeyFile(Path(given["credential"]))
     assurance = Assurance.CARD if card else Assurance.SOFTWARE
-    credential = Credential(_enrolled(place, given.get("public")), assurance)
+    spki, logs_in = _enrolled(place, given.get("public"), given.get("login"))
     grants = _grants(given, officer_roles(number), now)
     person = RegisterPerson(
         given["id"],
@@ -79,9 +82,10 @@ def officer(text: str, number: int, site: str, now: datetime) -> Officer:
         given.get("organisation", site),
         given.get("site", site),
         given.get("manager"),
-        credential,
+        Credential(spki, assurance),
         grants,
         _screening(given),
+        Credential(logs_in, assurance, login_only=True) if logs_in else None,
     )
     return Officer(person, place)
 
@@ -103,12 +107,15 @@ def _grants(given: dict[str, str], default: frozenset[Role], now: datetime) -> t
     return tuple(Grant(role, EVERYWHERE, text_of(day_of(until))) for role in sorted(roles))
 
 
-def _enrolled(place: Place, public: str | None) -> bytes:
+def _enrolled(place: Place, public: str | None, login: str | None) -> tuple[bytes, bytes | None]:
+    """The key that decides and the one that only logs in. No PIN is asked for: nothing signs."""
+    logs_in = _spki(Path(login)) if login else None
     if public is not None:
-        return _spki(Path(public))
+        return _spki(Path(public)), logs_in
     if isinstance(place, KeyFile):
-        return _spki(public_file(place.path))
-    return place.open(Secrets(None)).spki  # nothing is signed, so no PIN is asked for
+        return _spki(public_file(place.path)), logs_in
+    keys = keys_on(place.reader)
+    return keys.key(PivSlot.SIGNATURE), logs_in or login_key(keys)
 
 
 def _roles(text: str) -> frozenset[Role]:
@@ -142,7 +149,7 @@ def sign_in_turn(
     approvals = []
     for one in officers:
         confirm(f"genesis, for {one.person.full_name}", screen(document, services), yes=yes)
-        credential = one.place.open(secrets, one.person.credential.spki)
+        credential = one.place.to_decide(secrets, [one.person.credential.spki])
         approvals.append(sign(document, one.person.person, credential, datetime.now(UTC)))
         say(f"{one.person.person} has signed the genesis")
     return approvals

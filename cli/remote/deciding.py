@@ -1,6 +1,7 @@
 """One decision: the request built anew, the log compared, the screen read, then the signature."""
 
 from base64 import b64decode
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -42,7 +43,8 @@ def decide_here(here: Session, request_id: UUID, wish: Wish) -> Document:
     log.keep(here, view)
     pairs = [*about_request(request, asked, view.authority), *about_key(key)]
     told = ("log", f"{view.seen.size} events, consistent with what was seen here before")
-    approval = _signed(here, request, view.seen, wish, [*pairs, told])
+    keys = log.deciding(view.authority, here.person)
+    approval = _signed(here, request, view.seen, wish, [*pairs, told], keys)
     return server.post(f"/v1/requests/{request_id}/approvals", approval.document())
 
 
@@ -53,15 +55,23 @@ def decide_offline(here: Session, item: Document, wish: Wish) -> Document:
     seen = Seen(memory.size, memory.root) if memory else asked.request.seen
     told = ("log", "NOT compared, since this is offline: compare check words with the requester")
     pairs = [*about_request(asked.request, asked, None), told]
-    approval = _signed(here, asked.request, seen, wish, pairs)
+    keys = [b64decode(key) for key in here.deciding]
+    approval = _signed(here, asked.request, seen, wish, pairs, keys)
     return {"request": str(asked.request.id), "approval": approval.document()}
 
 
-def _signed(here: Session, request: Request, seen: Seen, wish: Wish, pairs: Pairs) -> Approval:
+def _signed(
+    here: Session,
+    request: Request,
+    seen: Seen,
+    wish: Wish,
+    pairs: Pairs,
+    keys: Collection[bytes],
+) -> Approval:
     title = f"{wish.decision} as {here.person}"
     confirm(title, [*pairs, ("your reason", wish.reason or "none given")], yes=wish.yes)
     place = wish.place or place_of(here.credential)
-    signer = place.open(Secrets(wish.passphrase_fd), b64decode(here.public_key))
+    signer = place.to_decide(Secrets(wish.passphrase_fd), keys)
     unsigned = Approval(
         approver=here.person,
         credential=thumbprint(signer.spki),

@@ -236,7 +236,15 @@ def suspend(key: KeyId, reason: Reason, session: SessionDir = None) -> None:
 
 
 @command(app, "compromise", "keyvault keys compromise KEY --reason 'seen elsewhere'")
-def compromise(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
+def compromise(
+    key: KeyId,
+    reason: Reason,
+    known_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Since when it is known; else now.")
+    ] = None,
+    yes: Yes = False,
+    session: SessionDir = None,
+) -> None:
     """Declare a key compromised, at once and for ever. One person may."""
     server = connect(session)
     pairs = [
@@ -247,5 +255,7 @@ def compromise(key: KeyId, reason: Reason, yes: Yes = False, session: SessionDir
         ("reason", reason),
     ]
     confirm("declare a compromise", pairs, yes=yes)
-    changed = server.post(f"/v1/keys/{key}/compromises", {"reason": reason})
+    body = {"reason": reason, **({"known_at": known_at} if known_at else {})}
+    changed = server.post(f"/v1/keys/{key}/compromises", body)
+    say(f"the clock runs; what it reaches and who to tell: keyvault keys compromise-case {key}")
     answer(changed, facts(about_key(changed)))

@@ -68,6 +68,12 @@ def keep(session: Session, view: View) -> None:
     )
 
 
+def deciding(authority: Authority, person: str) -> list[bytes]:
+    """The keys (SPKI) by which this person decides; none of somebody unknown."""
+    known = authority.people.get(person)
+    return [one.spki for one in known.deciding] if known else []
+
+
 def follows(server: Server, old: Seen, new: Seen) -> None:
     """Demand a proof that the log of `new` contains that of `old`. Raises `LogForkError`."""
     if new.size < old.size:

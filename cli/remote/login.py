@@ -1,6 +1,7 @@
 """Login: a person's credential delegates to a key that lives for some hours in this folder."""
 
 from base64 import b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +11,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.command import command, group
-from cli.desk.signing import CredentialFile, OnCard, ReaderName, given, needed
+from cli.desk.signing import CredentialFile, LoginCard, ReaderName, Slot, given, needed
 from cli.errors import ProblemError, ServerUnreachableError
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
 from cli.remote.client import CaFile, Server, ServerUrl, connect
-from cli.remote.log import keep, look
+from cli.remote.log import View, deciding, keep, look
 from cli.remote.standing import about_grants
 from cli.state import (
     Session,
@@ -27,6 +28,7 @@ from cli.state import (
     remembered,
     write_private,
 )
+from hsm.pcsc.piv import PivSlot
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.errors import NotAuthenticatedError, VaultError
 from keyvault.domain.people import thumbprint
@@ -51,8 +53,9 @@ def login(
     ca: CaFile,
     person: Annotated[str, typer.Option(metavar="ID", help="Your id, such as alice.")],
     credential: CredentialFile = None,
-    card: OnCard = False,
+    card: LoginCard = False,
     reader: ReaderName = None,
+    slot: Slot = None,
     hours: Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")] = 8,
     genesis: Annotated[
         str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
@@ -60,20 +63,25 @@ def login(
     session: SessionDir = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
-    """Log in for some hours: a short-lived key is made here and your credential signs for it."""
+    """Log in for some hours: a short-lived key is made here and your credential signs for it.
+
+    A card signs with slot 9A here, and with 9C whatever you decide later.
+    """
     place, door = needed(given(credential, card, reader)), Server(server, ca)
-    signer, folder = place.open(Secrets(passphrase_fd)), folder_of(session)
+    signer, folder = place.to_log_in(Secrets(passphrase_fd), slot), folder_of(session)
     challenge = door.post("/v1/login/challenges")
     key = ec.generate_private_key(ec.SECP256R1())
     opened = _present(door, _delegation(person, signer, key, challenge, hours), signer)
     until, origin = str(opened["not_after"]), str(challenge["origin"])
-    own = b64encode(signer.spki).decode()
-    here = Session(folder, server, person, str(place), origin, until, own)
+    here = Session(folder, server, person, str(place), origin, until, [])
     _keep(here, ca, key, str(opened["certificate"]))
-    _answer(here, _checked(here, genesis))
+    view = _checked(here, genesis)
+    keys = [b64encode(key).decode() for key in deciding(view.authority, person)]
+    keep_session(replace(here, deciding=keys))
+    _answer(here, view.genesis)
 
 
-def _checked(here: Session, genesis: str) -> str:
+def _checked(here: Session, genesis: str) -> View:
     """Hold the log against what is trusted. A session with a log that is not is no session."""
     if not genesis and remembered(here.folder, here.origin) is None:
         say("this log is seen for the first time: compare the genesis hash with your officers")
@@ -83,7 +91,7 @@ def _checked(here: Session, genesis: str) -> str:
         end_session(here)
         raise
     keep(here, view)
-    return view.genesis
+    return view
 
 
 @command(app, "logout", "keyvault logout")
@@ -135,6 +143,8 @@ def _present(door: Server, delegation: Document, signer: Credential) -> Document
         if error.code == NotAuthenticatedError.code and not error.next_step:
             own = grouped(thumbprint(signer.spki))
             error.next_step = f"see that you are registered with this key, or use your own: {own}"
+            if getattr(signer, "slot", None) is PivSlot.AUTHENTICATION:
+                error.next_step += "; until slot 9A is registered too, add --slot 9c"
         raise
 
 

@@ -60,6 +60,9 @@ Until = Annotated[
     str | None, typer.Option(metavar="DAY", help="Roles end then. Default: in a year.")
 ]
 PublicKey = Annotated[Path, typer.Option(metavar="FILE", help="Their public key (PEM).")]
+LoginKey = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A second one (PEM), which only logs in.")
+]
 Kept = Annotated[Assurance, typer.Option(help="How its private half is kept.")]
 Reviewed = Annotated[str, typer.Option(metavar="DAY", help="Day of the last screening.")]
 Reference = Annotated[str, typer.Option(help="Where the screening is filed.")]
@@ -88,7 +91,7 @@ def show(person: PersonId, session: SessionDir = None) -> None:
     """Show a person: what they were granted, what counts now, and why the rest does not."""
     item = connect(session).get(f"/v1/people/{person}")
     lines = about_grants(item["grants"])
-    keys = [(f"{c['assurance']} key", grouped(c["thumbprint"])) for c in item["credentials"]]
+    keys = [(_kind(one), grouped(one["thumbprint"])) for one in item["credentials"]]
     plain = ("id", "name", "organisation", "site", "manager", "on_hold")
     shown = [(name.replace("_", " "), item[name]) for name in plain]
     answer(item, facts([*shown, *item["screening"].items(), *lines, *keys]))
@@ -99,6 +102,8 @@ def show(person: PersonId, session: SessionDir = None) -> None:
     "register",
     "keyvault people register dora --name 'Dora Day' --role auditor --public-key dora.pub.pem"
     " --organisation 'Acme Energy' --site Leeds --reviewed 2026-01-31 --reference HR-18",
+    "keyvault people register … --assurance card --public-key dora.pub.pem"
+    " --login-key dora.login.pub.pem",
 )
 def register(
     person: PersonId,
@@ -109,6 +114,7 @@ def register(
     site: Site,
     reviewed: Reviewed,
     reference: Reference,
+    login_key: LoginKey = None,
     manager: Manager = None,
     until: Until = None,
     assurance: Kept = Assurance.SOFTWARE,
@@ -117,12 +123,16 @@ def register(
     due: Due = None,
     session: SessionDir = None,
 ) -> None:
-    """A joiner: ask to register a person, the key that signs for them and what they may do."""
+    """A joiner: ask to register a person, the keys that sign for them and what they may do.
+
+    Both keys of a card come from: keyvault credential show --card --out dora.pub.pem
+    """
     credential = Credential(_spki(public_key), assurance)
+    login = Credential(_spki(login_key), assurance, login_only=True) if login_key else None
     screening = _screening(standard, vetting, reference, reviewed, due)
     grants = _grants(role, until)
     wanted = RegisterPerson(
-        person, name, organisation, site, manager, credential, grants, screening
+        person, name, organisation, site, manager, credential, grants, screening, login
     )
     ask(session, wanted)
 
@@ -214,15 +224,23 @@ def reinstate(person: PersonId, reason: Reason, session: SessionDir = None) -> N
     ask(session, ReinstatePerson(person, reason))
 
 
-@command(app, "add-key", "keyvault people add-key dora --public-key card.pub.pem --assurance card")
+@command(
+    app,
+    "add-key",
+    "keyvault people add-key dora --public-key card.pub.pem --assurance card",
+    "keyvault people add-key dora --public-key card.login.pub.pem --assurance card --login-only",
+)
 def add_key(
     person: PersonId,
     public_key: PublicKey,
     assurance: Kept = Assurance.SOFTWARE,
+    login_only: Annotated[
+        bool, typer.Option("--login-only", help="It opens sessions, and decides nothing.")
+    ] = False,
     session: SessionDir = None,
 ) -> None:
-    """Ask to accept one more key as a person's signature, such as their next card's."""
-    ask(session, EnrolCredential(person, Credential(_spki(public_key), assurance)))
+    """Ask to accept one more key of a person, such as their next card's."""
+    ask(session, EnrolCredential(person, Credential(_spki(public_key), assurance, login_only)))
 
 
 @command(app, "revoke-key", "keyvault people revoke-key dora FINGERPRINT --reason 'lost'")
@@ -234,6 +252,10 @@ def revoke_key(
 ) -> None:
     """Ask to accept a person's key no longer. Until others have signed: keyvault people hold."""
     ask(session, RevokeCredential(person, fingerprint.replace(" ", "").lower(), reason))
+
+
+def _kind(credential: Document) -> str:
+    return f"{credential['assurance']} key{', only to log in' * credential['login_only']}"
 
 
 def _grants(roles: list[str], until: str | None) -> tuple[Grant, ...]:

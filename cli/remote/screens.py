@@ -24,6 +24,7 @@ from keyvault.domain.commands import (
     GenerateKey,
     HoldPerson,
     ImportKey,
+    LiftHold,
     RegisterPerson,
     ReinstatePerson,
     RemovePerson,
@@ -60,6 +61,7 @@ WORDS: dict[type[Command], tuple[str, str]] = {
     DeactivateKey: ("end the key's use for new data", "NO: it will never protect anything again"),
     DestroyKey: ("destroy the key", "NO: the key and everything only it can open are lost"),
     AllowUse: ("let a system use a guarded key some times", "yes, until it has used it up"),
+    LiftHold: ("end a hold, so that the key can be destroyed", "yes: by setting a new one"),
     RegisterPerson: ("give a person roles and accept their signatures", "yes: by removing them"),
     ChangePerson: ("give a person these roles and no other", "yes: by changing them again"),
     RemovePerson: ("take every role and key from a person", "yes: by registering them again"),
@@ -68,7 +70,7 @@ WORDS: dict[type[Command], tuple[str, str]] = {
     HoldPerson: ("stop a person's rights at once, for some hours", "yes: by reinstating them"),
     SuspendPerson: ("stop a person's rights until they are reinstated", "yes: by reinstating them"),
     ReinstatePerson: ("let a person's rights count again", "yes: by suspending them again"),
-    EnrolCredential: ("accept one more key as a person's signature", "yes: by revoking it"),
+    EnrolCredential: ("accept one more key of a person", "yes: by revoking it"),
     RevokeCredential: ("accept signatures by this key no longer", "yes: by enrolling another"),
     EnrolSystem: ("let a system use keys with its certificate", "yes: by revoking it"),
     RotateSystem: ("give a system its next certificate", "yes: by rotating it again"),
@@ -122,7 +124,8 @@ def told(value: object) -> object:
     """A parameter in words: keys and certificates by their fingerprint, the rest as it is."""
     match value:
         case Credential():
-            return f"{value.assurance} key {grouped(value.thumbprint)}"
+            only = " that only logs in" if value.login_only else ""
+            return f"{value.assurance} key{only} {grouped(value.thumbprint)}"
         case Grant():
             return f"{value.role} for {value.scope} until {value.until}"
         case bytes():

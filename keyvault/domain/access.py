@@ -29,6 +29,8 @@ class Action(StrEnum):
     KEY_CHANGE = "key:change"  # ask for a change that needs approvals
     KEY_SUSPEND = "key:suspend"
     KEY_COMPROMISE = "key:compromise"
+    KEY_RECORD = "key:record"  # what people did with a key: labelled, distributed, installed
+    KEY_HOLD = "key:hold"  # keep it from being destroyed
     KEY_SIGN = "key:sign"
     KEY_VERIFY = "key:verify"
     KEY_ENCRYPT = "key:encrypt"
@@ -78,19 +80,20 @@ _STOP = frozenset({Action.PEOPLE_HOLD, Action.SYSTEM_REVOKE, Action.REQUEST_DECI
 
 # The permission matrix: what each role may do. Nothing else is allowed to anybody.
 PERMISSIONS: dict[Role, frozenset[Action]] = {
-    Role.KEY_OWNER: _ASK | {Action.KEY_ORDER, Action.KEY_CHANGE},
+    Role.KEY_OWNER: _ASK | {Action.KEY_ORDER, Action.KEY_CHANGE, Action.KEY_RECORD},
     Role.KEY_CUSTODIAN: _ASK
     | _STOP
     | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE}
+    | {Action.KEY_RECORD, Action.KEY_HOLD}
     | {Action.CERTIFICATE_REQUEST, Action.CERTIFICATE_RECORD},
     Role.KEY_APPROVER: _READ | _STOP | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL},
     Role.HSM_SECURITY_OFFICER: _READ | {Action.METRICS_READ},
     Role.REGISTRAR: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE},
     Role.TOKEN_ISSUER: _READ,
-    Role.SENIOR_RESPONSIBLE_OFFICER: _ASK | _STOP | {Action.PEOPLE_CHANGE},
+    Role.SENIOR_RESPONSIBLE_OFFICER: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.KEY_HOLD},
     Role.TOKEN_HOLDER: frozenset(),
     Role.SYSTEM_ADMINISTRATOR: frozenset({Action.METRICS_READ}),
-    Role.INCIDENT_LEAD: _ASK | _STOP | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE},
+    Role.INCIDENT_LEAD: _ASK | _STOP | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE, Action.KEY_HOLD},
     Role.AUDITOR: _READ | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
     Role.CEREMONY_ADMINISTRATOR: _READ,
     Role.WITNESS: _READ,

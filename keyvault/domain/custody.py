@@ -9,6 +9,8 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import KeyStateError
 from keyvault.domain.keys import Key, KeyState, Purpose
 
+DESTRUCTION_CONTEXT = b"keyvault-destruction-v1\n"  # before a statement, when it is signed
+
 
 class Step(StrEnum):
     """What is recorded of a key beside its states: four of the nine verbs of its custody."""
@@ -51,6 +53,16 @@ def check_step(step: Step, key: Key, now: datetime) -> None:
         raise KeyStateError(f"a key that is {key.state} is not {step} any more")
     if step is Step.RENEWED:
         key.check_use(Purpose.PROCESS, now)
+
+
+@dataclass(frozen=True, slots=True)
+class DestructionCertificate:
+    """What the evidence key signed (DER) once nothing was left of a key: context and statement."""
+
+    key: UUID
+    issued_at: datetime
+    statement: bytes
+    signature: bytes
 
 
 class HoldKind(StrEnum):

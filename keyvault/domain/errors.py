@@ -160,6 +160,12 @@ class CertificateUnreadableError(VaultError):
     code = "certificate-unreadable"
 
 
+class KeyNeededError(KeyStateError):
+    """The key is on hold, or something depends on it: the message lists what. It stays."""
+
+    code = "key-needed"
+
+
 class CertificateStateError(VaultError):
     """The certificate's state, or its key's, does not allow this step."""
 

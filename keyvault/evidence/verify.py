@@ -61,6 +61,7 @@ ACTS = {
     "KEY.DEACTIVATED": "deactivate-key",
     "KEY.DESTROYED": "destroy-key",
     "KEY.USE_ALLOWED": "allow-use",
+    "KEY.HOLD_LIFTED": "lift-hold",
 }
 BIRTHS = ("generate-key", "import-key")
 # After one of these a key must not be used until its life goes on.
@@ -423,6 +424,7 @@ resume-key: key=uuid reason=text
 deactivate-key: key=uuid reason=text
 destroy-key: key=uuid reason=text
 allow-use: key=uuid uses=number hours=number reason=text
+lift-hold: key=uuid hold=uuid reason=text
 register-person: person=id full_name=text organisation=text site=text manager=id?
   credential=credential grants=grant* screening=screening login=credential?
 change-person: person=id organisation=text site=text manager=id? grants=grant* reason=text
@@ -582,7 +584,8 @@ PROTECTIVE, PERSONAL = {"hold-person", "revoke-system"}, {"acknowledge-duty"}
 # Acts, and who may ask for them. What a person acknowledges, they say for themselves.
 ASKING_TABLE = """
 generate-key import-key: key-owner
-export-key activate-key resume-key deactivate-key destroy-key allow-use: key-owner key-custodian
+export-key activate-key resume-key deactivate-key destroy-key allow-use lift-hold: key-owner
+  key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
   enrol-credential revoke-credential enrol-system rotate-system: registrar
   senior-responsible-officer
@@ -1328,7 +1331,7 @@ class Events:
         need(known, f"{kind} of a key that was never made")
         need(before != "KEY.DESTROYED", "the key was destroyed before")
         need(kind != "KEY.USED" or before not in IDLE, f"the key is used after {before}")
-        if kind not in ("KEY.USED", "KEY.EXPORTED", "KEY.USE_ALLOWED"):
+        if kind not in ("KEY.USED", "KEY.EXPORTED", "KEY.USE_ALLOWED", "KEY.HOLD_LIFTED"):
             self.life[stream] = kind
 
     def saw(self, index: int, size: int, root: str) -> None:

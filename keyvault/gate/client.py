@@ -192,6 +192,10 @@ class Gate:
         """Sign an evidence manifest: DER, over its context line and the manifest."""
         return bytes(self._call("sign_manifest", manifest))
 
+    def sign_destruction(self, statement: bytes) -> bytes:
+        """Sign that a key is gone: DER, over its context line and the statement."""
+        return bytes(self._call("sign_destruction", statement))
+
     def counter(self, series: str) -> int:
         """The highest originator counter of a series that was ever given."""
         return int(self._call("counter", series))

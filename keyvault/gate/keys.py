@@ -31,7 +31,7 @@ from keyvault.domain.errors import (
     VaultError,
 )
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
-from keyvault.gate import services, sessions
+from keyvault.gate import destruction, services, sessions
 from keyvault.gate.agreement import AgreementGate
 from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
@@ -46,6 +46,7 @@ MAX_REQUESTS = 64  # certification requests in one call, so that no other call w
 
 METHODS = (
     *("authority", "execute", "stop", "load", "issue_session", "session_ca", "sign_manifest"),
+    "sign_destruction",
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
     *("inventory", "inspect", "discard_public_half", "withdraw"),
     "certification_requests",
@@ -316,6 +317,9 @@ class KeysGate:
 
     def sign_manifest(self, manifest: bytes) -> bytes:
         return services.sign_manifest(self._device, manifest)
+
+    def sign_destruction(self, statement: bytes) -> bytes:
+        return destruction.sign_destruction(self._device, self._register, statement)
 
     # What is on the token, for reconciling.
 

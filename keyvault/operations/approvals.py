@@ -2,10 +2,11 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from hsm.errors import HsmError
 from keyvault import signatures
 from keyvault.domain.access import Action, Permit, Principal, asking, readable
 from keyvault.domain.approvals import (
@@ -30,6 +31,7 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
     QuorumError,
     RequestStateError,
+    VaultError,
 )
 from keyvault.domain.quorum import check_approval, check_requester, clear, shortfall, where_of
 from keyvault.domain.rules import Rule
@@ -80,8 +82,13 @@ def ask(
         asked = ApprovalRequest(request, RequestState.REQUESTED, version=1)
         work.requests.add(asked)
         remember(work, who, once, {"request": str(asked.request.id)})
-        work.commit(_event(EventType.APPROVAL_REQUESTED, asked.request, who.actor, permitted.role))
+        work.commit(*_asked(request, who.actor, permitted.role))
         return asked
+
+
+def _asked(request: Request, actor: str, role: str) -> list[AuditEvent]:
+    asked = _event(EventType.APPROVAL_REQUESTED, request, actor, role)
+    return [asked, *executors.ordered(request, actor, role)]
 
 
 def _permit_asking(vault: Vault, who: Principal, command: Command, scope: Scope | None) -> Permit:
@@ -238,6 +245,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
             _check_unchanged(work, authority)
             remember(work, who, once, outcome)
             work.commit(*executors.done(acting, outcome))
+            _tell_gate(vault)
             return Executed(work.requests.get(request_id), outcome)
         work.requests.change(acting.asked)
         _check_unchanged(work, authority)
@@ -245,6 +253,16 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
         intent = work.commit(executors.intent(acting))[0]
     _hold_intent(acting, intent.index)
     return _carried_out(acting, who, once)
+
+
+def _tell_gate(vault: Vault) -> None:
+    """Bring a committed change of authority to the gate, which never forgets what it has seen.
+
+    Until then whoever edits the database could take it back and nobody who starts would know. A
+    gate that is away learns it from the clerk.
+    """
+    with suppress(HsmError, VaultError):
+        vault.gate.push_authority()
 
 
 def _hold_intent(acting: Acting, index: int) -> None:
@@ -264,6 +282,7 @@ def _carried_out(acting: Acting, who: Principal, once: Once | None) -> Executed:
         remember(work, who, once, outcome)
         work.commit(*executors.done(acting, outcome))
         done = work.requests.get(acting.asked.request.id)
+    executors.follow(acting)
     return Executed(done, {**outcome, **executors.answer(made)})
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from hsm.errors import DeviceUnavailableError, HsmError
 from keyvault.domain.approvals import ApprovalRequest, Request, RequestState
-from keyvault.domain.audit import AuditEvent, Outcome
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
@@ -63,6 +63,29 @@ def check(asking: Asking, command: Command) -> str:
     """Refuse what could never be done, and return the key class. Raises `VaultError`."""
     ACTS[type(command)].check(asking, command)
     return key_class_of(asking.work, command)
+
+
+def ordered(request: Request, actor: str, role: str) -> list[AuditEvent]:
+    """What an order is in the history of its key, which has no state yet."""
+    command = request.command
+    if not isinstance(command, GenerateKey | ImportKey):
+        return []
+    told: Document = {"key": str(request.id), "command": command.name, "class": command.key_class}
+    if isinstance(command, GenerateKey):
+        successor_of = str(command.supersedes) if command.supersedes else None
+        told |= {"need": command.need, "supersedes": successor_of}
+    return [
+        AuditEvent(
+            type=EventType.KEY_REQUESTED,
+            outcome=Outcome.OK,
+            operation=request.id,
+            stream=key_stream(request.id),
+            actor=actor,
+            role=role,
+            scope=request.scope,
+            payload=told,
+        )
+    ]
 
 
 def intent(acting: Acting) -> AuditEvent:
@@ -121,6 +144,11 @@ def logged(work: Work, asked: ApprovalRequest) -> Document | None:
             payload: Document = json.loads(event.payload)
             return {k: v for k, v in payload.items() if k not in ("request", "approvals")}
     return None
+
+
+def follow(acting: Acting) -> None:
+    """Do what an act leaves to be done once it is committed."""
+    ACTS[type(acting.command)].after(acting)
 
 
 def done(acting: Acting, outcome: Document) -> list[AuditEvent]:

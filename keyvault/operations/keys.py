@@ -1,5 +1,6 @@
 """The register of keys, and the two things one custodian alone may do: suspend and declare."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -8,11 +9,13 @@ from hsm.errors import DeviceUnavailableError
 from hsm.types import Algorithm
 from keyvault.domain.access import Action, Principal, readable
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
 from keyvault.operations.witnesses import Events, levels
+from keyvault.store.unit_of_work import Work
 
 
 def get(vault: Vault, who: Principal, key_id: UUID) -> Key:
@@ -66,63 +69,55 @@ def suspend(
     vault: Vault, who: Principal, key_id: UUID, reason: str, once: Once | None = None
 ) -> Key:
     """Stop a key at once: the next use is refused, and one under way is not released."""
-    return _move_alone(vault, who, key_id, reason, once, Action.KEY_SUSPEND, KeyState.SUSPENDED)
+    return stop(vault, who, key_id, Stop(KeyState.SUSPENDED, reason), once)
 
 
-def compromise(
-    vault: Vault, who: Principal, key_id: UUID, reason: str, once: Once | None = None
-) -> Key:
-    """Declare a key compromised, or suspected. It cannot be undone."""
-    return _move_alone(
-        vault, who, key_id, reason, once, Action.KEY_COMPROMISE, KeyState.COMPROMISED
-    )
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How one person alone stops a key: suspended, or compromised for ever.
+
+    `note` writes down what else belongs to it, in the same transaction, and says it in the event.
+    """
+
+    state: KeyState
+    reason: str
+    note: Callable[[Work, Key], Document] = lambda _, __: {}
 
 
-_EVENTS = {
-    KeyState.SUSPENDED: EventType.KEY_SUSPENDED,
-    KeyState.COMPROMISED: EventType.KEY_COMPROMISE_DECLARED,
+_STOPS = {
+    KeyState.SUSPENDED: (Action.KEY_SUSPEND, EventType.KEY_SUSPENDED),
+    KeyState.COMPROMISED: (Action.KEY_COMPROMISE, EventType.KEY_COMPROMISE_DECLARED),
 }
 
 
-def _move_alone(
-    vault: Vault,
-    who: Principal,
-    key_id: UUID,
-    reason: str,
-    once: Once | None,
-    action: Action,
-    state: KeyState,
-) -> Key:
-    known = _known(vault, key_id)
-    permitted = permit(vault, who, action, known)
+def stop(vault: Vault, who: Principal, key_id: UUID, how: Stop, once: Once | None = None) -> Key:
+    """Stop a key in the register and at the gate. Raises `KeyStateError` where no arrow leads."""
+    action, _ = _STOPS[how.state]
+    permitted = permit(vault, who, action, _known(vault, key_id))
     with vault.database.work() as work:
         key = work.keys.get(key_id)
         if recall(work, who, once):
             return key
-        changed = key.to(state, vault.clock())
+        changed = key.to(how.state, vault.clock())
         work.keys.change(changed)
+        told = {"before": str(key.state), "reason": how.reason, **how.note(work, changed)}
         remember(work, who, once, {"key": str(key_id)})
-        work.commit(_moved(who, permitted.role, key, changed, reason))
+        work.commit(_moved(who, permitted.role, changed, told))
     with suppress(DeviceUnavailableError):  # a gate that is away learns it from reconciling
-        vault.gate.stop(key_id.bytes, str(state))
+        vault.gate.stop(key_id.bytes, str(how.state))
     return changed
 
 
-def _moved(who: Principal, role: str, before: Key, after: Key, reason: str) -> AuditEvent:
+def _moved(who: Principal, role: str, after: Key, told: Document) -> AuditEvent:
     return AuditEvent(
-        type=_EVENTS[after.state],
+        type=_STOPS[after.state][1],
         outcome=Outcome.OK,
         operation=uuid4(),
         stream=key_stream(after.id),
         actor=who.actor,
         role=role,
         scope=after.scope,
-        payload={
-            "key": str(after.id),
-            "before": str(before.state),
-            "after": str(after.state),
-            "reason": reason,
-        },
+        payload={"key": str(after.id), "after": str(after.state), **told},
     )
 
 

@@ -147,6 +147,7 @@ def _finish(acting: Acting, made: Document) -> None:
     with acting.vault.database.work() as work:
         outcome = executors.settle(acting, work, made)
         work.commit(*executors.done(acting, {**outcome, "reconciled": True}))
+    executors.follow(acting)
 
 
 def _drift(vault: Vault) -> list[Verdict]:

@@ -123,6 +123,27 @@ class Audit:
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
 
+    def without(self, stream: str, kind: EventType, limit: int) -> list[LoggedEvent]:
+        """Return the first events of a stream that are of any type but one, the oldest first."""
+        chosen = _EVENT.c.stream == stream, _EVENT.c.type != str(kind)
+        order = _EVENT.c.time_ms, _EVENT.c.idx
+        query = _events().where(*chosen).order_by(*order).limit(limit)
+        return [_event(row) for row in self._connection.execute(query)]
+
+    def tally(
+        self, stream: str, kind: EventType, since: datetime | None = None
+    ) -> tuple[int, datetime | None, datetime | None]:
+        """Count the events of a type in a stream, with the times of the first and the last."""
+        chosen = _equal({"stream": stream, "type": kind, "outcome": Outcome.OK})
+        time = _EVENT.c.time_ms
+        query = select(func.count(), func.min(time), func.max(time))
+        count, first, last = self._connection.execute(
+            query.where(*chosen, *_between(since, None))
+        ).one()
+        if not count:
+            return 0, None, None
+        return int(count), moment(first * 1_000), moment(last * 1_000)
+
     def span(self, since_ms: int, until_ms: int) -> tuple[int, int]:
         """Return [start, end) of the places around every event of these times, both included.
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from keyvault.domain.custody import HoldKind, KeyHold, KeyStep, Step
+from keyvault.domain.custody import DestructionCertificate, HoldKind, KeyHold, KeyStep, Step
 from keyvault.domain.errors import ConflictError, NotFoundError
 from keyvault.store import tables
 from keyvault.store.paging import Order
@@ -14,6 +14,7 @@ from keyvault.store.rows import document_of, insert_new, moment, text_of, ticks
 
 _STEP = tables.key_step
 _HOLD = tables.key_hold
+_DESTRUCTION = tables.destruction
 _OLDEST = Order(_STEP.c.at, _STEP.c.number, int)
 
 
@@ -51,6 +52,11 @@ class Custody:
             query = query.where(_STEP.c.about == about)
         return self._connection.scalar(query.limit(1)) is not None
 
+    def get(self, key: UUID, number: int) -> KeyStep:
+        """Return one step of a key, which has to be there."""
+        same = (_STEP.c.key_id == str(key)) & (_STEP.c.number == number)
+        return _step(self._connection.execute(select(_STEP).where(same)).one())
+
     def page(
         self, key: UUID, after: str | None = None, limit: int = 50
     ) -> tuple[list[KeyStep], str | None]:
@@ -64,6 +70,24 @@ class Custody:
         query = select(_STEP.c.step, func.max(_STEP.c.at)).where(_STEP.c.key_id == str(key))
         rows = self._connection.execute(query.group_by(_STEP.c.step))
         return {Step(step): moment(at) for step, at in rows}
+
+    def add_certificate(self, made: DestructionCertificate) -> bool:
+        """Keep a certificate of destruction; False if the key has one already."""
+        return insert_new(
+            self._connection,
+            _DESTRUCTION,
+            key_id=str(made.key),
+            issued_at=ticks(made.issued_at),
+            statement=made.statement,
+            signature=made.signature,
+        )
+
+    def certificate(self, key: UUID) -> DestructionCertificate | None:
+        query = select(_DESTRUCTION).where(_DESTRUCTION.c.key_id == str(key))
+        row = self._connection.execute(query).first()
+        if row is None:
+            return None
+        return DestructionCertificate(key, moment(row.issued_at), row.statement, row.signature)
 
     # Holds
 

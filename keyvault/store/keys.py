@@ -93,6 +93,14 @@ class Keys:
         found = self._connection.scalar(query)
         return UUID(found) if found else None
 
+    def wrapped_under(self, kek: UUID, limit: int) -> tuple[list[UUID], int]:
+        """Return the first keys that rest wrapped under this one, and how many there are."""
+        under = _WRAPPED.c.kek_id == kek.bytes
+        first = select(_WRAPPED.c.key_id).where(under).order_by(_WRAPPED.c.key_id).limit(limit)
+        count = select(func.count()).select_from(_WRAPPED).where(under)
+        found = [UUID(key_id) for key_id in self._connection.scalars(first)]
+        return found, int(self._connection.scalar(count) or 0)
+
     def versions(self, key_ids: list[str]) -> dict[str, int]:
         """Return the version of each of these keys that exists."""
         query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))

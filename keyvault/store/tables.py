@@ -154,6 +154,7 @@ key = Table(
     _text("supersedes", null=True),
 )
 Index(None, key.c.supersedes)
+Index(None, key.c.state, key.c.protect_until)
 Index(None, key.c.created_at, key.c.id)
 Index(None, key.c.scope, key.c.created_at, key.c.id)
 for _filter in ("state", "algorithm", "label"):  # a system sees one scope only, so with it too
@@ -231,6 +232,34 @@ key_hold = Table(
     _number("lifted_at", null=True),
 )
 Index(None, key_hold.c.key_id, key_hold.c.set_at, key_hold.c.id)
+compromise_case = Table(  # this and those below only ever grow
+    "compromise_case",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _text("declared_by"),
+    _text("reason"),
+    _number("known_at"),
+    _number("declared_at"),
+)
+compromise_notice = Table(
+    "compromise_notice",
+    METADATA,
+    _text("id", key=True),
+    Column("key_id", Text, ForeignKey(key.c.id), nullable=False),
+    _text("body"),
+    _text("reference"),
+    _text("actor"),
+    _number("sent_at"),
+)
+Index(None, compromise_notice.c.key_id, compromise_notice.c.sent_at, compromise_notice.c.id)
+destruction = Table(
+    "destruction",
+    METADATA,
+    Column("key_id", Text, ForeignKey(key.c.id), primary_key=True),
+    _number("issued_at"),
+    _bytes("statement"),
+    _bytes("signature"),
+)
 
 # Certificates --------------------------------------------------------------------------------
 

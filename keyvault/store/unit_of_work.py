@@ -10,8 +10,10 @@ from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.certificates import Certificates
+from keyvault.store.compromise import Compromises
 from keyvault.store.counters import Counters
 from keyvault.store.custody import Custody
+from keyvault.store.forecast import Forecast
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
@@ -27,6 +29,8 @@ class Reading:
         self.keys = Keys(connection)
         self.certificates = Certificates(connection)
         self.custody = Custody(connection)
+        self.compromises = Compromises(connection)
+        self.forecast = Forecast(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)

@@ -7,19 +7,24 @@ from pathlib import Path
 import pytest
 
 from hsm import errors
-from hsm.pcsc.credential import PivCredential
+from hsm.pcsc.credential import SIGNING, CardKeys, PivCredential
 from hsm.pcsc.piv import PivSlot
 from hsm.pcsc.reader import PcscCard
 from keyvault import signatures
 from tests.cards.bench import NAMES, Bench
 from tests.cards.conftest import inserted
 from tests.cards.simulator.card import Card
-from tests.cards.simulator.holder import personalised
+from tests.cards.simulator.holder import CERTIFICATES, container, personalised
+from tests.cards.simulator.hostile import GENERAL_AUTHENTICATE, VERIFY
 from tests.cards.simulator.piv import PIN
 from tests.cards.simulator.vpcd import VirtualCard
 
 READER = NAMES[0]
 WRONG = b"000000"
+
+
+def spki_of(card: Card, slot: int) -> bytes:
+    return signatures.spki_der(card.application.keys[slot].public_key())
 
 
 class DeclinedError(Exception):
@@ -77,10 +82,51 @@ def test_a_person_who_walks_away_spends_no_try_and_frees_the_reader(virtual: Vir
     PcscCard(READER).close()
 
 
-def test_a_key_that_is_not_of_p256_is_refused_at_enrolment(virtual: VirtualCard) -> None:
-    virtual.card = Card(personalised(rsa_slots=(0x9C,)))
-    with pytest.raises(errors.CardForeignError, match="P-256"):
-        PivCredential.of_card(READER, PivSlot.SIGNATURE, lambda _: PIN)
+@pytest.mark.parametrize("slot", [PivSlot.AUTHENTICATION, PivSlot.SIGNATURE])
+def test_a_key_that_is_not_of_p256_is_refused_at_enrolment(
+    virtual: VirtualCard, slot: PivSlot
+) -> None:
+    virtual.card = Card(personalised(rsa_slots=(slot,)))
+    with pytest.raises(errors.CardForeignError, match=f"slot {slot:X} holds a key of RSA-2048"):
+        PivCredential.of_card(READER, slot, lambda _: PIN)
+    keys = CardKeys.of_card(READER)
+    with pytest.raises(errors.CardForeignError, match="people sign with keys of P-256"):
+        keys.key(slot)
+    [other] = {*SIGNING} - {slot}
+    assert keys.key(other) == spki_of(virtual.card, other)
+
+
+def test_both_keys_are_read_without_a_pin(virtual: VirtualCard) -> None:
+    keys = CardKeys.of_card(READER)
+    assert [keys.key(slot) for slot in SIGNING] == [spki_of(virtual.card, s) for s in SIGNING]
+    assert keys.key(PivSlot.AUTHENTICATION) != keys.key(PivSlot.SIGNATURE)
+    assert not [apdu for apdu in virtual.card.log if apdu[1] == VERIFY]
+
+
+def test_an_empty_slot_is_told_from_one_that_holds_rubbish(virtual: VirtualCard) -> None:
+    """Spoiling what a card says of 9A does not lead to a login by 9C."""
+    objects = virtual.card.application.objects
+    del objects[CERTIFICATES[0x9A]]
+    keys = CardKeys.of_card(READER)
+    assert keys.key(PivSlot.SIGNATURE) == spki_of(virtual.card, 0x9C)
+    with pytest.raises(errors.CardObjectMissingError):
+        keys.key(PivSlot.AUTHENTICATION)
+    objects[CERTIFICATES[0x9A]] = container(b"no certificate")
+    with pytest.raises(errors.CardDataError):
+        CardKeys.of_card(READER)
+
+
+@pytest.mark.parametrize("slot", [PivSlot.AUTHENTICATION, PivSlot.SIGNATURE])
+def test_each_slot_signs_with_its_own_key_reference(virtual: VirtualCard, slot: PivSlot) -> None:
+    credential = PivCredential.of_card(READER, slot, lambda _: PIN)
+    assert signatures.verify(credential.spki, credential.sign(b"message"), b"message")
+    used = [apdu[3] for apdu in virtual.card.log if apdu[1] == GENERAL_AUTHENTICATE]
+    assert used == [slot]
+    assert credential.slot is slot
+
+
+def test_what_is_no_key_is_refused(virtual: VirtualCard) -> None:
+    assert virtual.card.atr
     with pytest.raises(errors.DataInvalidError):
         PivCredential(READER, PivSlot.SIGNATURE, b"no key", lambda _: PIN)
 

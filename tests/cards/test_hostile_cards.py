@@ -74,11 +74,26 @@ CONTENTS: dict[str, tuple[Callable[[bytes], bytes], type[errors.HsmError]]] = {
 }
 
 
-def credential_of(card: Card, reader: str = READER, pin: bytes = PIN) -> PivCredential:
+Credentials = Callable[..., PivCredential]
+
+
+@pytest.fixture(params=[PivSlot.AUTHENTICATION, PivSlot.SIGNATURE], ids=["9A", "9C"])
+def slot(request: pytest.FixtureRequest) -> PivSlot:
+    """What signs logins, and what signs everything else."""
+    chosen: PivSlot = request.param
+    return chosen
+
+
+@pytest.fixture
+def credential_of(slot: PivSlot) -> Credentials:
     """Pinned to the honest key, as it was enrolled."""
-    key = card.application.keys[0x9C].public_key()
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return PivCredential(reader, PivSlot.SIGNATURE, spki, lambda _: pin, seconds=SECONDS)
+
+    def pinned(card: Card, reader: str = READER, pin: bytes = PIN) -> PivCredential:
+        key = card.application.keys[slot].public_key()
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return PivCredential(reader, slot, spki, lambda _: pin, seconds=SECONDS)
+
+    return pinned
 
 
 def sent_pins(card: Card) -> list[bytes]:
@@ -87,7 +102,7 @@ def sent_pins(card: Card) -> list[bytes]:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_hostile_card_is_refused_in_time_and_the_next_card_is_served(
-    virtual: VirtualCard, name: str
+    virtual: VirtualCard, credential_of: Credentials, name: str
 ) -> None:
     fault, expected = FAULTS[name]
     honest = Card(personalised())
@@ -103,17 +118,19 @@ def test_a_hostile_card_is_refused_in_time_and_the_next_card_is_served(
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_a_false_certificate_is_refused_before_the_pin_is_asked_for(
-    virtual: VirtualCard, name: str
+    virtual: VirtualCard, credential_of: Credentials, slot: PivSlot, name: str
 ) -> None:
     content, expected = CONTENTS[name]
-    enrolled, card = Card(personalised()), hostile.holding(content)
+    enrolled, card = Card(personalised()), hostile.holding(content, slot)
     virtual.card = card
     with pytest.raises(expected):
         credential_of(enrolled).sign(b"message")
     assert not sent_pins(card)
 
 
-def test_a_replayed_signature_is_refused_on_the_next_message(virtual: VirtualCard) -> None:
+def test_a_replayed_signature_is_refused_on_the_next_message(
+    virtual: VirtualCard, credential_of: Credentials
+) -> None:
     honest = Card(personalised())
     virtual.card = HostileCard(honest, hostile.replaying())
     assert credential_of(honest).sign(b"first")
@@ -121,7 +138,9 @@ def test_a_replayed_signature_is_refused_on_the_next_message(virtual: VirtualCar
         credential_of(honest).sign(b"second")
 
 
-def test_a_copied_certificate_without_its_key_signs_nothing(virtual: VirtualCard) -> None:
+def test_a_copied_certificate_without_its_key_signs_nothing(
+    virtual: VirtualCard, credential_of: Credentials
+) -> None:
     honest = Card(personalised())
     credential = credential_of(honest)
     virtual.card = Card(hostile.swapped(honest.application))
@@ -129,7 +148,9 @@ def test_a_copied_certificate_without_its_key_signs_nothing(virtual: VirtualCard
         credential.sign(b"message")
 
 
-def test_a_counter_of_tries_that_does_not_fall_gives_the_card_away(virtual: VirtualCard) -> None:
+def test_a_counter_of_tries_that_does_not_fall_gives_the_card_away(
+    virtual: VirtualCard, credential_of: Credentials
+) -> None:
     honest = Card(personalised())
     virtual.card = HostileCard(honest, hostile.uncounted)
     with pytest.raises(errors.IntegrityError, match="from 3 to 3"):
@@ -138,7 +159,9 @@ def test_a_counter_of_tries_that_does_not_fall_gives_the_card_away(virtual: Virt
 
 @pytest.mark.parametrize("ins", [SELECT, VERIFY, GENERAL_AUTHENTICATE])
 @pytest.mark.parametrize("how", [hostile.pulled, hostile.pulled_after_execution])
-def test_a_card_pulled_in_mid_command_is_called_so(bench: Bench, ins: int, how: Fault) -> None:
+def test_a_card_pulled_in_mid_command_is_called_so(
+    bench: Bench, credential_of: Credentials, ins: int, how: Fault
+) -> None:
     honest = Card(personalised())
     with inserted(bench, HostileCard(honest, at(ins, how)), 1):
         begin = time.monotonic()
@@ -147,7 +170,9 @@ def test_a_card_pulled_in_mid_command_is_called_so(bench: Bench, ins: int, how: 
         assert time.monotonic() - begin < PATIENCE
 
 
-def test_a_mute_card_costs_its_deadline_and_the_reader_works_once_it_is_out(bench: Bench) -> None:
+def test_a_mute_card_costs_its_deadline_and_the_reader_works_once_it_is_out(
+    bench: Bench, credential_of: Credentials
+) -> None:
     honest = Card(personalised())
     with inserted(bench, HostileCard(honest, at(GENERAL_AUTHENTICATE, hostile.mute)), 1):
         begin = time.monotonic()

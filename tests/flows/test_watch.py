@@ -1,14 +1,17 @@
 """What the clerk notices beside the web process: edited authority, and gates that say no."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from keyvault import wire
+from keyvault.bootstrap import build
 from keyvault.domain.audit import EventType
-from keyvault.domain.errors import ConflictError, NotPermittedError, QuorumError
+from keyvault.domain.commands import RevokeSystem
+from keyvault.domain.errors import AuthorityError, ConflictError, NotPermittedError, QuorumError
 from keyvault.domain.keys import service_key_id
 from keyvault.operations import watch
 from tests.flows.test_tampering import Owner
@@ -42,6 +45,24 @@ def test_an_old_record_that_was_edited_is_an_event_and_so_is_its_return(stack, v
     assert told["reason"] == f"authority record {OLD} is gone or was changed"
     assert watch.authority(vault) == 1
     assert newest(vault, watch.AUTHORITY_STREAM)[0] == EventType.AUTHORITY_RECOVERED
+
+
+def test_a_record_taken_back_before_any_gate_knew_it_is_missed_by_the_log(stack, vault, owner):
+    """Nothing but the log tells of it to a process that starts then."""
+    system = f"s-{uuid4().hex[:8]}"
+    stack.system(system, "key:read")
+    stack.stop("gate")
+    stack.person("bob").alone(RevokeSystem(system, "its key was stolen"))
+    with vault.database.reading() as work:
+        number = work.authority.records()[-1].number
+    with owner.record(number, None):
+        stack.start("gate")
+        with closing(build(stack.settings)) as restarted:
+            restarted.check_authority()
+            with pytest.raises(AuthorityError, match="not the one that the log tells of"):
+                watch.check_records(restarted)
+    watch.check_records(vault)
+    assert vault.gate.status()["authority"]["seen"] == number + 1
 
 
 def test_what_a_gate_refuses_is_an_event_and_told_once(stack, vault):

@@ -31,7 +31,7 @@ from keyvault.settings import Settings
 from keyvault.signatures import verify
 from tests import devices
 from tests.unit import officers
-from tests.unit.officers import BOB, CAROL, ORIGIN, Officer
+from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, CAROL, DAVE, ORIGIN, Officer
 
 DEADLINE = 1.0
 DIGEST = sha256(b"payload").digest()
@@ -44,6 +44,7 @@ APPROVERS = (Role.KEY_APPROVER,)
 ORDINARY = Rule("ordinary", ("*",), ("*",), APPROVERS, 2, 3600)
 GRAVE = Rule("grave", ("destroy-key",), ("standard",), APPROVERS, 3, 3600)
 RULES = (ORDINARY, GRAVE)
+LOGIN = replace(BOB_TO_LOG_IN.joining.credential, login_only=True)
 
 
 @dataclass
@@ -76,6 +77,7 @@ class House:
         self.services = ceremony.hold(self.path, *pins)
         self.records = [
             officers.genesis(
+                (ALICE, BOB.like(login=LOGIN), CAROL, DAVE),
                 at=datetime.now(UTC).replace(microsecond=0),
                 services=self.services,
                 key_classes=CLASSES,

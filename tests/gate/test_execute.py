@@ -35,7 +35,7 @@ from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
 from tests.gate.house import DIGEST, GRAVE, ORDINARY, House, active, ask, do, order, signed
-from tests.unit.officers import ALICE, BOB, CAROL, DAVE, changed, officer, places
+from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, CAROL, DAVE, changed, officer, places
 
 Call = Callable[..., Any]
 REQUEST = ask(order()).document
@@ -112,6 +112,7 @@ INSUFFICIENT = {
     ],
     "a stranger": _approvals(BOB, STRANGER),
     "an impostor": _approvals(IMPOSTOR, CAROL),
+    "a key that only logs in": _approvals(BOB_TO_LOG_IN, CAROL),
     "one who refuses": lambda r: [
         *signed(r, [BOB, CAROL]),
         *signed(r, [DAVE], decision=Decision.REFUSE),

@@ -21,7 +21,7 @@ from keyvault.domain.times import text_of
 from keyvault.gate.client import Gate
 from keyvault.signatures import spki_der
 from tests.gate.house import House, delegation
-from tests.unit.officers import ALICE, BOB, changed, officer, places
+from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, changed, officer, places
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 SPKI = base64.b64encode(spki_der(KEY.public_key())).decode()
@@ -64,6 +64,11 @@ def test_a_session_certificate_names_the_person_and_ends_with_the_delegation(
     usages = issued.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usages) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert not issued.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_a_key_that_only_logs_in_opens_a_session(gate: Gate):
+    issued = _issue(gate, delegation(BOB_TO_LOG_IN, SPKI), BOB_TO_LOG_IN)
+    assert issued.subject.rfc4514_string() == f"2.5.4.5={BOB_TO_LOG_IN.thumbprint},CN=bob"
 
 
 def test_serial_numbers_are_random(gate: Gate):

@@ -5,6 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.stack import Stack
+from tests.surface.carded import (  # noqa: F401  (pytest finds fixtures by name)
+    _slot,
+    bench,
+    desk,
+    order,
+    own,
+    virtual,
+)
 
 
 @pytest.fixture(scope="session")

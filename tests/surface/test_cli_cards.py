@@ -4,98 +4,21 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm.pcsc.reader import wait_for_card
-from keyvault.domain.times import day_text
-from keyvault.operations.genesis import DUTY
 from tests.cards.bench import NAMES, SOCKET_VARIABLE, Bench
 from tests.cards.conftest import inserted
 from tests.cards.simulator import hostile
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.holder import personalised
-from tests.cards.simulator.hostile import VERIFY, HostileCard
+from tests.cards.simulator.hostile import HostileCard
 from tests.cards.simulator.piv import PIN
 from tests.stack import PASSPHRASE, ok
+from tests.surface.carded import PERSON, SHOW, approvals_of, sent_pins, used_keys
 from tests.surface.desk import ROOT, Desk, keyvault, spoken
 
 READER, OTHER_READER = NAMES
-PERSON = "frank"
-SHOW = ("credential", "show", "--card", "--json")
-
-
-@pytest.fixture(scope="module")
-def bench():
-    """Not the one of tests/cards: one process has one way to PC/SC at a time."""
-    with Bench() as bench:
-        yield bench
-
-
-@pytest.fixture(scope="module")
-def _slot(bench):
-    virtual = bench.insert(Card(personalised()))
-    assert wait_for_card(READER, seconds=10)
-    return virtual
-
-
-@pytest.fixture(scope="module")
-def own(_slot):
-    """The card of the one who was registered with it."""
-    return _slot.card
-
-
-@pytest.fixture
-def virtual(_slot, own):
-    """The reader with that card in it, all tries left and its log of APDUs empty.
-
-    Afterwards it is in again: a fixture of the module is made before the next test's own.
-    """
-    own.application.pin.left = 3
-    own.log.clear()
-    yield _slot
-    _slot.card = own
-
-
-@pytest.fixture(scope="module")
-def desk(stack, own, tmp_path_factory):
-    """Registered by the key that the card shows, and logged in by card."""
-    folder = tmp_path_factory.mktemp("desk")
-    public = folder / "frank.pub.pem"
-    spoken("credential", "show", "--card", "--out", str(public))
-    key = own.application.keys[0x9C].public_key()
-    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    assert public.read_bytes() == pem
-    desks = Desk(stack.folder, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
-    assert desks.login(stack.url, stack.ca).status == 0
-    words = ("people", "register", PERSON, "--name", "Frank Fir", "--role", "key-approver")
-    place = ("--organisation", "Acme Energy", "--site", "Leeds", "--assurance", "card")
-    screened = ("--reviewed", day_text(datetime.now(UTC)), "--reference", "HR-frank")
-    stack.carry_out(desks.ask(*words, *place, *screened, "--public-key", str(public)))
-    desk = Desk(folder, PERSON, None, PIN.decode())
-    login = desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis)
-    assert login.status == 0, login.err
-    (folder / "duty").write_text(DUTY)
-    words = ("duties", "acknowledge", "keeping-keys", "--file", str(folder / "duty"), "--yes")
-    given = desk.keyvault(*words, "--passphrase-fd", "0", typed=desk.passphrase)
-    assert given.status == 0, given.err
-    yield desk
-    stack.carry_out(desks.ask("people", "remove", PERSON, "--reason", "has left"))
-
-
-@pytest.fixture
-def order(stack):
-    return stack.order(label="ordered for a card")["id"]
-
-
-def sent_pins(card):
-    return [apdu for apdu in card.log if apdu[1] == VERIFY and len(apdu) > 5]
-
-
-def approvals_of(stack, order):
-    return ok(stack.person("bob").client().get(f"/v1/requests/{order}"))["approvals"]
 
 
 def test_a_person_logs_in_and_approves_by_card_and_the_evidence_holds(
@@ -103,8 +26,10 @@ def test_a_person_logs_in_and_approves_by_card_and_the_evidence_holds(
 ):
     login = desk.login(stack.url, stack.ca)
     assert login.status == 0, login.err
+    assert used_keys(virtual.card) == [0x9A]
     approved = desk.approve(order)
     assert approved.status == 0, approved.err
+    assert used_keys(virtual.card) == [0x9A, 0x9C]
     assert f"3 PIN tries left on the card in {READER}" in approved.err
     assert [one["approver"] for one in approved.json["approvals"]] == [PERSON]
     assert len(sent_pins(virtual.card)) == 2  # one for each signature
@@ -126,6 +51,7 @@ def test_a_refusal_is_signed_by_card_in_a_named_reader(stack, desk, virtual, ord
     done = desk.keyvault(*words, "--passphrase-fd", "0", typed=desk.passphrase)
     assert done.status == 0, done.err
     assert [one["decision"] for one in approvals_of(stack, order)] == ["refuse"]
+    assert used_keys(virtual.card) == [0x9C]
 
 
 def test_a_card_signs_a_request_that_came_as_a_file_and_another_card_does_not(
@@ -178,10 +104,11 @@ def test_another_card_is_refused_before_its_pin_is_asked_for(stack, desk, virtua
 
 def test_a_login_by_another_card_is_told_which_key_it_holds(stack, virtual, tmp_path):
     virtual.card = Card(personalised())
-    shown = spoken(*SHOW[:-1])["fingerprint"]
+    shown = spoken(*SHOW[:-1])["login_fingerprint"]
     refused = Desk(tmp_path, PERSON, None, PIN.decode()).login(stack.url, stack.ca)
     assert (refused.status, refused.error["code"]) == (77, "not-authenticated")
     assert shown in refused.error["next_step"].replace(" ", "")
+    assert refused.error["next_step"].endswith("add --slot 9c")
     assert not (tmp_path / f"session-{PERSON}" / "session.json").exists()
 
 
@@ -309,45 +236,3 @@ def test_who_logs_in_says_with_what():
     refused = keyvault(*words)
     assert (refused.status, refused.error["code"]) == (64, "usage")
     assert "--card" in refused.error["next_step"]
-
-
-# The genesis -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def officers(tmp_path):
-    """Two officers with files; whoever founds adds the one with a card."""
-    for name in ("bob", "carol"):
-        words = ("credential", "create", "--out", f"{name}.key", "--passphrase-fd", "0")
-        spoken(*words, typed=f"{PASSPHRASE.decode()}\n", cwd=tmp_path)
-    specs = [f"{named(name)},credential={name}.key" for name in ("bob", "carol")]
-    return ["init", "--folder", "s", "--site", "keyvault.test", "--yes"], specs
-
-
-def named(officer):
-    screened = f"reviewed={day_text(datetime.now(UTC))},reference=HR-{officer}"
-    return f"id={officer},name={officer.title()},{screened}"
-
-
-def founded(officers, spec, cwd):
-    words, others = officers
-    given = [word for one in (spec, *others) for word in ("--officer", one)]
-    secrets = f"{PIN.decode()}\n" + f"{PASSPHRASE.decode()}\n" * 2
-    return keyvault(*words, *given, "--passphrase-fd", "0", typed=secrets, cwd=cwd)
-
-
-def test_an_officer_signs_the_genesis_by_card(virtual, officers, tmp_path):
-    done = founded(officers, f"{named('alice')},card={READER}", tmp_path)
-    assert done.status == 0, done.err
-    assert "alice has signed the genesis" in done.err
-    assert len(sent_pins(virtual.card)) == 1
-
-
-def test_another_card_than_the_officers_founds_nothing(virtual, officers, tmp_path):
-    spoken("credential", "show", "--card", "--out", "alice.pub.pem", cwd=tmp_path)
-    stranger = virtual.card = Card(personalised())
-    done = founded(officers, f"{named('alice')},card={READER},public=alice.pub.pem", tmp_path)
-    assert done.status == 65
-    assert "another key than the enrolled one" in done.err
-    assert sent_pins(stranger) == []
-    assert not (tmp_path / "s" / "keyvault.toml").exists()

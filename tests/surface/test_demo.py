@@ -29,7 +29,7 @@ def shown():
 def test_every_step_ends_as_it_must(shown):
     folder, told = shown
     assert told.returncode == 0, told.stdout + told.stderr
-    assert "14. The service stops" in told.stdout
+    assert "15. The service stops" in told.stdout
     assert told.stdout.count("refused, as it must be") == 3
     assert told.stdout.count("the evidence holds") == 1
     assert told.stdout.count("THE EVIDENCE IS WRONG") == 2

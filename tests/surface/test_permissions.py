@@ -54,6 +54,8 @@ CALLS = {
     Action.KEY_CHANGE: ("POST", "/v1/keys/{key}/destructions", REASON),
     Action.KEY_SUSPEND: ("POST", "/v1/keys/{key}/suspensions", REASON),
     Action.KEY_COMPROMISE: ("POST", "/v1/keys/{key}/compromises", REASON),
+    Action.KEY_RECORD: ("POST", "/v1/keys/{key}/steps", {"step": "labelled", "text": "x"}),
+    Action.KEY_HOLD: ("POST", "/v1/keys/{key}/holds", {"kind": "dispute", **REASON}),
     Action.KEY_SIGN: ("POST", "/v1/keys/{key}/signatures", {"digest": DIGEST}),
     Action.KEY_VERIFY: (
         *("POST", "/v1/keys/{key}/verifications"),

@@ -41,6 +41,7 @@ EXAMPLES = {
     "deactivate-key": ON_A_KEY,
     "destroy-key": ON_A_KEY,
     "allow-use": {**ON_A_KEY, "uses": 10, "hours": 2},
+    "lift-hold": {**ON_A_KEY, "hold": KEY},
     "register-person": {
         "person": "erin",
         "full_name": "Erin Example",

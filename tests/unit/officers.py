@@ -155,6 +155,7 @@ def officer(name: str, *roles: Role, assurance: Assurance = Assurance.SOFTWARE) 
     return Officer(joining, credential)
 
 
+BOB_TO_LOG_IN = officer("bob", Role.WITNESS)  # another key of Bob's, which only logs in
 ALICE, BOB, CAROL, DAVE = (officer(name) for name in ("alice", "bob", "carol", "dave"))
 OFFICERS = (ALICE, BOB, CAROL, DAVE)
 

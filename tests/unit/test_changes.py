@@ -120,6 +120,19 @@ def test_a_joiner_comes_with_both_keys_of_their_card():
     assert without.person("erin").credentials == (ERIN.joining.credential,)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"credential": LOGIN}, "cannot be one that only logs in"),
+        ({"login": replace(LOGIN, login_only=False)}, "has to be login_only"),
+        ({"login": used(ERIN)}, "logs in anyway"),
+    ],
+)
+def test_the_two_keys_of_a_joiner_are_for_what_they_are_for(changes, reason):
+    with pytest.raises(InvalidInputError, match=reason):
+        replace(REGISTER_ERIN, **changes)
+
+
 def test_a_key_that_only_logs_in_can_be_enrolled_later():
     authority = after(founded(), EnrolCredential("dave", LOGIN))
     assert authority.person("dave").deciding == (DAVE.joining.credential,)

@@ -26,7 +26,7 @@ from keyvault.domain.commands.systems import MAX_OVERLAP_HOURS
 from keyvault.domain.documents import BYTES_LIMIT, LIST_LIMIT, TEXT_LIMIT
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.people import Role
-from tests.unit.examples import CREDENTIAL, EXAMPLES, KEY, LOGIN, ORDER
+from tests.unit.examples import EXAMPLES, KEY, ORDER
 from tests.unit.officers import changed, places
 
 FIELDS = [(name, field) for name, example in EXAMPLES.items() for field in example]
@@ -230,21 +230,6 @@ def test_nobody_is_their_own_manager(name):
     assert command_of(name, {**EXAMPLES[name], "manager": None}).manager is None
     with pytest.raises(InvalidInputError, match="nobody reports to themselves"):
         command_of(name, {**EXAMPLES[name], "manager": "erin"})
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"credential": LOGIN, "login": None}, "cannot be one that only logs in"),
-        ({"login": {**LOGIN, "login_only": False}}, "has to be login_only"),
-        ({"login": {**CREDENTIAL, "login_only": True}}, "logs in anyway"),
-    ],
-)
-def test_a_joiner_has_a_key_that_decides_and_perhaps_another_that_only_logs_in(changes, reason):
-    parameters = {**EXAMPLES["register-person"], "login": None}
-    assert command_of("register-person", parameters).parameters() == parameters
-    with pytest.raises(InvalidInputError, match=reason):
-        command_of("register-person", {**parameters, **changes})
 
 
 @pytest.mark.parametrize("days", [(0, 0), (0, 5), (1, MAX_DAYS + 1)])

@@ -67,8 +67,8 @@ NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 EVERYBODY = tuple(  # their roles end or their reviews are due, one after the other
     officer(name).like(
         site=f"site-{at % 2}",
-        grants=grants(*ROLES, at=NOW - DECADE + timedelta(days=5 + 3 * at + 300 * (at % 2))),
-        screening=screening(due=text_of(NOW + timedelta(days=305 + 3 * at - 300 * (at % 2)))[:10]),
+        grants=grants(*ROLES, at=NOW - DECADE + timedelta(days=2 + 2 * at + 300 * (at % 2))),
+        screening=screening(due=text_of(NOW + timedelta(days=301 + at - 300 * (at % 2)))[:10]),
     )
     for at, name in enumerate(NAMES)
 )

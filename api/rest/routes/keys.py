@@ -166,9 +166,3 @@ def export_key(key_id: Id, body: KeyExportIn, vault: V, who: Who, repeat: Repeat
 def suspend_key(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> KeyOut:
     """Stop a key at once: one custodian is enough."""
     return KeyOut.of(keys.suspend(vault, who, key_id, body.reason, repeat))
-
-
-@router.post("/v1/keys/{key_id:id}/compromises", operation_id="declare_compromise", responses=_ASK)
-def declare_compromise(key_id: Id, body: ReasonIn, vault: V, who: Who, repeat: Repeat) -> KeyOut:
-    """Declare a key compromised, or suspected to be: one custodian is enough, and no way back."""
-    return KeyOut.of(keys.compromise(vault, who, key_id, body.reason, repeat))

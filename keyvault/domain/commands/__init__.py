@@ -13,6 +13,7 @@ from keyvault.domain.commands.keys import (
     ExportKey,
     GenerateKey,
     ImportKey,
+    LiftHold,
     ResumeKey,
 )
 from keyvault.domain.commands.people import (
@@ -59,6 +60,7 @@ __all__ = [
     "GenerateKey",
     "HoldPerson",
     "ImportKey",
+    "LiftHold",
     "RegisterPerson",
     "ReinstatePerson",
     "RemovePerson",
@@ -85,6 +87,7 @@ KEY_COMMANDS: tuple[type[Command], ...] = (
     DeactivateKey,
     DestroyKey,
     AllowUse,
+    LiftHold,
 )
 PEOPLE_COMMANDS: tuple[type[Command], ...] = (
     RegisterPerson,

@@ -96,6 +96,16 @@ class DestroyKey(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class LiftHold(Command):
+    """End a hold, so that the key may be destroyed as far as that is concerned."""
+
+    name = "lift-hold"
+    key: UUID
+    hold: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AllowUse(Command):
     """Let a guarded key (see `KeyClass.guarded`) be used so often within some hours."""
 

@@ -54,10 +54,12 @@ class Act:
 
     `check` raises `VaultError` where it is clear that it could never be done. `settle` writes the
     state that follows from what the gate `made` and returns what is recorded; it is given the
-    command, too. `device` says that the gate acts in between.
+    command, too. `device` says that the gate acts in between. `after` does what can wait for the
+    commit, and never raises `VaultError`.
     """
 
     event: EventType
     check: Callable[[Asking, Any], None]
     settle: Callable[[Acting, Work, Any, Document], Document]
     device: bool = True
+    after: Callable[[Acting], None] = lambda _: None

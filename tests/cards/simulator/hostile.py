@@ -66,7 +66,8 @@ def signed(make: Callable[[Card, bytes], bytes]) -> Fault:
 
 
 def of_another_message(card: Card, _: bytes) -> bytes:
-    key = card.application.keys[0x9C]
+    slot = card.log[-1][3]  # P2 of GENERAL AUTHENTICATE
+    key = card.application.keys[slot]
     return key.sign(b"pay the attacker", ec.ECDSA(hashes.SHA256()))
 
 
@@ -137,7 +138,7 @@ def always_verified(card: Card, apdu: bytes) -> Answer:
     return OK if apdu[1] == VERIFY else card.process(apdu)
 
 
-def holding(content: Callable[[bytes], bytes], slot: int = 0x9C) -> Card:
+def holding(content: Callable[[bytes], bytes], slot: int) -> Card:
     """A card whose certificate object is changed."""
     applet = personalised()
     applet.objects[CERTIFICATES[slot]] = content(applet.objects[CERTIFICATES[slot]])
