@@ -176,6 +176,17 @@ def test_every_threat_names_tests_that_exist_or_says_not_yet():
         assert named or shown_by.startswith("not yet"), f"{number} has neither test nor excuse"
 
 
+ZONES = [path for path in PAGES if path.parent == Path("docs/threats")]
+
+
+@pytest.mark.parametrize("page", ZONES, ids=lambda page: page.stem)
+def test_what_remains_possible_in_a_zone_names_tests_that_exist(page):
+    named = {name for row in table_of(page) for name in quoted(row[-1])}
+    assert named
+    assert named <= _tests_there_are()
+    assert f"threats/{page.name}" in text_of("docs/threats.md")
+
+
 def rooms():
     """The address book's entries: folders, and modules of the floors where rooms are modules."""
     for path in PRODUCT:

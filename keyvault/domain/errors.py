@@ -131,13 +131,13 @@ class BusyError(VaultError):
 
 
 class RateLimitedError(BusyError):
-    """This caller, or all of their scope together, asks more often than is allowed."""
+    """A caller, or all of their scope together, asks more often than is allowed."""
 
     code = "rate-limited"
 
 
 class LockedOutError(BusyError):
-    """This identity failed too often of late, and is not heard until later."""
+    """An identity failed too often of late, and is not heard until later."""
 
     code = "locked-out"
 

@@ -92,18 +92,19 @@ def cards(drill: "Drill") -> None:
         EventType.APPROVAL_REJECTED, request["id"],
     )  # fmt: skip
     at_gate(drill, "T10", "and at the gate's socket", request, stolen)
-    if not drill.cards:
-        print("   cards are left to the tests in this run", flush=True)
-        return
-    for threat, tried, where, which in (
-        (
-            "T10",
-            "PINs are guessed on a found card",
-            "surface/test_cli_cards.py",
-            "pin or try or blocked",
-        ),
-        ("T11", "cards that lie, flood, stall or are pulled", "cards/test_hostile_cards.py", ""),
-    ):
+    if drill.cards:
+        on_cards(drill)
+
+
+ON_CARDS = (
+    ("T10", "PINs are tried on a found card", "surface/test_cli_cards.py", "pin or try or block"),
+    ("T11", "cards that lie, flood, stall or are pulled", "cards/test_hostile_cards.py", ""),
+)
+
+
+def on_cards(drill: "Drill") -> None:
+    """What the tests show on a virtual reader: a tool of the product has no cards of its own."""
+    for threat, tried, where, which in ON_CARDS:
         attack = partial(suite, f"tests/{where}", which)
         drill.attempt(threat, tried, attack, instead="none: it ends at the person's own desk")
 
