@@ -213,9 +213,7 @@ def export(
     ask(session, ExportKey(key, kek, reason), yes=yes)
 
 
-@command(
-    app, "allow", "keyvault keys allow KEY --uses 100 --hours 8 --reason 'release 12'"
-)
+@command(app, "allow", "keyvault keys allow KEY --uses 100 --hours 8 --reason 'release 12'")
 def allow(
     key: KeyId,
     uses: Annotated[int, typer.Option(min=1, max=MAX_USES, help="How often.")],

@@ -39,6 +39,10 @@ app = group("Log in and out.")
 
 
 LOGIN_CONTEXT = "keyvault-login-v1"
+Hours = Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")]
+GenesisHash = Annotated[
+    str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
+]
 
 
 @command(
@@ -56,10 +60,8 @@ def login(
     card: LoginCard = False,
     reader: ReaderName = None,
     slot: Slot = None,
-    hours: Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")] = 8,
-    genesis: Annotated[
-        str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
-    ] = "",
+    hours: Hours = 8,
+    genesis: GenesisHash = "",
     session: SessionDir = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:

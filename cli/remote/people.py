@@ -130,11 +130,8 @@ def register(
     credential = Credential(_spki(public_key), assurance)
     login = Credential(_spki(login_key), assurance, login_only=True) if login_key else None
     screening = _screening(standard, vetting, reference, reviewed, due)
-    grants = _grants(role, until)
-    wanted = RegisterPerson(
-        person, name, organisation, site, manager, credential, grants, screening, login
-    )
-    ask(session, wanted)
+    where, grants = (organisation, site, manager), _grants(role, until)
+    ask(session, RegisterPerson(person, name, *where, credential, grants, screening, login))
 
 
 @command(

@@ -167,7 +167,8 @@ def test_a_key_is_destroyed_only_after_witnesses_have_seen_the_intent(stack, vau
     request = stack.approve(asked(stack, key), "bob", "carol")
     ok(execute(stack, request))
     with vault.database.reading() as work:
-        intent, done = work.audit.page(stream=f"key:{key}")[0][-2:]
+        events = work.audit.page(stream=f"key:{key}")[0]
+        intent, done = [one for one in events if one.header["ty"] == "KEY.DESTROYED"]
         sizes = work.audit.cosigned_sizes(0, 2, 10_000)
         times = {size: work.audit.checkpoint(size).signed_at for size in sizes}
     assert (intent.header["out"], done.header["out"]) == ("intent", "ok")
@@ -188,7 +189,7 @@ def test_without_a_quorum_nothing_begins_and_the_approvals_stay_good(house, stac
         changed = stack.order()  # what needs no witness goes on
         stack.carry_out(changed)
     until(lambda: execute(stack, request).status_code == 200)
-    assert outcomes(stack, key)[-1] == ("KEY.DESTROYED", "ok")
+    assert ("KEY.DESTROYED", "ok") in outcomes(stack, key)
 
 
 def test_an_intent_that_nobody_saw_ends_the_request_and_the_device_was_not_asked(
