@@ -212,7 +212,8 @@ def test_a_system_sees_the_keys_of_its_own_scope_only(stack, dcc, signing_key):
 def test_a_key_s_history_tells_its_life(stack, signing_key):
     page = ok(stack.person("alice").client().get(f"/v1/keys/{signing_key}/history"))
     types = [(item["header"]["ty"], item["header"]["out"]) for item in page["items"]]
-    assert types[:2] == [("KEY.GENERATED", "intent"), ("KEY.GENERATED", "ok")]
+    generated = ("KEY.GENERATED", "intent"), ("KEY.GENERATED", "ok")
+    assert types[:3] == [("KEY.REQUESTED", "ok"), *generated]
     assert ("KEY.ACTIVATED", "ok") in types
     numbers = [item["header"]["ks"] for item in page["items"]]
     assert numbers == list(range(len(numbers)))
@@ -241,7 +242,8 @@ def test_everybody_learns_who_they_are(stack, dcc):
     assert (machine["actor"], machine["scope"]) == ("system:dcc-1", SCOPE)
 
 
-def test_metrics_count_answers_keys_and_the_log(dcc):
+def test_metrics_count_answers_keys_and_the_log(dcc, signing_key):
+    ok(dcc.client().post(f"/v1/keys/{signing_key}/signatures", json=BODY))
     text = dcc.client().get("/metrics").text
     assert 'keyvault_keys{state="active"}' in text
     assert "keyvault_gate_up 1.0" in text

@@ -171,7 +171,7 @@ def test_nobody_gives_another_s_word(stack, lapsed):
 
 def test_a_role_for_one_scope_is_none_for_another(stack, given):
     end = text_of(datetime.now(UTC).replace(year=datetime.now(UTC).year + 1, day=1))
-    other = f"{SCOPE['party']}/GS/{SCOPE['user_id']}"
+    other = f"{SCOPE['party']}/ELSEWHERE/{SCOPE['user_id']}"
     credential = SoftwareCredential.create(stack.folder / "nora.key", PASSPHRASE)
     new = joiner("nora", credential, grants=(Grant(Role.KEY_CUSTODIAN, other, end),))
     stack.carry_out(stack.ask(new))
