@@ -1,6 +1,7 @@
 """Dual control as its people meet it: ask, decide, execute, cancel."""
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ from keyvault.operations.acts.base import Acting, Asking
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
 from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Work
+
+PUSH_PATIENCE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,12 @@ def _tell_gate(vault: Vault) -> None:
     Until then whoever edits the database could take it back and nobody who starts would know. A
     gate that is away learns it from the clerk.
     """
+    pushing = threading.Thread(target=_push, args=(vault,), daemon=True)
+    pushing.start()
+    pushing.join(PUSH_PATIENCE)  # a gate that hangs must not keep a revocation from its answer
+
+
+def _push(vault: Vault) -> None:
     with suppress(HsmError, VaultError):
         vault.gate.push_authority()
 

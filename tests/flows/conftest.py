@@ -9,6 +9,24 @@ from keyvault.operations.vault import Vault
 from tests.databases import PostgreSQL
 from tests.stack import Stack
 
+# Flows whose own SQL the tests of the store try on both databases: here PostgreSQL is for the soak.
+ONE_DATABASE = (
+    "test_certificates.py",
+    "test_compromise.py",
+    "test_custody.py",
+    "test_destruction.py",
+    "test_life.py",
+    "test_notices.py",
+    "test_revocation.py",
+    "test_watch.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in ONE_DATABASE and "postgresql" in item.name:
+            item.add_marker(pytest.mark.soak)
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def flow_database(request: pytest.FixtureRequest) -> str:
