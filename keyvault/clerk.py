@@ -5,20 +5,17 @@ has to sign. One process of all
 hosts does it at a time. Rights and keys end by the clock, whether it runs or not.
 """
 
-import argparse
 import logging
-import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from keyvault.bootstrap import build
 from keyvault.carriers import carriers
-from keyvault.domain.errors import InvalidInputError, VaultError
+from keyvault.domain.errors import VaultError
 from keyvault.domain.notices import Carrier
+from keyvault.office import hold
 from keyvault.operations import expiry, notices, quorums, watch
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
@@ -57,22 +54,7 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="keyvault.clerk", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True)
-    settings = Settings.load(parser.parse_args(arguments).settings)
-    logging.basicConfig(level=logging.INFO, format="clerk: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(settings, stop)
-    except InvalidInputError as error:
-        log.critical("%s. %s", error, error.next_step)
-        return os.EX_CONFIG
-    except VaultError as error:  # the database went away
-        log.error("%s. %s", error, error.next_step)  # noqa: TRY400  (a sentence, no stack)
-        return os.EX_TEMPFAIL
-    return os.EX_OK
+    return hold("clerk", __doc__, run, arguments)
 
 
 if __name__ == "__main__":

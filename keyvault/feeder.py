@@ -5,10 +5,7 @@ stand under one note; a new one is taken when the quorum has signed, or nobody i
 for. A witness that is slow or away delays none of the others.
 """
 
-import argparse
 import logging
-import os
-import signal
 import sys
 import threading
 import time
@@ -16,7 +13,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from uuid import uuid4
 
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -26,6 +22,7 @@ from keyvault.domain.notes import Signature
 from keyvault.domain.policy import Policy, shown, stream_of
 from keyvault.domain.tree import consistency_proof
 from keyvault.domain.witnessing import AddCheckpoint, WitnessError
+from keyvault.office import hold
 from keyvault.settings import Settings, WitnessSettings
 from keyvault.store import Database, StoredCheckpoint
 from keyvault.witness.client import (
@@ -227,22 +224,7 @@ def _turn(feeder: Feeder, holds: Callable[[], bool]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="keyvault.feeder", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True)
-    settings = Settings.load(parser.parse_args(arguments).settings)
-    logging.basicConfig(level=logging.INFO, format="feeder: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(settings, stop)
-    except InvalidInputError as error:
-        log.critical("%s. %s", error, error.next_step)
-        return os.EX_CONFIG
-    except VaultError as error:  # the database went away
-        log.error("%s. %s", error, error.next_step)  # noqa: TRY400  (a sentence, no stack)
-        return os.EX_TEMPFAIL
-    return os.EX_OK
+    return hold("feeder", __doc__, run, arguments)
 
 
 if __name__ == "__main__":

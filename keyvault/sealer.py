@@ -5,12 +5,10 @@ leaf, hashes it with arithmetic of its own on top of the last signed checkpoint,
 what agrees with the head. One flipped bit that were signed would be wrong for ever.
 """
 
-import argparse
 import hashlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from base64 import b64encode
@@ -29,6 +27,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from keyvault.domain.tree import ReadHash, tree_at
+from keyvault.office import Hopeless, hold
 from keyvault.settings import Settings
 from keyvault.store import Database, LoggedEvent, Reading, StoredCheckpoint
 from keyvault.wire import Client
@@ -250,22 +249,12 @@ def _turn(sealer: Sealer, holds: Callable[[], bool], anchor: Path | None) -> str
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; a broken log ends it with EX_DATAERR."""
-    parser = argparse.ArgumentParser(prog="keyvault.sealer", description=__doc__)
-    parser.add_argument("--settings", type=Path, required=True)
-    settings = Settings.load(parser.parse_args(arguments).settings)
-    logging.basicConfig(level=logging.INFO, format="sealer: %(message)s")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        run(settings, stop)
-    except (BrokenLogError, ConflictError, RolledBackError) as error:
-        log.critical("SEALING HAS STOPPED: %s. %s", error, error.next_step)
-        return os.EX_DATAERR
-    except VaultError as error:  # the database went away, or there is no genesis yet
-        log.error("%s. %s", error, error.next_step)  # noqa: TRY400  (a sentence, no stack)
-        return os.EX_TEMPFAIL
-    return os.EX_OK
+    return hold("sealer", __doc__, run, arguments, _STOPPED)
+
+
+_STOPPED = Hopeless(
+    (BrokenLogError, ConflictError, RolledBackError), os.EX_DATAERR, "SEALING HAS STOPPED: "
+)
 
 
 if __name__ == "__main__":
