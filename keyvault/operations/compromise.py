@@ -21,9 +21,8 @@ from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.times import text_of
 from keyvault.operations import keys
-from keyvault.operations.custody import event
 from keyvault.operations.keys import Stop
-from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.operations.vault import Once, Vault, key_event, key_stream, permit, recall, remember
 from keyvault.store.unit_of_work import Reading, Work
 
 NAMED = 200  # certificates and wrapped keys that an event names; the rest is counted
@@ -66,13 +65,12 @@ def _list_impact(vault: Vault, who: Principal, key: Key) -> None:
         if case is None or work.audit.tally(key_stream(key.id), kind)[0]:
             return
         found = _impact(vault, work, key, case)
-        work.commit(event(kind, who, "", key, _told(key, found)))
+        work.commit(key_event(kind, who.actor, "", key, _told(found)))
 
 
-def _told(key: Key, found: Impact) -> Document:
+def _told(found: Impact) -> Document:
     uses = found.uses
     return {
-        "key": str(key.id),
         "certificates": [
             {"certificate": str(one.id), "serial": one.serial, "state": str(one.state)}
             for one in found.certificates[:NAMED]
@@ -143,9 +141,9 @@ def notice_sent(
         _check_time(case, sent_at, vault.clock())
         work.compromises.add_notice(made, uuid4())
         remember(work, who, once, {"body": str(to)})
-        payload: Document = {"key": str(key_id), "body": str(to), "reference": reference}
+        payload: Document = {"body": str(to), "reference": reference}
         payload["sent_at"] = text_of(sent_at)
-        work.commit(event(EventType.KEY_NOTICE_SENT, who, permitted.role, key, payload))
+        work.commit(key_event(EventType.KEY_NOTICE_SENT, who.actor, permitted.role, key, payload))
     return made
 
 

@@ -28,7 +28,7 @@ from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.people import thumbprint
 from keyvault.domain.profiles import PROFILES, Profile, ProfileName
 from keyvault.operations.certificates import CHUNK, event, permit_in
-from keyvault.operations.vault import Once, Vault, key_stream, recall, remember
+from keyvault.operations.vault import Once, Vault, key_event, recall, remember
 from keyvault.store.unit_of_work import Reading, Work
 
 GATE_CHUNK = 32  # requests in one call of the gate, so that signatures of others come between
@@ -264,13 +264,6 @@ def _said(built: Built) -> Document:
 def _failed(who: Principal, role: str, key: Key, built: Built) -> AuditEvent:
     """Write down a request that the gate was asked for, and that is not there."""
     refused = built.status is Status.INELIGIBLE
-    return AuditEvent(
-        type=EventType.CSR_BUILT,
-        outcome=Outcome.REFUSED if refused else Outcome.FAIL,
-        operation=uuid4(),
-        stream=key_stream(key.id),
-        actor=who.actor,
-        role=role,
-        scope=key.scope,
-        payload={"key": str(key.id), "code": built.code, "reason": built.detail},
-    )
+    outcome = Outcome.REFUSED if refused else Outcome.FAIL
+    told = {"code": built.code, "reason": built.detail}
+    return key_event(EventType.CSR_BUILT, who.actor, role, key, told, outcome)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from keyvault.domain.access import Action, Principal
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import EventType
 from keyvault.domain.canonical import Document
 from keyvault.domain.certificates import GOOD
 from keyvault.domain.custody import HoldKind, KeyHold, KeyStep, Step, check_step
@@ -13,7 +13,7 @@ from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.times import text_of
 from keyvault.operations import keys
 from keyvault.operations.dependants import Dependants, dependants_of
-from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.operations.vault import Once, Vault, key_event, permit, recall, remember
 from keyvault.store.unit_of_work import Reading
 
 _EVENTS = {
@@ -53,8 +53,8 @@ def record(
         step = KeyStep(key_id, number, taken.step, now, who.actor, taken.about, details)
         work.custody.add(step)
         remember(work, who, once, {"number": number})
-        payload = {"key": str(key_id), "number": number, **details}
-        work.commit(event(_EVENTS[taken.step], who, permitted.role, key, payload))
+        kind, told = _EVENTS[taken.step], {"number": number, **details}
+        work.commit(key_event(kind, who.actor, permitted.role, key, told))
         return step
 
 
@@ -121,9 +121,9 @@ def hold(
         work.custody.hold(made)
         work.keys.change(replace(key, version=key.version + 1))
         remember(work, who, once, {"hold": str(made.id)})
-        payload: Document = {"key": str(key_id), "hold": str(made.id), "kind": str(kind)}
+        payload: Document = {"hold": str(made.id), "kind": str(kind)}
         payload["reason"] = reason
-        work.commit(event(EventType.KEY_HOLD_SET, who, permitted.role, key, payload))
+        work.commit(key_event(EventType.KEY_HOLD_SET, who.actor, permitted.role, key, payload))
         return made
 
 
@@ -132,17 +132,3 @@ def dependants(vault: Vault, who: Principal, key_id: UUID) -> Dependants:
     key = keys.get(vault, who, key_id)
     with vault.database.reading() as work:
         return dependants_of(work, vault.authority(work), key, vault.clock())
-
-
-def event(kind: EventType, who: Principal, role: str, key: Key, payload: Document) -> AuditEvent:
-    """Write down what somebody did about a key, in the key's own stream."""
-    return AuditEvent(
-        type=kind,
-        outcome=Outcome.OK,
-        operation=uuid4(),
-        stream=key_stream(key.id),
-        actor=who.actor,
-        role=role,
-        scope=key.scope,
-        payload=payload,
-    )

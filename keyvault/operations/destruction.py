@@ -17,7 +17,7 @@ from keyvault.domain.errors import KeyStateError, NotFoundError, VaultError
 from keyvault.domain.keys import Key, KeyState, Residence
 from keyvault.domain.times import text_of
 from keyvault.operations import keys
-from keyvault.operations.vault import Vault, key_stream, permit
+from keyvault.operations.vault import Vault, key_event, key_stream, permit
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
@@ -125,20 +125,12 @@ def _exports(work: Reading, key_id: UUID) -> list[Document]:
 
 
 def _certified(actor: str, role: str, key: Key, made: DestructionCertificate) -> AuditEvent:
-    return AuditEvent(
-        type=EventType.KEY_DESTRUCTION_CERTIFIED,
-        outcome=Outcome.OK,
-        operation=key.id,
-        stream=key_stream(key.id),
-        actor=actor,
-        role=role,
-        scope=key.scope,
-        payload={
-            "key": str(key.id),
-            "sha256": sha256(made.statement).hexdigest(),
-            "signature": b64encode(made.signature).decode(),
-        },
-    )
+    told = {
+        "sha256": sha256(made.statement).hexdigest(),
+        "signature": b64encode(made.signature).decode(),
+    }
+    kind = EventType.KEY_DESTRUCTION_CERTIFIED
+    return key_event(kind, actor, role, key, told, operation=key.id)
 
 
 def follow(vault: Vault, actor: str, role: str, key_id: UUID) -> None:

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from hsm.errors import DeviceUnavailableError
 from hsm.types import Algorithm
 from keyvault.domain.access import Action, Principal, readable
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import EventType
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.scopes import Scope
-from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
+from keyvault.operations.vault import Once, Vault, key_event, key_stream, permit, recall, remember
 from keyvault.operations.witnesses import Events, levels
 from keyvault.store.unit_of_work import Work
 
@@ -92,7 +92,7 @@ _STOPS = {
 
 def stop(vault: Vault, who: Principal, key_id: UUID, how: Stop, once: Once | None = None) -> Key:
     """Stop a key in the register and at the gate. Raises `KeyStateError` where no arrow leads."""
-    action, _ = _STOPS[how.state]
+    action, kind = _STOPS[how.state]
     permitted = permit(vault, who, action, _known(vault, key_id))
     with vault.database.work() as work:
         key = work.keys.get(key_id)
@@ -100,25 +100,13 @@ def stop(vault: Vault, who: Principal, key_id: UUID, how: Stop, once: Once | Non
             return key
         changed = key.to(how.state, vault.clock())
         work.keys.change(changed)
-        told = {"before": str(key.state), "reason": how.reason, **how.note(work, changed)}
+        states = {"before": str(key.state), "after": str(changed.state)}
+        told = {**states, "reason": how.reason, **how.note(work, changed)}
         remember(work, who, once, {"key": str(key_id)})
-        work.commit(_moved(who, permitted.role, changed, told))
+        work.commit(key_event(kind, who.actor, permitted.role, changed, told))
     with suppress(DeviceUnavailableError):  # a gate that is away learns it from reconciling
         vault.gate.stop(key_id.bytes, str(how.state))
     return changed
-
-
-def _moved(who: Principal, role: str, after: Key, told: Document) -> AuditEvent:
-    return AuditEvent(
-        type=_STOPS[after.state][1],
-        outcome=Outcome.OK,
-        operation=uuid4(),
-        stream=key_stream(after.id),
-        actor=who.actor,
-        role=role,
-        scope=after.scope,
-        payload={"key": str(after.id), "after": str(after.state), **told},
-    )
 
 
 def _known(vault: Vault, key_id: UUID) -> Key:

@@ -214,6 +214,28 @@ def refusal(who: Principal, verdict: Deny, key: Key | None) -> NotPermittedError
     return NotPermittedError(verdict.reason, next_step=verdict.next_step)
 
 
+def key_event(
+    kind: EventType,
+    actor: str,
+    role: str,
+    key: Key,
+    payload: Document,
+    outcome: Outcome = Outcome.OK,
+    operation: UUID | None = None,
+) -> AuditEvent:
+    """Write down what somebody did about a key, in the key's own stream, under its id."""
+    return AuditEvent(
+        type=kind,
+        outcome=outcome,
+        operation=operation or uuid4(),
+        stream=key_stream(key.id),
+        actor=actor,
+        role=role,
+        scope=key.scope,
+        payload={"key": str(key.id), **payload},
+    )
+
+
 def key_stream(key_id: UUID) -> str:
     return f"key:{key_id}"
 

@@ -3,16 +3,15 @@
 from base64 import b64encode
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from hsm.types import KeySpec, KeyUsage, WrappedKey
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import AuditEvent, EventType
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import ExportKey, GenerateKey, ImportKey
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.keys import Key, KeyClass, KeyState, Purpose, Residence
 from keyvault.operations.acts.base import Act, Acting, Asking
-from keyvault.operations.vault import key_stream
+from keyvault.operations.vault import key_event
 from keyvault.store.unit_of_work import Work
 
 
@@ -117,22 +116,13 @@ def _classified(key_class: KeyClass) -> dict[str, Any]:
 
 
 def _registered(acting: Acting, key: Key) -> AuditEvent:
-    return AuditEvent(
-        type=EventType.KEY_REGISTERED,
-        outcome=Outcome.OK,
-        operation=uuid4(),
-        stream=key_stream(key.id),
-        actor=acting.actor,
-        role=acting.role,
-        scope=key.scope,
-        payload={
-            "key": str(key.id),
-            "owner": key.owner,
-            "class": key.key_class,
-            "residence": str(key.residence),
-            "token": acting.vault.settings.keys.uri,
-        },
-    )
+    told: Document = {
+        "owner": key.owner,
+        "class": key.key_class,
+        "residence": str(key.residence),
+        "token": acting.vault.settings.keys.uri,
+    }
+    return key_event(EventType.KEY_REGISTERED, acting.actor, acting.role, key, told)
 
 
 def _wrapped(document: Document | None) -> WrappedKey | None:

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 from functools import partial
-from uuid import uuid4
 
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import EventType
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
     ActivateKey,
@@ -20,7 +19,7 @@ from keyvault.domain.keys import MOVES, Key, KeyState
 from keyvault.operations import certificates, destruction
 from keyvault.operations.acts.base import Act, Acting, Asking
 from keyvault.operations.dependants import check_free
-from keyvault.operations.vault import key_stream
+from keyvault.operations.vault import key_event
 from keyvault.store.unit_of_work import Work
 
 Move = ActivateKey | ResumeKey | DeactivateKey | DestroyKey
@@ -74,23 +73,13 @@ def _supersede(acting: Acting, work: Work, successor: Key) -> None:
     if KeyState.DEACTIVATED in MOVES[old.state]:
         old = old.to(KeyState.DEACTIVATED, acting.vault.clock())
         work.keys.change(old)
-    acting.also.append(
-        AuditEvent(
-            type=EventType.KEY_SUPERSEDED,
-            outcome=Outcome.OK,
-            operation=uuid4(),
-            stream=key_stream(old.id),
-            actor=acting.actor,
-            role=acting.role,
-            scope=old.scope,
-            payload={
-                "key": str(old.id),
-                "state": str(old.state),
-                "successor": str(successor.id),
-                "request": str(acting.id),
-            },
-        )
-    )
+    told: Document = {
+        "state": str(old.state),
+        "successor": str(successor.id),
+        "request": str(acting.id),
+    }
+    made = key_event(EventType.KEY_SUPERSEDED, acting.actor, acting.role, old, told)
+    acting.also.append(made)
 
 
 def _check_guarded(asking: Asking, command: AllowUse) -> None:
