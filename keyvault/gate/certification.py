@@ -14,13 +14,13 @@ from uuid import UUID
 from hsm.device import Device
 from hsm.errors import KeyUnusableError, MechanismUnsupportedError
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, Mechanism, VerifyPolicy, WrappedKey
+from keyvault import durable
 from keyvault.domain import csr
 from keyvault.domain.commands import GenerateKey
 from keyvault.domain.errors import CsrRefusedError, InvalidInputError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.profiles import PROFILES, Profile, ProfileName, Terms, fitting
 from keyvault.domain.scopes import Scope
-from keyvault.gate import durable
 from keyvault.gate.register import Register
 from keyvault.signatures import verify_x509
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from keyvault import signatures
+from keyvault import durable, signatures
 from keyvault.domain.approvals import CLOCK_LEEWAY, Approval, Request
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document, canonical
@@ -22,7 +22,6 @@ from keyvault.domain.founding import NO_RECORD
 from keyvault.domain.quorum import Clearance, clear
 from keyvault.domain.rules import strictest
 from keyvault.domain.times import time_of
-from keyvault.gate import durable
 
 
 class Trust:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -34,8 +34,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS redeemed (request TEXT PRIMARY KEY, document BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS life (
     key BLOB PRIMARY KEY, class TEXT NOT NULL, verify TEXT NOT NULL, guarded INTEGER NOT NULL,
-    state TEXT NOT NULL, made_at INTEGER NOT NULL,
-    protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL
+    state TEXT NOT NULL, protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS allowance (
     request TEXT PRIMARY KEY, key BLOB NOT NULL, uses INTEGER NOT NULL, until INTEGER NOT NULL
@@ -51,7 +50,6 @@ class Life:
     verify: VerifyPolicy
     guarded: bool
     state: KeyState
-    made_at: int
     protect_until: int
     process_until: int
 
@@ -198,8 +196,8 @@ class Register:
             for days in (new.protect_days, new.process_days)
         )
         classified = (key_class.name, str(key_class.verify), int(key_class.guarded))
-        row = (key_id, *classified, str(KeyState.PRE_ACTIVE), int(now.timestamp()))
-        file.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, protect, process))
+        row = (key_id, *classified, str(KeyState.PRE_ACTIVE), protect, process)
+        file.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def _read(self, key_id: bytes) -> Life | None:
         query = "SELECT * FROM life WHERE key = ?"
@@ -236,10 +234,6 @@ class Register:
                 f"the gate cannot write down what it does: {error}",
                 next_step="make room for the gate's state",
             ) from error
-
-
-def made_at(life: Life) -> datetime:
-    return datetime.fromtimestamp(life.made_at, UTC)
 
 
 def _stranger() -> KeyUnusableError:

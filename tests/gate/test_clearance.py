@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from keyvault import durable
 from keyvault.domain.authority import Authority
 from keyvault.domain.chain import Record, extend, found
 from keyvault.domain.commands import AcknowledgeDuty, DestroyKey, RemovePerson
@@ -19,7 +20,6 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.people import Role
 from keyvault.domain.times import text_of
-from keyvault.gate import durable
 from keyvault.gate.clearance import Trust
 from keyvault.signatures import spki_of_certificate, verify
 from tests.gate.house import GRAVE, ORDINARY, order
