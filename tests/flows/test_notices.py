@@ -80,11 +80,9 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-def mail_to(port: int, *people: str) -> Mail:
+def mail_to(port: int, *people: str, host: str = "127.0.0.1") -> Mail:
     addresses = {person: f"{person}@example.test" for person in people}
-    settings = MailSettings(
-        host="127.0.0.1", port=port, sender="vault@example.test", addresses=addresses
-    )
+    settings = MailSettings(host=host, port=port, sender="vault@example.test", addresses=addresses)
     return Mail(settings, "site-1", "")
 
 
@@ -139,11 +137,11 @@ def test_a_mail_server_that_is_away_is_said_without_its_name():
         carrier.send(SOME, "bob")
 
 
-def test_mail_off_this_host_is_encrypted_or_not_sent(inbox, monkeypatch):
+def test_mail_off_this_host_is_encrypted_or_not_sent(inbox):
+    """To the resolver 127.1 is this host; by its name nobody can tell, so it counts as another."""
     _, port = inbox
-    monkeypatch.setattr("keyvault.carriers._is_here", lambda _: False)  # as if it were elsewhere
     with pytest.raises(CarrierError, match="SMTPNotSupportedError"):
-        mail_to(port, "bob").send(SOME, "bob")
+        mail_to(port, "bob", host="127.1").send(SOME, "bob")
 
 
 def test_a_webhook_off_this_host_has_to_be_https():

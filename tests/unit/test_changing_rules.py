@@ -1,7 +1,6 @@
 """Changing what others rely on: a rule needs the old rule, and leavers leave enough behind."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from keyvault.domain.commands import (
     ChangePerson,
-    DestroyKey,
     HoldPerson,
     RemovePerson,
     RemoveRule,
@@ -25,52 +23,21 @@ from keyvault.domain.errors import (
     RuleError,
 )
 from keyvault.domain.linting import lint_rule
-from keyvault.domain.people import Assurance, Role
-from keyvault.domain.quorum import clear
-from keyvault.signatures import verify
+from keyvault.domain.people import Role
 from tests.unit.officers import (
     ALICE,
     BOB,
     CAROL,
     DAVE,
-    NOW,
     OFFICERS,
-    ORDER,
     RULE,
     after,
-    electorate,
     founded,
     grants,
     officer,
-    request_for,
     screening,
 )
-
-SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-DESTROY = DestroyKey(request_for().id, "end of life")
-ERIN, FRANK = officer("erin"), officer("frank")
-CARDS = tuple(officer(f"{name}-c", assurance=Assurance.CARD) for name in ("ann", "ben", "cat"))
-
-
-def asked_under(rule, command=ORDER, **more):
-    return request_for(command, rule=rule, **more)
-
-
-def cleared(asked, approvers, people=OFFICERS, at=NOW, duties=(), **how):
-    approvals = [who.decides(asked.document, **how) for who in approvers]
-    return clear(electorate(people, duties), asked.rule, asked, approvals, verify, at).approvers
-
-
-def refused(reason, asked, approvers, error=QuorumError, **more):
-    with pytest.raises(error, match=reason) as refusal:
-        cleared(asked, approvers, **more)
-    return refusal.value
-
-
-def like(who, **changes):
-    return who.like(**changes)
-
+from tests.unit.quorate import ERIN, FRANK, like
 
 _ROLES = (Role.KEY_APPROVER, Role.REGISTRAR)
 

@@ -13,7 +13,6 @@ from keyvault.domain.commands import (
     PROTECTIVE_COMMANDS,
     AcknowledgeDuty,
     ChangePerson,
-    DestroyKey,
     EnrolCredential,
     HoldPerson,
     RemovePerson,
@@ -41,43 +40,26 @@ from tests.unit.officers import (
     DUTY,
     NOW,
     OFFICERS,
-    ORDER,
     PROTECTION,
     RULE,
     after,
-    electorate,
     founded,
     grants,
     officer,
     request_for,
     screening,
 )
-
-SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-DESTROY = DestroyKey(request_for().id, "end of life")
-ERIN, FRANK = officer("erin"), officer("frank")
-CARDS = tuple(officer(f"{name}-c", assurance=Assurance.CARD) for name in ("ann", "ben", "cat"))
-
-
-def asked_under(rule, command=ORDER, **more):
-    return request_for(command, rule=rule, **more)
-
-
-def cleared(asked, approvers, people=OFFICERS, at=NOW, duties=(), **how):
-    approvals = [who.decides(asked.document, **how) for who in approvers]
-    return clear(electorate(people, duties), asked.rule, asked, approvals, verify, at).approvers
-
-
-def refused(reason, asked, approvers, error=QuorumError, **more):
-    with pytest.raises(error, match=reason) as refusal:
-        cleared(asked, approvers, **more)
-    return refusal.value
-
-
-def like(who, **changes):
-    return who.like(**changes)
-
+from tests.unit.quorate import (
+    CARDS,
+    DAY,
+    DESTROY,
+    ERIN,
+    SECOND,
+    asked_under,
+    cleared,
+    like,
+    refused,
+)
 
 # How many ----------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 
 from keyvault.domain.commands import (
-    DestroyKey,
     ReviewScreening,
     SuspendPerson,
 )
@@ -26,41 +25,13 @@ from tests.unit.officers import (
     DAVE,
     NOW,
     OFFICERS,
-    ORDER,
     RULE,
     after,
     electorate,
     founded,
-    officer,
-    request_for,
     screening,
 )
-
-SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-DESTROY = DestroyKey(request_for().id, "end of life")
-ERIN, FRANK = officer("erin"), officer("frank")
-CARDS = tuple(officer(f"{name}-c", assurance=Assurance.CARD) for name in ("ann", "ben", "cat"))
-
-
-def asked_under(rule, command=ORDER, **more):
-    return request_for(command, rule=rule, **more)
-
-
-def cleared(asked, approvers, people=OFFICERS, at=NOW, duties=(), **how):
-    approvals = [who.decides(asked.document, **how) for who in approvers]
-    return clear(electorate(people, duties), asked.rule, asked, approvals, verify, at).approvers
-
-
-def refused(reason, asked, approvers, error=QuorumError, **more):
-    with pytest.raises(error, match=reason) as refusal:
-        cleared(asked, approvers, **more)
-    return refusal.value
-
-
-def like(who, **changes):
-    return who.like(**changes)
-
+from tests.unit.quorate import CARDS, ERIN, asked_under, like
 
 # When the reviews of all are due -----------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """The linter: rules under which too few could decide, or nobody, and rules beside each other."""
 
 from dataclasses import replace
-from datetime import timedelta
 from itertools import product
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from keyvault.domain.commands import (
     AUTHORITY_COMMANDS,
     PERSONAL_COMMANDS,
-    DestroyKey,
     HoldPerson,
     SuspendPerson,
 )
@@ -23,10 +21,9 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.linting import lint, lint_rule
 from keyvault.domain.people import Assurance, Role, Vetting
-from keyvault.domain.quorum import clear, shortfall
+from keyvault.domain.quorum import shortfall
 from keyvault.domain.rules import MAX_BREAK_GLASS, MAX_EXPIRY, GroupBy, Rule, strictest
 from keyvault.domain.times import text_of
-from keyvault.signatures import verify
 from tests.unit.officers import (
     ALICE,
     BOB,
@@ -34,13 +31,11 @@ from tests.unit.officers import (
     DAVE,
     NOW,
     OFFICERS,
-    ORDER,
     PROTECTION,
     RULE,
     SCOPE,
     THE_REST,
     after,
-    electorate,
     founded,
     grants,
     next_record,
@@ -48,32 +43,7 @@ from tests.unit.officers import (
     request_for,
     screening,
 )
-
-SECOND = timedelta(seconds=1)
-DAY = timedelta(days=1)
-DESTROY = DestroyKey(request_for().id, "end of life")
-ERIN, FRANK = officer("erin"), officer("frank")
-CARDS = tuple(officer(f"{name}-c", assurance=Assurance.CARD) for name in ("ann", "ben", "cat"))
-
-
-def asked_under(rule, command=ORDER, **more):
-    return request_for(command, rule=rule, **more)
-
-
-def cleared(asked, approvers, people=OFFICERS, at=NOW, duties=(), **how):
-    approvals = [who.decides(asked.document, **how) for who in approvers]
-    return clear(electorate(people, duties), asked.rule, asked, approvals, verify, at).approvers
-
-
-def refused(reason, asked, approvers, error=QuorumError, **more):
-    with pytest.raises(error, match=reason) as refusal:
-        cleared(asked, approvers, **more)
-    return refusal.value
-
-
-def like(who, **changes):
-    return who.like(**changes)
-
+from tests.unit.quorate import DAY, ERIN, like
 
 # The linter: a single rule -----------------------------------------------------------------
 
