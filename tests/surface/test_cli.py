@@ -318,16 +318,16 @@ def test_a_key_of_an_exchange_class_leaves_wrapped_and_comes_back(stack, desks, 
 
 
 def test_people_and_systems_are_listed_and_changed_by_approval(stack, desks, dcc, tmp_path):
-    credential = tmp_path / "erin.key"
+    credential = tmp_path / "wren.key"
     spoken("credential", "create", "--out", str(credential), "--passphrase-fd", "0", typed="x" * 12)
-    words = ("people", "register", "erin", "--name", "Erin Elm", "--role", "auditor")
+    words = ("people", "register", "wren", "--name", "Wren Ash", "--role", "auditor")
     place = ("--organisation", "Acme Energy", "--site", "York", "--manager", "alice")
-    screened = ("--reviewed", day_text(in_days(-1)), "--reference", "HR-erin")
-    public = ("--public-key", str(tmp_path / "erin.pub.pem"))
+    screened = ("--reviewed", day_text(in_days(-1)), "--reference", "HR-wren")
+    public = ("--public-key", str(tmp_path / "wren.pub.pem"))
     stack.carry_out(desks["alice"].ask(*words, *place, *screened, *public))
-    assert "Erin Elm" in desks["bob"].keyvault("people", "list").out
-    stack.carry_out(desks["alice"].ask("people", "remove", "erin", "--reason", "has left"))
-    assert "Erin Elm" not in desks["bob"].keyvault("people", "list").out
+    assert "Wren Ash" in desks["bob"].keyvault("people", "list").out
+    stack.carry_out(desks["alice"].ask("people", "remove", "wren", "--reason", "has left"))
+    assert "Wren Ash" not in desks["bob"].keyvault("people", "list").out
     words = ("systems", "enrol", "dcc-x", "--name", "Adapter X", "--scope", SCOPE_TEXT)
     rights = ("--action", "key:sign", "--certificate")
     pem = tmp_path / "x.pem"
