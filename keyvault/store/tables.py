@@ -3,8 +3,8 @@
 Times are microseconds since 1970 UTC or, in the log, milliseconds; ids are the text of a UUID;
 documents are canonical JSON.
 
-The log's tables (event, event_payload, tile, checkpoint, cosignature, authority_record) only
-ever grow: triggers and database roles say so, see migrations.
+The log's tables (event, event_payload, tile, checkpoint, cosignature, time_stamp, authority_record)
+only ever grow: triggers and database roles say so, see migrations.
 """
 
 from sqlalchemy import (
@@ -119,6 +119,21 @@ cosignature = Table(
     _text("line"),
 )
 Index(None, cosignature.c.witness, cosignature.c.size)
+time_stamp = Table(
+    "time_stamp",
+    METADATA,
+    Column("size", _NUMBER, ForeignKey(checkpoint.c.size), primary_key=True),
+    _text("tsa", key=True),
+    _bytes("reply"),  # TimeStampResp of RFC 3161 over the checkpoint's note, as it came
+    _number("stamped_at"),  # by the authority's clock
+)
+Index(None, time_stamp.c.tsa, time_stamp.c.size)
+sink = Table(  # how many events of the log each stream out has taken
+    "sink",
+    METADATA,
+    _text("name", key=True),
+    _number("position"),
+)
 authority_record = Table(
     "authority_record",
     METADATA,
