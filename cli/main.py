@@ -49,6 +49,7 @@ NOUNS = {
     "audit": ("cli.remote.audit",),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),
+    "tsa": ("cli.local.tsa",),
     "credential": ("cli.desk.credentials",),
 }
 

@@ -82,6 +82,27 @@ class WitnessSettings(_Strict):
         return names
 
 
+class AuthoritySettings(_Strict):
+    """A time stamping authority (RFC 3161), and what its tokens are checked against."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    url: str
+    ca: Path  # PEM: the roots that its certificate leads to
+    certificate: Path | None = None  # PEM: the one certificate that may sign, if pinned
+    policy: str = ""  # OID that tokens have to name, if any
+    tls_ca: Path | None = None  # PEM, for https; the system's authorities if not given
+    timeout: Annotated[float, Field(gt=0, le=60)] = 10.0  # seconds
+
+
+class TimeSettings(_Strict):
+    """Who says what time it is, beside this host's own clock."""
+
+    authorities: Annotated[tuple[AuthoritySettings, ...], Field(max_length=8)] = ()
+    interval: Annotated[float, Field(gt=0, le=86_400)] = 3_600.0  # seconds between two stamps
+    look: Annotated[float, Field(gt=0, le=3_600)] = 15.0  # seconds between two looks at the clock
+    tolerance: Annotated[float, Field(gt=0, le=30)] = 2.0  # seconds
+
+
 class MailSettings(_Strict):
     """Where mail goes. Off this host it is encrypted (STARTTLS), whatever the server would take."""
 
@@ -131,6 +152,7 @@ class Settings(_Strict):
     certificates: CertificateSettings = CertificateSettings()
     notices: NoticeSettings = NoticeSettings()
     witnesses: WitnessSettings | None = None
+    time: TimeSettings | None = None
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.
     anchor: Path | None = None
@@ -164,6 +186,7 @@ class Settings(_Strict):
                 "log": _anchored(self.log, folder),
                 "anchor": folder / self.anchor if self.anchor else None,
                 "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
+                "time": _timed(self.time, folder) if self.time else None,
                 "api": self.api.model_copy(
                     update={
                         "certificate": folder / self.api.certificate,
@@ -178,6 +201,15 @@ class Settings(_Strict):
 def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
     ca = folder / witnesses.ca if witnesses.ca else None
     return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
+
+
+def _timed(settings: TimeSettings, folder: Path) -> TimeSettings:
+    named = ("ca", "certificate", "tls_ca")
+    authorities = tuple(
+        one.model_copy(update={n: folder / path for n in named if (path := getattr(one, n))})
+        for one in settings.authorities
+    )
+    return settings.model_copy(update={"authorities": authorities})
 
 
 def _beside(proxy: ProxySettings, folder: Path) -> ProxySettings:

@@ -64,15 +64,18 @@ def services(settings: Settings, config: Path) -> list[Service]:
             lambda: _listens(settings.recorder),
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
-        *_feeder(settings, path),
+        *_offices(settings, path),
         Service("clerk", ("-m", "keyvault.clerk", "--settings", path), lambda: True),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
     ]
 
 
-def _feeder(settings: Settings, path: str) -> Iterator[Service]:
-    if settings.witnesses is not None:
-        yield Service("feeder", ("-m", "keyvault.feeder", "--settings", path), lambda: True)
+def _offices(settings: Settings, path: str) -> Iterator[Service]:
+    """Those that only run where the settings give them something to do."""
+    named = {"feeder": settings.witnesses, "stamper": settings.time}
+    for name, wanted in named.items():
+        if wanted is not None:
+            yield Service(name, ("-m", f"keyvault.{name}", "--settings", path), lambda: True)
 
 
 def _api(settings: Settings, path: str, number: int) -> Service:

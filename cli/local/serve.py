@@ -22,6 +22,7 @@ class Part(StrEnum):
     RECORDER = "recorder"
     SEALER = "sealer"
     FEEDER = "feeder"
+    STAMPER = "stamper"
 
 
 app = group("Run the service.")

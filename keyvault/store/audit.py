@@ -26,6 +26,7 @@ _HEAD = tables.log_head
 _TILE = tables.tile
 _CHECKPOINT = tables.checkpoint
 _COSIGNATURE = tables.cosignature
+_STAMP = tables.time_stamp
 _ORDER = Order(_EVENT.c.time_ms, _EVENT.c.idx, int)
 _STRIDE = 1_000  # rows read at once
 _ROOT_DIGITS = 8  # of a checkpoint, as event headers quote it
@@ -62,6 +63,16 @@ class StoredCheckpoint:
     size: int
     note: str
     signed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStamp:
+    """A time stamp (RFC 3161) over the note of the checkpoint of `size`, as it came."""
+
+    size: int
+    tsa: str
+    reply: bytes
+    stamped_at: datetime
 
 
 class Audit:
@@ -220,6 +231,27 @@ class Audit:
         largest = select(func.max(_COSIGNATURE.c.size))
         return self._connection.scalar(largest.where(_COSIGNATURE.c.witness == witness.vkey)) or 0
 
+    def stamp(self, tsa: str) -> StoredStamp | None:
+        """Return the newest time stamp of an authority."""
+        newest = select(_STAMP).where(_STAMP.c.tsa == tsa).order_by(_STAMP.c.size.desc())
+        row = self._connection.execute(newest.limit(1)).first()
+        return None if row is None else _stamp(row)
+
+    def stamps_around(self, start: int, end: int, size: int) -> list[StoredStamp]:
+        """Return the stamps that bracket events [start, end) of a log of `size`.
+
+        Those over the largest checkpoint up to `start`, which were made before the events, and
+        those over the smallest that covers them, or else the newest, which were made after.
+        """
+        sizes = select(_STAMP.c.size).where(_STAMP.c.size <= size)
+        largest = sizes.order_by(_STAMP.c.size.desc()).limit(1)
+        before = self._connection.scalar(largest.where(_STAMP.c.size <= start))
+        after = self._connection.scalar(sizes.where(_STAMP.c.size >= end).order_by(_STAMP.c.size))
+        chosen = {before, after or self._connection.scalar(largest)} - {None}
+        query = select(_STAMP).where(_STAMP.c.size.in_(sorted(chosen)))
+        rows = self._connection.execute(query.order_by(_STAMP.c.size, _STAMP.c.tsa))
+        return [_stamp(row) for row in rows]
+
     def newest_of(self, stream: str) -> LoggedEvent | None:
         """Return the last event of a stream."""
         query = _events().where(_EVENT.c.stream == stream)
@@ -252,6 +284,14 @@ class Seals:
         same = (_COSIGNATURE.c.size == size) & (_COSIGNATURE.c.witness == witness.vkey)
         if not self._connection.scalar(select(func.count()).where(same)):
             self._connection.execute(insert(_COSIGNATURE).values(row))
+
+    def add_time_stamp(self, stamp: StoredStamp) -> None:
+        """Keep a time stamp, which the caller has verified; the first one stays."""
+        row = {"size": stamp.size, "tsa": stamp.tsa, "reply": stamp.reply}
+        same = (_STAMP.c.size == stamp.size) & (_STAMP.c.tsa == stamp.tsa)
+        if not self._connection.scalar(select(func.count()).where(same)):
+            stamped_at = ticks(stamp.stamped_at)
+            self._connection.execute(insert(_STAMP).values({**row, "stamped_at": stamped_at}))
 
 
 def _equal(filters: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:
@@ -286,3 +326,7 @@ def _event(row: Row[Any]) -> LoggedEvent:
 
 def _checkpoint(row: Row[Any]) -> StoredCheckpoint:
     return StoredCheckpoint(row.size, row.note, moment(row.signed_at))
+
+
+def _stamp(row: Row[Any]) -> StoredStamp:
+    return StoredStamp(row.size, row.tsa, row.reply, moment(row.stamped_at))
