@@ -4,12 +4,15 @@ Every method raises `hsm.errors.HsmError`. A device is used by one thread of one
 Keys are named by CKA_ID (16 bytes) where resident, or carried as `WrappedKey`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from hsm.types import (
     Agreed,
     Agreement,
+    Algorithm,
+    Carried,
+    CheckValues,
     DeviceInfo,
     KeySpec,
     MadeKey,
@@ -21,6 +24,12 @@ from hsm.types import (
 
 Proof = Callable[[bytes], bytes]
 """(SPKI in DER) → the SHA-256 digest that a key-agreement key signs, once, at its birth."""
+
+
+Opener = Callable[[], bytearray]
+"""() → one component of a key in clear; whoever calls it overwrites it."""
+Accept = Callable[[CheckValues], None]
+"""(check values of the whole key) → nothing, or it raises and no key is made."""
 
 
 class Signer(Protocol):
@@ -83,7 +92,52 @@ class KeyWrapper(Protocol):
         """
 
 
-class Device(Signer, KeyMaker, KeyWrapper, Protocol):
+class KeyCarrier(Protocol):
+    """Keys that people carry in and out. Nothing of a call that fails is left on the token."""
+
+    def open_transport(self, key_id: bytes, algorithm: Algorithm) -> bytes:
+        """Make a pair for one handover, which dies with this process: EC-P256, or RSA.
+
+        Returns its SPKI.
+        """
+
+    def transport_secret(self, key_id: bytes, peer_public_key: bytes) -> bytearray:
+        """ECDH of a transport pair and a peer's SPKI: Z, for the caller to overwrite.
+
+        Raises `KeyNotFoundError` once the pair is gone.
+        """
+
+    def close_transport(self, key_id: bytes) -> None:
+        """Destroy a transport pair, if it is there."""
+
+    def combine(self, spec: KeySpec, components: Sequence[Opener], accept: Accept) -> Carried:
+        """Make a resident AES key that is the XOR of two or more components."""
+
+    def split(self, key_id: bytes, count: int) -> tuple[list[bytearray], CheckValues]:
+        """Random components whose XOR is a resident extractable AES key.
+
+        The caller overwrites them.
+        """
+
+    def open_envelope(
+        self,
+        transport_id: bytes,
+        envelope: bytes,
+        spec: KeySpec,
+        accept: Accept,
+        *,
+        public_key: bytes = b"",
+    ) -> Carried:
+        """Take a key from CKM_RSA_AES_KEY_WRAP: RSA-OAEP (SHA-256) of an AES key, then AES-KWP.
+
+        Raises `DataInvalidError`. For a pair see `KeyWrapper.unwrap`.
+        """
+
+    def seal_envelope(self, key_id: bytes, recipient: bytes) -> bytes:
+        """Put a resident extractable key into such an envelope for an RSA public key (SPKI)."""
+
+
+class Device(Signer, KeyMaker, KeyWrapper, KeyCarrier, Protocol):
     """One logged-in token."""
 
     @property

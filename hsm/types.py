@@ -17,6 +17,7 @@ class Algorithm(StrEnum):
     RSA_3072 = "RSA-3072"
     RSA_4096 = "RSA-4096"
     AES_128 = "AES-128"
+    AES_192 = "AES-192"
     AES_256 = "AES-256"
     HMAC_SHA256 = "HMAC-SHA-256"
 
@@ -75,6 +76,7 @@ USAGES: dict[Algorithm, frozenset[KeyUsage]] = {
     Algorithm.RSA_3072: frozenset({KeyUsage.SIGN, KeyUsage.DECRYPT}),
     Algorithm.RSA_4096: frozenset({KeyUsage.SIGN, KeyUsage.DECRYPT}),
     Algorithm.AES_128: frozenset({KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}),
+    Algorithm.AES_192: frozenset({KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}),
     Algorithm.AES_256: frozenset({KeyUsage.ENCRYPT, KeyUsage.MAC, KeyUsage.GMAC, KeyUsage.WRAP}),
     Algorithm.HMAC_SHA256: frozenset({KeyUsage.MAC}),
 }
@@ -153,6 +155,29 @@ class MadeKey:
     wrapped: WrappedKey | None = None
     attributes: dict[str, bool | int | str] = field(default_factory=dict)
     proof: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckValues:
+    """What tells an AES key from others, first 3 bytes in hex, in the two styles that are in use.
+
+    `cmac` is of AES-CMAC over a zero block (ANSI X9.24-1:2017), `ecb` of the block encrypted.
+    """
+
+    cmac: str
+    ecb: str
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A key that people carried in. `check` is empty but for AES keys.
+
+    `in_module` says that it was put together inside the module, and not in this process.
+    """
+
+    made: MadeKey
+    check: CheckValues
+    in_module: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ IV_SIZE = 12
 DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
 EC = frozenset({Algorithm.EC_P256, Algorithm.EC_P384})
 RSA = frozenset({Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096})
-AES = frozenset({Algorithm.AES_128, Algorithm.AES_256})
+AES = frozenset({Algorithm.AES_128, Algorithm.AES_192, Algorithm.AES_256})
 # Which keys, of which one purpose, a mechanism works with.
 RULES: dict[Mechanism, tuple[frozenset[Algorithm], KeyUsage]] = {
     Mechanism.ECDSA: (EC, KeyUsage.SIGN),
@@ -176,11 +176,12 @@ class Held:
             },
         )
         try:
-            return self._value(secret, size // 8)
+            return self.value(secret, size // 8)
         finally:
             secret.destroy()
 
-    def _value(self, secret: Any, size: int) -> bytearray:
+    def value(self, secret: Any, size: int) -> bytearray:
+        """CKA_VALUE of an object that may be read, in a buffer that its owner overwrites."""
         if self.functions:
             return self.functions.value(self.secret.session.handle, secret.handle, size)
         return bytearray(bytes(secret[Attribute.VALUE]).rjust(size, b"\0"))

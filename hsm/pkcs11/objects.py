@@ -163,5 +163,5 @@ def _size_is(algorithm: Algorithm, have: dict[Attribute, Any]) -> bool:
     if algorithm in templates.RSA_BITS:
         modulus = int.from_bytes(have.get(Attribute.MODULUS, b""))
         return modulus.bit_length() == templates.RSA_BITS[algorithm]
-    # 0 is what SoftHSM says of an unwrapped key; both sizes of AES are used in the same way.
+    # 0 is what SoftHSM says of an unwrapped key; all sizes of AES are used in the same way.
     return have.get(Attribute.VALUE_LEN) in (0, templates.SECRET_BYTES[algorithm])

@@ -13,10 +13,11 @@ from hsm.errors import IntegrityError, MechanismUnsupportedError
 from hsm.pkcs11 import spki
 from hsm.pkcs11.held import IV_SIZE, RSA, Held, mac_mechanism
 from hsm.pkcs11.templates import without_defaults
-from hsm.types import Algorithm, KeyUsage, Mechanism
+from hsm.types import Algorithm, CheckValues, KeyUsage, Mechanism
 
 ZERO_BLOCK = bytes(16)
 KWP_PROBE = bytes(8)
+KWP_MORE = 8  # bytes that a wrapped key is longer than the key
 
 
 def test(held: Held) -> None:
@@ -58,12 +59,18 @@ def _check_value(held: Held) -> bytes:
             return held.wrap(probe)
         finally:
             probe.destroy()
-    return _cmac_of_zero_block(held)
+    return _cmac_of_zero_block(held.secret)
 
 
-def _cmac_of_zero_block(held: Held) -> bytes:
+def check_values(secret: Any) -> CheckValues:
+    """Both check values of an AES key object that may encrypt."""
+    ecb = secret.encrypt(ZERO_BLOCK, mechanism=Ckm.AES_ECB)
+    return CheckValues(_cmac_of_zero_block(secret)[:3].hex(), ecb[:3].hex())
+
+
+def _cmac_of_zero_block(secret: Any) -> bytes:
     """SP 800-38B by two ECB calls, for a key that may encrypt but not sign."""
-    encrypt = held.secret.encrypt
+    encrypt = secret.encrypt
     doubled = int.from_bytes(encrypt(ZERO_BLOCK, mechanism=Ckm.AES_ECB)) << 1
     if doubled >> 128:
         doubled = (doubled & ((1 << 128) - 1)) ^ 0x87
@@ -127,16 +134,21 @@ def _wraps(held: Held) -> bool:
     probe = _known_key(held, value)
     blob = held.wrap(probe)
     probe.destroy()
-    back = held.secret.unwrap_key(
+    return value not in blob and hmac.compare_digest(reread(held, blob), value)
+
+
+def reread(kek: Held, blob: bytes) -> bytearray:
+    """What is in a wrapped secret key, for the caller to overwrite."""
+    back = kek.secret.unwrap_key(
         ObjectClass.SECRET_KEY,
         KeyType.GENERIC_SECRET,
         blob,
-        mechanism=held.vendor.kwp,
+        mechanism=kek.vendor.kwp,
         capabilities=0,
         template=without_defaults(_open_secret()),
     )
     try:
-        return value not in blob and bytes(back[Attribute.VALUE]) == value
+        return kek.value(back, len(blob) - KWP_MORE)
     finally:
         back.destroy()
 

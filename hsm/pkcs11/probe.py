@@ -45,6 +45,7 @@ MAKERS: dict[Algorithm, tuple[Ckm, MechanismFlag, int | None]] = {
     A.ED25519: (Ckm.EC_EDWARDS_KEY_PAIR_GEN, PAIR, None),
     **{a: (Ckm.RSA_PKCS_KEY_PAIR_GEN, PAIR, bits) for a, bits in RSA_BITS.items()},
     A.AES_128: (Ckm.AES_KEY_GEN, SECRET, 16),
+    A.AES_192: (Ckm.AES_KEY_GEN, SECRET, 24),
     A.AES_256: (Ckm.AES_KEY_GEN, SECRET, 32),
     A.HMAC_SHA256: (Ckm.GENERIC_SECRET_KEY_GEN, SECRET, None),
 }
@@ -55,6 +56,7 @@ TRIALS = (
     (A.EC_P256, U.AGREE, M.ECDH),
     (A.ED25519, U.SIGN, M.EDDSA),
     (A.AES_256, U.ENCRYPT, M.AES_GCM),
+    (A.AES_192, U.ENCRYPT, M.AES_GCM),
     (A.AES_256, U.GMAC, M.AES_GMAC),
     (A.AES_128, U.MAC, M.AES_CMAC),
     (A.AES_256, U.WRAP, M.AES_KWP),

@@ -6,10 +6,9 @@ Once the session is lost the device stays dead: the process around it is replace
 """
 
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any
 
 from pkcs11 import Attribute, ObjectClass
 from pkcs11.exceptions import PKCS11Error
@@ -27,7 +26,9 @@ from hsm.errors import (
 )
 from hsm.pkcs11 import data_objects, objects, probe, proving, wrapped
 from hsm.pkcs11.agreement import Agreeing
+from hsm.pkcs11.carrying import Carrying
 from hsm.pkcs11.errors import LOST, of_exception
+from hsm.pkcs11.guarding import guarded
 from hsm.pkcs11.held import IV_SIZE, Held, due, uses_of
 from hsm.pkcs11.library import Library
 from hsm.pkcs11.making import Maker
@@ -47,33 +48,12 @@ from hsm.types import (
 )
 from hsm.uri import Pkcs11Uri
 
-P = ParamSpec("P")
-R = TypeVar("R")
 AnyKey = bytes | WrappedKey
 MAX_RANDOM = 1 << 16
 KEY_ID_SIZE = 16
 
 
-def _guarded(
-    method: Callable[Concatenate["Pkcs11Device", P], R],
-) -> Callable[Concatenate["Pkcs11Device", P], R]:
-    """Refuse calls on a dead device, and turn a CKR code into an error of ours."""
-
-    @wraps(method)
-    def call(self: "Pkcs11Device", *args: P.args, **kwargs: P.kwargs) -> R:
-        self._alive()
-        try:
-            return method(self, *args, **kwargs)
-        except PKCS11Error as error:
-            raise self._noted(of_exception(error)) from error
-        except HsmError as error:
-            self._noted(error)
-            raise
-
-    return cast("Callable[Concatenate[Pkcs11Device, P], R]", call)
-
-
-class Pkcs11Device:
+class Pkcs11Device(Carrying):
     """One login session for life. `cache_size` bounds the wrapped keys held at a time."""
 
     def __init__(
@@ -89,6 +69,7 @@ class Pkcs11Device:
         self._resident: dict[bytes, Held] = {}
         self._cache = wrapped.Cache(cache_size)
         self._agreeing = Agreeing()
+        self._transports: dict[bytes, Held] = {}
         self._lost = ""
         self._closed = False
         self._session: Any = None
@@ -118,7 +99,7 @@ class Pkcs11Device:
         """SoftHSM 2.6.1 leaks 250 bytes each time."""
         return self._cache.misses
 
-    @_guarded
+    @guarded
     def public_key(self, key: AnyKey) -> bytes:
         return self._hold(key).public_der
 
@@ -137,7 +118,7 @@ class Pkcs11Device:
         [signature] = self.sign_all(key, mechanism, [data], verify=verify)
         return signature
 
-    @_guarded
+    @guarded
     def sign_all(
         self,
         key: AnyKey,
@@ -160,7 +141,7 @@ class Pkcs11Device:
             signatures.append(signature)
         return signatures
 
-    @_guarded
+    @guarded
     def verify(self, key: AnyKey, mechanism: Mechanism, data: bytes, signature: bytes) -> bool:
         """Signatures are checked outside the device, MACs are made again and compared.
 
@@ -175,7 +156,7 @@ class Pkcs11Device:
             return held.verifies(mechanism, data, signature)
         raise KeyUnusableError(f"{mechanism} makes nothing that could be verified")
 
-    @_guarded
+    @guarded
     def encrypt(
         self, key: AnyKey, mechanism: Mechanism, plaintext: bytes, aad: bytes = b""
     ) -> bytes:
@@ -184,49 +165,49 @@ class Pkcs11Device:
         iv = self._random(IV_SIZE) if mechanism is Mechanism.AES_GCM else b""
         return held.encrypt(mechanism, plaintext, aad, iv)
 
-    @_guarded
+    @guarded
     def decrypt(
         self, key: AnyKey, mechanism: Mechanism, ciphertext: bytes, aad: bytes = b""
     ) -> bytes:
         self._supports(mechanism)
         return self._hold(key).decrypt(mechanism, ciphertext, aad)
 
-    @_guarded
+    @guarded
     def mac(self, key: AnyKey, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
         self._supports(mechanism)
         return self._hold(key).mac(mechanism, data, iv)
 
-    @_guarded
+    @guarded
     def derive(self, key: AnyKey, peer_public_key: bytes) -> bytes:
         self._supports(Mechanism.ECDH)
         return self._hold(key).derive(peer_public_key)
 
-    @_guarded
+    @guarded
     def seal_agreed(
         self, key: AnyKey, agreement: Agreement, plaintext: bytes, aad: bytes
     ) -> Agreed:
         self._supports(Mechanism.ECDH)
         return self._agreeing.seal(self._hold(key), agreement, plaintext, aad)
 
-    @_guarded
+    @guarded
     def open_agreed(self, key: AnyKey, agreement: Agreement, sealed: bytes, aad: bytes) -> Agreed:
         self._supports(Mechanism.ECDH)
         return self._agreeing.open(self._hold(key), agreement, sealed, aad)
 
-    @_guarded
+    @guarded
     def random(self, size: int) -> bytes:
         if not 0 < size <= MAX_RANDOM:
             raise DataInvalidError(f"between 1 and {MAX_RANDOM} random bytes can be had at once")
         return self._random(size)
 
-    @_guarded
+    @guarded
     def generate(self, spec: KeySpec, *, proof: Proof | None = None) -> MadeKey:
         self._may_make(spec, resident=True)
         held, made = proving.generate(self._maker, spec, proof, token=True)
         self._resident[spec.key_id] = held
         return made
 
-    @_guarded
+    @guarded
     def generate_wrapped(
         self, spec: KeySpec, kek_id: bytes, mac_key_id: bytes, *, proof: Proof | None = None
     ) -> MadeKey:
@@ -244,7 +225,7 @@ class Pkcs11Device:
         self._cache.put(wrapped.opened(record, kek, mac_key, self._maker), record)
         return replace(made, spec=spec, wrapped=record)
 
-    @_guarded
+    @guarded
     def destroy(self, key_id: bytes) -> int:
         """The private half goes first, so that a crash leaves no key that still works."""
         self._resident.pop(key_id, None)
@@ -254,17 +235,11 @@ class Pkcs11Device:
             each.destroy()
         return len(found)
 
-    @_guarded
+    @guarded
     def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:
-        kek, held = self._kek(kek_id), self._hold(key_id)
-        if not held.spec.extractable:
-            raise KeyUnusableError(
-                "the key was made never to leave the device",
-                next_step="Make a key whose class allows export; this one can only be used.",
-            )
-        return kek.wrap(held.secret)
+        return self._kek(kek_id).wrap(self._leaving(key_id).secret)
 
-    @_guarded
+    @guarded
     def unwrap(
         self, kek_id: bytes, blob: bytes, spec: KeySpec, *, public_key: bytes = b""
     ) -> MadeKey:
@@ -274,23 +249,23 @@ class Pkcs11Device:
         self._resident[spec.key_id] = held
         return made
 
-    @_guarded
+    @guarded
     def inventory(self) -> list[ObjectRecord]:
         return [objects.record(found) for found in self._on_token({})]
 
-    @_guarded
+    @guarded
     def find(self, key_id: bytes) -> list[ObjectRecord]:
         return [objects.record(found) for found in self._on_token({Attribute.ID: key_id})]
 
-    @_guarded
+    @guarded
     def inspect(self, spec: KeySpec) -> MadeKey:
         return self._maker.inspect(spec, self._hold(spec.key_id))
 
-    @_guarded
+    @guarded
     def put_data(self, label: str, value: bytes) -> None:
         data_objects.put(self._session, label, value)
 
-    @_guarded
+    @guarded
     def get_data(self, label: str) -> list[bytes]:
         """The newest first."""
         return data_objects.get(self._session, label)
@@ -345,6 +320,15 @@ class Pkcs11Device:
         kek.allow(Mechanism.AES_KWP)
         return kek
 
+    def _leaving(self, key_id: bytes) -> Held:
+        held = self._hold(key_id)
+        if not held.spec.extractable:
+            raise KeyUnusableError(
+                "the key was made never to leave the device",
+                next_step="Make a key whose class allows export; this one can only be used.",
+            )
+        return held
+
     def _hold(self, key: AnyKey) -> Held:
         if isinstance(key, bytes):
             return self._resident.get(key) or self._found(key)
@@ -372,7 +356,7 @@ class Pkcs11Device:
         self._resident[key_id] = held
         return held
 
-    def _alive(self) -> None:
+    def alive(self) -> None:
         if self._lost:
             raise DeviceUnavailableError(
                 f"the device is not usable: {self._lost}",
@@ -380,7 +364,7 @@ class Pkcs11Device:
                 next_step="Open it again in a fresh process.",
             )
 
-    def _noted(self, error: HsmError) -> HsmError:
+    def noted(self, error: HsmError) -> HsmError:
         if error.cause in LOST:
             self._forget(error.cause)
         elif isinstance(error, KeyNotFoundError) and error.cause:
@@ -391,4 +375,5 @@ class Pkcs11Device:
         """Handles are never trusted across sessions."""
         self._lost = why
         self._resident.clear()
+        self._transports.clear()
         self._cache.forget()

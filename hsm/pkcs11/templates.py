@@ -18,7 +18,12 @@ CURVES = {
 # How modules write id-Ed25519 back: SoftHSM by its name, as PKCS#11 3.0 allows.
 EDWARDS_25519 = {CURVES[Algorithm.ED25519], b"\x13\x0cedwards25519"}
 RSA_BITS = {Algorithm.RSA_2048: 2048, Algorithm.RSA_3072: 3072, Algorithm.RSA_4096: 4096}
-SECRET_BYTES = {Algorithm.AES_128: 16, Algorithm.AES_256: 32, Algorithm.HMAC_SHA256: 32}
+SECRET_BYTES = {
+    Algorithm.AES_128: 16,
+    Algorithm.AES_192: 24,
+    Algorithm.AES_256: 32,
+    Algorithm.HMAC_SHA256: 32,
+}
 KEY_TYPES = {
     Algorithm.EC_P256: KeyType.EC,
     Algorithm.EC_P384: KeyType.EC,
@@ -27,6 +32,7 @@ KEY_TYPES = {
     Algorithm.RSA_3072: KeyType.RSA,
     Algorithm.RSA_4096: KeyType.RSA,
     Algorithm.AES_128: KeyType.AES,
+    Algorithm.AES_192: KeyType.AES,
     Algorithm.AES_256: KeyType.AES,
     Algorithm.HMAC_SHA256: KeyType.GENERIC_SECRET,
 }

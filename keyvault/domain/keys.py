@@ -176,13 +176,17 @@ MECHANISMS: dict[tuple[KeyUsage, Algorithm], Mechanism] = {
     (KeyUsage.DECRYPT, Algorithm.RSA_3072): Mechanism.RSA_OAEP_SHA256,
     (KeyUsage.DECRYPT, Algorithm.RSA_4096): Mechanism.RSA_OAEP_SHA256,
     (KeyUsage.ENCRYPT, Algorithm.AES_128): Mechanism.AES_GCM,
+    (KeyUsage.ENCRYPT, Algorithm.AES_192): Mechanism.AES_GCM,
     (KeyUsage.ENCRYPT, Algorithm.AES_256): Mechanism.AES_GCM,
     (KeyUsage.MAC, Algorithm.AES_128): Mechanism.AES_CMAC,
+    (KeyUsage.MAC, Algorithm.AES_192): Mechanism.AES_CMAC,
     (KeyUsage.MAC, Algorithm.AES_256): Mechanism.AES_CMAC,
     (KeyUsage.MAC, Algorithm.HMAC_SHA256): Mechanism.HMAC_SHA256,
     (KeyUsage.GMAC, Algorithm.AES_128): Mechanism.AES_GMAC,
+    (KeyUsage.GMAC, Algorithm.AES_192): Mechanism.AES_GMAC,
     (KeyUsage.GMAC, Algorithm.AES_256): Mechanism.AES_GMAC,
     (KeyUsage.WRAP, Algorithm.AES_128): Mechanism.AES_KWP,
+    (KeyUsage.WRAP, Algorithm.AES_192): Mechanism.AES_KWP,
     (KeyUsage.WRAP, Algorithm.AES_256): Mechanism.AES_KWP,
 }
 _RSA_SIGN = frozenset({Mechanism.RSA_PSS_SHA256, Mechanism.RSA_PKCS1_SHA256})

@@ -12,7 +12,10 @@ from typing import Any, cast
 from hsm.device import Device
 
 SLOW = 6  # what makes a key, opens a token or lists it may take this many deadlines
-_SLOW = frozenset({"generate", "generate_wrapped", "unwrap", "inventory", "inspect", "close"})
+_SLOW = frozenset(
+    {"generate", "generate_wrapped", "unwrap", "inventory", "inspect", "close"}
+    | {"open_transport", "combine", "split", "open_envelope", "seal_envelope"}
+)
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ MECHANISM = {
     (A.ED25519, U.SIGN): M.EDDSA,
     **{(a, U.SIGN): M.RSA_PKCS1_SHA256 for a in (A.RSA_2048, A.RSA_3072, A.RSA_4096)},
     **{(a, U.DECRYPT): M.RSA_OAEP_SHA256 for a in (A.RSA_2048, A.RSA_3072, A.RSA_4096)},
-    **{(a, U.ENCRYPT): M.AES_GCM for a in (A.AES_128, A.AES_256)},
-    **{(a, U.GMAC): M.AES_GMAC for a in (A.AES_128, A.AES_256)},
-    **{(a, U.MAC): M.AES_CMAC for a in (A.AES_128, A.AES_256)},
-    **{(a, U.WRAP): M.AES_KWP for a in (A.AES_128, A.AES_256)},
+    **{(a, U.ENCRYPT): M.AES_GCM for a in (A.AES_128, A.AES_192, A.AES_256)},
+    **{(a, U.GMAC): M.AES_GMAC for a in (A.AES_128, A.AES_192, A.AES_256)},
+    **{(a, U.MAC): M.AES_CMAC for a in (A.AES_128, A.AES_192, A.AES_256)},
+    **{(a, U.WRAP): M.AES_KWP for a in (A.AES_128, A.AES_192, A.AES_256)},
     (A.HMAC_SHA256, U.MAC): M.HMAC_SHA256,
 }
 
@@ -48,7 +48,7 @@ ABILITIES = {
     # p11-kit 0.24.1 has no words for the parameters of the rest on its wire.
     "p11kit": Abilities(
         frozenset({M.ECDSA, M.RSA_PKCS1_SHA256, M.RSA_PSS_SHA256, M.HMAC_SHA256, M.RANDOM}),
-        ALL_ALGORITHMS - {A.ED25519, A.AES_128, A.AES_256},
+        ALL_ALGORITHMS - {A.ED25519, A.AES_128, A.AES_192, A.AES_256},
     ),
     # NSS 3.87 has no Edwards curves in PKCS#11 and stores no data objects.
     "nss": Abilities(ALL_MECHANISMS - {M.EDDSA}, ALL_ALGORITHMS - {A.ED25519}, data_objects=False),

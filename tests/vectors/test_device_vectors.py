@@ -20,7 +20,7 @@ from tests.vectors.conftest import FOLDER, numbers, wycheproof
 
 A, M, U = Algorithm, Mechanism, KeyUsage
 BOTH = pytest.mark.parametrize("name", ["softhsm", "nss"])
-AES = {16: A.AES_128, 32: A.AES_256}
+AES = {16: A.AES_128, 24: A.AES_192, 32: A.AES_256}
 
 
 @BOTH

@@ -21,4 +21,5 @@ SOFTHSM = Vendor(
     refusals=frozenset({"CKR_GENERAL_ERROR"}),
     unknown_on_unwrap=frozenset({Attribute.MODIFIABLE, Attribute.VALUE_LEN}),
     fixed_in_copies=frozenset({Attribute.COPYABLE}),
+    oaep_without_sha256=True,
 )

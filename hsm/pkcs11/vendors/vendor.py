@@ -17,6 +17,7 @@ class Vendor:
     `misstates_sizes`: asked for the size of an output, it tells too little.
     `copies_are_born_here`: a copy within the token still counts as never sensitive elsewhere.
     `fixed_in_copies` are attributes that a copy has as its original has them, whatever is asked.
+    `oaep_without_sha256`: OAEP is there with SHA-1 alone.
     `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
     """
 
@@ -30,4 +31,5 @@ class Vendor:
     misstates_sizes: bool = False
     copies_are_born_here: bool = True
     fixed_in_copies: frozenset[Attribute] = frozenset()
+    oaep_without_sha256: bool = False
     trusts: bool = False
