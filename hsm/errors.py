@@ -181,6 +181,12 @@ class CardForeignError(CardError):
     code = "card-foreign"
 
 
+class TokenSpoiledError(CardError):
+    """The token is in a state that no issue can go on from: it is destroyed, never delivered."""
+
+    code = "token-spoiled"
+
+
 def told(error: HsmError) -> dict[str, str]:
     """Write an error for a pipe to another process of ours: class, message, cause, next step."""
     return {

@@ -46,6 +46,9 @@ class Transport(Contract):
         Raises `CardMuteError` after `seconds`, `CardRemovedError`, `PcscUnavailableError`.
         """
 
+    def reset(self) -> None:
+        """Reset the card and hold on to it: nothing is selected or verified then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -159,6 +162,10 @@ class Channel:
         self._transport = transport
         self._extended = extended and transport.protocol is TransmissionProtocol.T1
         self.seconds = seconds
+
+    def reset(self) -> None:
+        """Have the card forget what was selected and verified. Raises what the transport does."""
+        self._transport.reset()
 
     def send(self, command: Command, seconds: float | None = None) -> Response:
         """Carry a command through, within `seconds` altogether. The status word is the caller's.

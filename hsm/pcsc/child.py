@@ -126,10 +126,7 @@ class Pcsc:
         if code == scard.SCARD_E_UNKNOWN_READER:
             raise self._unknown(name)
         checked(code)
-        code, self._protocol = scard.SCardReconnect(
-            self._card, scard.SCARD_SHARE_EXCLUSIVE, PROTOCOLS, scard.SCARD_RESET_CARD
-        )
-        checked(code)
+        self.reset(request)
         code, _, _, _, atr = scard.SCardStatus(self._card)
         checked(code)
         return {"atr": bytes(atr).hex(), "protocol": self._protocol}
@@ -141,6 +138,13 @@ class Pcsc:
         if len(answer) < 2:  # noqa: PLR2004  (a card that is pulled now leaves success and no SW)
             checked(scard.SCARD_W_REMOVED_CARD)
         return {"response": bytes(answer).hex()}
+
+    def reset(self, _: Answer) -> Answer:
+        code, self._protocol = scard.SCardReconnect(
+            self._card, scard.SCARD_SHARE_EXCLUSIVE, PROTOCOLS, scard.SCARD_RESET_CARD
+        )
+        checked(code)
+        return {}
 
     def close(self, _: Answer) -> Answer:
         if self._card is not None:
@@ -217,6 +221,7 @@ def serve(requests: "queue.Queue[Answer]") -> None:
         "wait": pcsc.wait,
         "open": pcsc.open,
         "transmit": pcsc.transmit,
+        "reset": pcsc.reset,
         "close": pcsc.close,
     }
     while True:

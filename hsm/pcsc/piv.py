@@ -109,6 +109,7 @@ class Tag(IntEnum):
     OBJECT = 0x5C
     APPLICATION = 0x61
     APPLICATION_AID = 0x4F
+    APPLICATION_LABEL = 0x50
     PIN_USAGE_POLICY = 0x5F2F
     DYNAMIC_AUTHENTICATION = 0x7C
     WITNESS = 0x80
@@ -136,11 +137,17 @@ class PivCard:
     def __init__(self, channel: Channel) -> None:
         """Select it. Raises `CardObjectMissingError` where the card has none."""
         self.channel = channel
+        self.label = ""
+        self.select()
+
+    def select(self) -> None:
+        """Select the application, as after a reset. Raises as the constructor does."""
         command = Command(Ins.SELECT, 0x04, 0x00, AID, SHORT_LE)
         answer = self.ask(command, "select the PIV application")
         properties = tlv.template(tlv.unwrap(Tag.APPLICATION, answer))
         if Tag.APPLICATION_AID not in properties:
             raise CardDataError("the application does not say its identifier")
+        self.label = properties.get(Tag.APPLICATION_LABEL, b"").decode("utf-8", "replace")
 
     def ask(self, command: Command, doing: str, seconds: float | None = None) -> bytes:
         """Send and insist on success. `doing` completes "the card refused to …"."""

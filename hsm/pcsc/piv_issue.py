@@ -6,6 +6,7 @@ that it did what it said: read back, and sign something with a new key.
 
 import hmac
 import os
+from typing import Protocol as Contract
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -53,15 +54,41 @@ CURVE: dict[PivAlgorithm, ec.EllipticCurve] = {
 }
 
 
-def authenticate_management(card: PivCard, algorithm: PivAlgorithm, key: bytes) -> None:
+class ManagementKey(Contract):
+    """A management key (9B) that need not be here: what it answers is all that a card hears."""
+
+    @property
+    def algorithm(self) -> PivAlgorithm: ...
+
+    def answer(self, witness: bytes, challenge: bytes) -> tuple[bytes, bytes]:
+        """Decrypt the card's witness, encrypt our challenge: one block each."""
+
+
+class HeldKey:
+    """A management key in this process. Raises `MechanismUnsupportedError` at a wrong size."""
+
+    def __init__(self, algorithm: PivAlgorithm, key: bytes) -> None:
+        if KEY_SIZE.get(algorithm) != len(key):
+            raise MechanismUnsupportedError(
+                f"no management key of {algorithm.name} has {len(key)} B"
+            )
+        self.algorithm = algorithm
+        self._key = key
+
+    def answer(self, witness: bytes, challenge: bytes) -> tuple[bytes, bytes]:
+        cipher = Cipher(_block_cipher(self.algorithm, self._key), modes.ECB())  # noqa: S305  (one block, by the standard)
+        decryptor, encryptor = cipher.decryptor(), cipher.encryptor()
+        opened = decryptor.update(witness) + decryptor.finalize()
+        return opened, encryptor.update(challenge) + encryptor.finalize()
+
+
+def authenticate_management(card: PivCard, key: ManagementKey) -> None:
     """Prove the management key (9B) to the card, and let the card prove it too.
 
     Raises `CardRefusedError` where the card does not know this key, `IntegrityError` where it
     takes it without knowing it.
     """
-    if KEY_SIZE.get(algorithm) != len(key):
-        raise MechanismUnsupportedError(f"no management key of {algorithm.name} has {len(key)} B")
-    cipher = Cipher(_block_cipher(algorithm, key), modes.ECB())  # noqa: S305  (one block, by the standard)
+    algorithm = key.algorithm
     block = TRIPLE_DES_BLOCK if algorithm is PivAlgorithm.TRIPLE_DES else AES_BLOCK
     doing = "authenticate with the management key"
     slot = PivSlot.MANAGEMENT
@@ -69,13 +96,10 @@ def authenticate_management(card: PivCard, algorithm: PivAlgorithm, key: bytes) 
     sealed = answer.get(Tag.WITNESS, b"")
     if len(sealed) != block:
         raise CardDataError(f"the card's witness has {len(sealed)} bytes instead of {block}")
-    decryptor = cipher.decryptor()
-    witness = decryptor.update(sealed) + decryptor.finalize()
     challenge = os.urandom(block)
+    witness, expected = key.answer(sealed, challenge)
     request = tlv.encode(Tag.WITNESS, witness) + tlv.encode(Tag.CHALLENGE, challenge)
     answer = card.general_authenticate(algorithm, slot, request, doing)
-    encryptor = cipher.encryptor()
-    expected = encryptor.update(challenge) + encryptor.finalize()
     if not hmac.compare_digest(answer.get(Tag.RESPONSE, b""), expected):
         raise IntegrityError("the card does not know the management key that it accepted")
 

@@ -82,6 +82,9 @@ class PcscCard:
         answer = self._child.ask({"do": "transmit", "apdu": apdu.hex()}, seconds)
         return bytes.fromhex(answer["response"])
 
+    def reset(self) -> None:
+        self._child.ask({"do": "reset"}, CALL_SECONDS)
+
     def close(self) -> None:
         """Reset the card and let go of it. Never raises, and never takes over two seconds."""
         self._child.close()

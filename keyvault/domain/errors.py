@@ -166,6 +166,18 @@ class KeyNeededError(KeyStateError):
     code = "key-needed"
 
 
+class TokenStateError(VaultError):
+    """The token's state does not allow this step, or what it needs is missing."""
+
+    code = "token-state"
+
+
+class StatementInvalidError(VaultError):
+    """What was signed about a token is not what stands there, or its signature does not count."""
+
+    code = "statement-invalid"
+
+
 class CertificateStateError(VaultError):
     """The certificate's state, or its key's, does not allow this step."""
 
@@ -214,6 +226,24 @@ class PublishedKeyError(InvalidInputError):
     code = "published-key"
 
 
+class ShareStateError(VaultError):
+    """The share's state does not allow this, or its bag is another one."""
+
+    code = "share-state"
+
+
+class ShareInvalidError(VaultError):
+    """A share with a wrong word, of another set, or one that was entered before: not counted."""
+
+    code = "share-invalid"
+
+
+class BackupInvalidError(VaultError):
+    """A backup that was altered, cut off, or is not the one that was approved."""
+
+    code = "backup-invalid"
+
+
 class NotWitnessedError(VaultError):
     """Too few witnesses have seen the event that has to come first, so the act did not happen."""
 
@@ -224,3 +254,15 @@ class RolledBackError(VaultError):
     """The log is shorter than somebody has seen it, or another: nothing is served from it."""
 
     code = "rolled-back"
+
+
+class IssueStateError(VaultError):
+    """The issuing job is not where this could be done, or somebody else is at it."""
+
+    code = "issue-state"
+
+
+class TokenDuplicateError(ConflictError):
+    """The token, its serial number or its key is known of another token."""
+
+    code = "token-duplicate"

@@ -14,6 +14,7 @@ from hsm.pcsc.apdu import Channel
 from hsm.pcsc.credential import PivCredential
 from hsm.pcsc.piv import PivAlgorithm, PivCard, PivObject, PivSlot
 from hsm.pcsc.piv_issue import (
+    HeldKey,
     authenticate_management,
     certificate_container,
     change_pin,
@@ -122,7 +123,7 @@ def test_opensc_signs_with_a_key_that_we_issued(virtual: VirtualCard, tmp_path: 
     before = card.application.keys[0x9A]
     with PcscCard(READER) as transport:
         piv = PivCard(Channel(transport))
-        authenticate_management(piv, PivAlgorithm.TRIPLE_DES, MANAGEMENT_KEY)
+        authenticate_management(piv, HeldKey(PivAlgorithm.TRIPLE_DES, MANAGEMENT_KEY))
         made = generate_key(piv, PivSlot.AUTHENTICATION, PivAlgorithm.ECC_P256)
         content = certificate_container(certificate(card.application.keys[0x9A], "Issued"))
         put_data(piv, PivObject.CERTIFICATE_AUTHENTICATION, content)

@@ -18,7 +18,7 @@ from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.piv import DISCOVERY, MANAGEMENT_KEY, PIN, PUK, Applet
 
 WRONG, NEW_PIN, NEW_PUK = b"000000", b"1234567", b"abcdefgh"
-TRIPLE_DES = PivAlgorithm.TRIPLE_DES
+OWN_KEY = piv_issue.HeldKey(PivAlgorithm.TRIPLE_DES, MANAGEMENT_KEY)
 
 
 def piv_on(applet: Applet, **transmission: bool) -> PivCard:
@@ -199,12 +199,12 @@ def test_the_management_key_is_proved_both_ways(applet: Applet, algorithm: PivAl
     applet.management_algorithm, applet.management_key = algorithm, key
     piv = piv_on(applet)
     with pytest.raises(errors.CardRefusedError):
-        piv_issue.authenticate_management(piv, algorithm, key[::-1])
+        piv_issue.authenticate_management(piv, piv_issue.HeldKey(algorithm, key[::-1]))
     assert not applet.administered
-    piv_issue.authenticate_management(piv, algorithm, key)
+    piv_issue.authenticate_management(piv, piv_issue.HeldKey(algorithm, key))
     assert applet.administered
     with pytest.raises(errors.MechanismUnsupportedError):
-        piv_issue.authenticate_management(piv, algorithm, key + b"x")
+        piv_issue.HeldKey(algorithm, key + b"x")
 
 
 def test_a_card_that_takes_any_management_key_is_found_out(applet: Applet) -> None:
@@ -217,7 +217,7 @@ def test_a_card_that_takes_any_management_key_is_found_out(applet: Applet) -> No
             return super()._authenticate(algorithm, given)
 
     with pytest.raises(errors.IntegrityError):
-        piv_issue.authenticate_management(piv_on(Gullible()), TRIPLE_DES, MANAGEMENT_KEY)
+        piv_issue.authenticate_management(piv_on(Gullible()), OWN_KEY)
     assert applet.management_key == MANAGEMENT_KEY
 
 
@@ -229,7 +229,7 @@ def test_a_key_is_made_on_the_card(applet: Applet, algorithm: PivAlgorithm, t0: 
     piv = piv_on(applet, t0=t0)
     with pytest.raises(errors.CardRefusedError, match="6982"):
         piv_issue.generate_key(piv, PivSlot.SIGNATURE, algorithm)
-    piv_issue.authenticate_management(piv, TRIPLE_DES, MANAGEMENT_KEY)
+    piv_issue.authenticate_management(piv, OWN_KEY)
     made = piv_issue.generate_key(piv, PivSlot.SIGNATURE, algorithm)
     assert made == applet.keys[0x9C].public_key()
 
@@ -239,7 +239,7 @@ def test_an_object_is_written_read_back_and_deleted(piv: PivCard, size: int) -> 
     where, content = PivObject.SECURITY_OBJECT, b"\x04" * size
     with pytest.raises(errors.CardRefusedError, match="6982"):
         piv_issue.put_data(piv, where, content)
-    piv_issue.authenticate_management(piv, TRIPLE_DES, MANAGEMENT_KEY)
+    piv_issue.authenticate_management(piv, OWN_KEY)
     piv_issue.put_data(piv, where, content)
     assert piv.get_data(where) == content
     piv_issue.put_data(piv, where, b"")
@@ -248,14 +248,14 @@ def test_an_object_is_written_read_back_and_deleted(piv: PivCard, size: int) -> 
 
 
 def test_an_object_too_large_for_the_card_is_refused_in_words(piv: PivCard) -> None:
-    piv_issue.authenticate_management(piv, TRIPLE_DES, MANAGEMENT_KEY)
+    piv_issue.authenticate_management(piv, OWN_KEY)
     with pytest.raises(errors.CardRefusedError, match="not enough memory"):
         piv_issue.put_data(piv, PivObject.SECURITY_OBJECT, bytes(5000))
 
 
 def test_a_written_certificate_is_found_in_its_slot(piv: PivCard, applet: Applet) -> None:
     der = applet.objects[CERTIFICATES[0x9A]][4:-5]
-    piv_issue.authenticate_management(piv, TRIPLE_DES, MANAGEMENT_KEY)
+    piv_issue.authenticate_management(piv, OWN_KEY)
     where = PivObject.CERTIFICATE_SIGNATURE
     piv_issue.put_data(piv, where, piv_issue.certificate_container(der))
     assert piv.certificate(PivSlot.SIGNATURE) == x509.load_der_x509_certificate(der)

@@ -22,12 +22,17 @@ class Card:
     """`short_only` refuses extended APDUs, as T=0 does anyway."""
 
     def __init__(
-        self, application: Application, *, t0: bool = False, short_only: bool = False
+        self,
+        application: Application,
+        *,
+        t0: bool = False,
+        short_only: bool = False,
+        atr: bytes = b"",
     ) -> None:
         self.application = application
         self._t0 = t0
         self._short_only = short_only or t0
-        self.atr = ATR_T0 if t0 else ATR_T1
+        self.atr = atr or (ATR_T0 if t0 else ATR_T1)
         self.log: list[bytes] = []  # every APDU, for tests that count
         self.reset()
 

@@ -62,6 +62,8 @@ class Applet:
     management_key: bytes = MANAGEMENT_KEY
     management_algorithm: int = TRIPLE_DES
     object_limit: int = 4096  # bytes
+    label: bytes = b""  # in the answer to SELECT
+    algorithms: tuple[int, ...] = (RSA_2048, P256, P384)
 
     def __post_init__(self) -> None:
         self.reset()
@@ -83,7 +85,8 @@ class Applet:
         if p1 != 0x04 or len(data) < 5 or not AID.startswith(data):
             raise Refused(0x6A82)
         self.selected = True
-        return tlv(0x61, tlv(0x4F, AID[5:]) + tlv(0x79, tlv(0x4F, AID[:5])))
+        label = tlv(0x50, self.label) if self.label else b""
+        return tlv(0x61, tlv(0x4F, AID[5:]) + tlv(0x79, tlv(0x4F, AID[:5])) + label)
 
     def _get_data(self, p1: int, p2: int, data: bytes) -> bytes:
         if (p1, p2) != (0x3F, 0xFF):
@@ -150,12 +153,12 @@ class Applet:
         algorithm = fields(fields(data).get(0xAC, b"")).get(0x80, b"\0")[0]
         if p1 or slot not in (0x9A, 0x9C, 0x9D, 0x9E):
             raise Refused(0x6A86)
+        if algorithm not in self.algorithms:
+            raise Refused(0x6A80)
         if algorithm == RSA_2048:
             key: Key = rsa.generate_private_key(65_537, 2048)
-        elif algorithm in CURVES:
-            key = ec.generate_private_key(CURVES[algorithm])
         else:
-            raise Refused(0x6A80)
+            key = ec.generate_private_key(CURVES[algorithm])
         self.keys[slot] = key
         return tlv(0x7F49, _public(key))
 

@@ -1,0 +1,98 @@
+"""What an issuer asks of a credential token, whatever kind it is: a PIV card, a PKCS#11 token.
+
+Each method may be repeated after a token was pulled in the middle of it, and then comes to the
+same end. A driver keeps nothing: what was begun and what was made is its caller's journal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class TokenSlot(StrEnum):
+    """Keys of a token by their use; the name is that of SP 800-73-4's slot."""
+
+    AUTHENTICATION = "9A"
+    SIGNATURE = "9C"
+    KEY_MANAGEMENT = "9D"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFacts:
+    """What a token says of itself. `guid` is that of an issue (hex), empty on a blank one."""
+
+    model: str
+    serial: str = ""
+    guid: str = ""
+    firmware: str = ""
+    tries: int | None = None  # of its PIN; None where the token does not say
+
+
+@dataclass(frozen=True, slots=True)
+class SecretChange:
+    """A PIN, PUK or SO-PIN that gives way to another. Never shown.
+
+    `begun` counts the tries before this one: after the first the new one may be there already.
+    """
+
+    old: bytes
+    new: bytes
+    begun: int = 0
+
+    def __repr__(self) -> str:
+        return f"SecretChange(begun={self.begun})"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What is to guard the token from now on."""
+
+    pin: SecretChange
+    puk: SecretChange  # of a PKCS#11 token: its SO-PIN
+
+    def __repr__(self) -> str:
+        return "Secrets()"
+
+
+class TokenDriver(Protocol):
+    """Raises `CardError` of these kinds.
+
+    `CardRemovedError` and `CardMuteError` where a step may have been done or not,
+    `CardForeignError` at another token, `TokenSpoiledError` where nothing helps.
+    """
+
+    def identify(self) -> TokenFacts: ...
+
+    def take_over(self, *, begun: bool, taken: bool) -> str:
+        """Make the token obey our own administrator alone; return how it does now.
+
+        `begun`: this was tried before. `taken`: it was done before, so that a token that still
+        obeys its factory's is another one.
+        """
+
+    def make_key(self, slot: TokenSlot, algorithm: str) -> bytes:
+        """Make a key pair on the token and return its SPKI; the one before it is gone."""
+
+    def attest(self, slot: TokenSlot) -> bytes:
+        """The token's own statement (X.509, DER) that it made this key; empty if it has none."""
+
+    def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:
+        """Sign with the PIN that is on the token now; the signature is checked under `spki`."""
+
+    def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:
+        """Write what differs, read all of it back; return the SHA-256 of each object."""
+
+    def secure(self, secrets: Secrets) -> None:
+        """Replace PUK and PIN. Costs a try at most, which success gives back."""
+
+    def prove(
+        self, secrets: Secrets, keys: Mapping[TokenSlot, bytes], nonce: bytes
+    ) -> dict[TokenSlot, bytes]:
+        """After a reset: sign with each key under the new PIN, and prove the old secrets dead.
+
+        Those are the factory's PIN, PUK and administrator: one try each, which is given back.
+        """
+
+    def wipe(self) -> None:
+        """Overwrite keys, take certificates away and block what can be blocked."""

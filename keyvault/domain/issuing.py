@@ -1,0 +1,140 @@
+"""Issuing jobs: the steps from a blank token to one that is proven, and where a job stands.
+
+A step is written down when it is done, and before what changes the token is begun. A token that
+is pulled in the middle leaves a job that is interrupted: the same token is put in again, and the
+job goes on until it is done, or until the token turns out to be spoiled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import IssueStateError
+
+SECOND_PERSON_AFTER = 3  # interruptions: then somebody else looks before it goes on
+BATCH_LIMIT = 200  # tokens in one batch
+DEFAULT_PLAN = {"9A": "EC-P256", "9C": "EC-P256"}
+
+
+class IssueStep(StrEnum):
+    """What is done, in this order and no other."""
+
+    ORDERED = "ordered"
+    BOUND = "bound"  # this token, by what it says of itself
+    TAKEN_OVER = "taken-over"  # it obeys our administrator's key
+    KEYED = "keyed"  # its keys are made on it
+    CERTIFIED = "certified"  # it proved to have them, and each has one certificate
+    LOADED = "loaded"  # certificates and identity are on it, read back
+    SECURED = "secured"  # PUK and PIN are ours
+    PROVEN = "proven"  # after a reset: it signs, and nothing of its factory works
+
+
+class Standing(StrEnum):
+    OPEN = "open"  # waits for its token, or is under way
+    INTERRUPTED = "interrupted"
+    QUARANTINED = "quarantined"  # the token is destroyed, whatever else
+    ABANDONED = "abandoned"  # its certificates are revoked
+    DONE = "done"
+
+
+MOVES: Mapping[Standing, frozenset[Standing]] = {
+    Standing.OPEN: frozenset(
+        {Standing.INTERRUPTED, Standing.QUARANTINED, Standing.ABANDONED, Standing.DONE}
+    ),
+    Standing.INTERRUPTED: frozenset({Standing.OPEN, Standing.QUARANTINED, Standing.ABANDONED}),
+    Standing.QUARANTINED: frozenset({Standing.ABANDONED}),
+    Standing.ABANDONED: frozenset(),
+    Standing.DONE: frozenset(),
+}
+LIVE = frozenset({Standing.OPEN, Standing.INTERRUPTED})
+_ORDER = tuple(IssueStep)
+
+
+class PinRoute(StrEnum):
+    """How the holder comes to a PIN."""
+
+    MAILER = "mailer"  # a random one, printed once, on another way than the token
+    ACTIVATION = "activation"  # nobody learns the one it is sent with; the holder sets their own
+
+
+@dataclass(frozen=True, slots=True)
+class IssueJob:
+    """One job for one token.
+
+    `facts` is the journal: what was begun, and what the token and the CA gave. It holds public
+    values and sealed secrets, never one in clear.
+    """
+
+    id: UUID
+    token: UUID
+    kind: str
+    actor: str
+    created_at: datetime
+    changed_at: datetime
+    step: IssueStep = IssueStep.ORDERED
+    standing: Standing = Standing.OPEN
+    station: str = ""
+    batch: str = ""
+    version: int = 1
+    resumes: int = 0
+    facts: Document = field(default_factory=dict)
+
+    def reached(self, step: IssueStep) -> bool:
+        return _ORDER.index(self.step) >= _ORDER.index(step)
+
+    def noting(self, **facts: object) -> "IssueJob":
+        """Return the job with these facts in its journal."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def done(self, step: IssueStep, **facts: object) -> "IssueJob":
+        """Return the job with its next step done. Raises `IssueStateError` out of turn."""
+        if self.standing is not Standing.OPEN or _ORDER.index(step) != _ORDER.index(self.step) + 1:
+            raise IssueStateError(
+                f"{step} does not follow a job that is {self.standing} at {self.step}"
+            )
+        return replace(self.noting(**facts), step=step)
+
+    def to(self, standing: Standing, **facts: object) -> "IssueJob":
+        """Take an arrow of `MOVES`. Raises `IssueStateError`."""
+        if standing not in MOVES[self.standing]:
+            raise IssueStateError(
+                f"a job that is {self.standing} does not become {standing}",
+                next_step=f"see it: keyvault issuing show {self.id}",
+            )
+        resumes = self.resumes + (standing is Standing.INTERRUPTED)
+        return replace(self.noting(**facts), standing=standing, resumes=resumes)
+
+    @property
+    def plan(self) -> Mapping[str, str]:
+        """Slots of the token and the algorithm of the key in each."""
+        return {str(k): str(v) for k, v in dict(self.facts.get("plan", DEFAULT_PLAN)).items()}
+
+    def begun(self, what: str) -> int:
+        """How often this was tried before now."""
+        return int(dict(self.facts.get("begun", {})).get(what, 0))
+
+    def beginning(self, *what: str) -> "IssueJob":
+        """Return the job with one more try of each written down."""
+        tried = {name: self.begun(name) + 1 for name in what}
+        return self.noting(begun={**dict(self.facts.get("begun", {})), **tried})
+
+    def by_slot(self, name: str) -> dict[str, str]:
+        return {str(k): str(v) for k, v in dict(self.facts.get(name, {})).items()}
+
+
+def guidance(job: IssueJob) -> str:
+    """What the person at the reader does next, in one sentence."""
+    if job.standing is Standing.DONE:
+        return "Take the token out, label it, and hand it to whoever dispatches."
+    if job.standing is Standing.INTERRUPTED:
+        return "Put the same token in again: the job goes on where it was."
+    if job.standing is Standing.QUARANTINED:
+        return "Take the token out and put it with those to be destroyed. Do not use it again."
+    if job.standing is Standing.ABANDONED:
+        return "Nothing is left to do: its certificates are revoked."
+    if job.step is IssueStep.ORDERED:
+        return "Put the token in."
+    return "Leave the token in the reader."

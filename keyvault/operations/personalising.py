@@ -1,0 +1,196 @@
+"""From a blank token to one that is proven: the steps of a job, over any driver of tokens.
+
+Before each change of the token its intent is in the journal; what the token answered is in it
+before anything is built on that. So whoever pulls the token, at whatever moment, leaves a job
+that the next insertion of the same token brings to the same end.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from typing import ClassVar, Protocol
+
+from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
+from hsm.tokens import Secrets, TokenDriver, TokenFacts, TokenSlot
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.errors import TokenDuplicateError, VaultError
+from keyvault.domain.issuing import IssueJob, IssueStep, Standing
+
+POSSESSION = "keyvault-token-possession-v1"
+PROOF = b"keyvault-token-proof-v1\n"  # in front of the nonce, so that it is nothing else
+NONCE_SIZE = 32  # bytes
+
+
+class House(Protocol):
+    """What the steps need of the house. Each call is a transaction of its own, or none."""
+
+    def save(self, job: IssueJob, what: str) -> IssueJob:
+        """Write the job down with its event; return it as its next version.
+
+        Raises `ConflictError` where somebody else has changed it meanwhile.
+        """
+
+    def check_free(self, job: IssueJob, facts: TokenFacts) -> None:
+        """Raise `CardForeignError` unless this token may be the one of the job."""
+
+    def check_fresh(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> None:
+        """Raise `TokenDuplicateError` where any token ever had this key."""
+
+    def seal(self, job: IssueJob) -> dict[str, str]:
+        """Draw a PIN and a PUK and return them sealed, in base64."""
+
+    def secrets(self, job: IssueJob) -> Secrets:
+        """Open what `seal` returned, for this session."""
+
+    def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
+        """The one certificate of this job and slot (DER), made now or before."""
+
+    def check_attestation(self, job: IssueJob, spki: bytes, statement: bytes) -> None:
+        """Raise `TokenSpoiledError` where the maker's statement is not about this key."""
+
+    def random(self, size: int) -> bytes: ...
+
+
+def personalise(driver: TokenDriver, job: IssueJob, house: House) -> IssueJob:
+    """Bring a job as far as it goes and return it done.
+
+    Raises what stopped it, `CardError` or `VaultError`, after the job was written down as
+    interrupted, or quarantined where the token is spoiled.
+    """
+    under_way = _UnderWay(driver, job, house)
+    try:
+        return under_way.run()
+    except CardForeignError:
+        raise  # another token: the job's own is where it was
+    except (TokenSpoiledError, TokenDuplicateError) as error:
+        under_way.stop(Standing.QUARANTINED, str(error))
+        raise
+    except (HsmError, VaultError) as error:
+        under_way.stop(Standing.INTERRUPTED, error.code)
+        raise
+
+
+class _UnderWay:
+    """A job with its token in a reader. `job` is always as it was last written down."""
+
+    def __init__(self, driver: TokenDriver, job: IssueJob, house: House) -> None:
+        self._driver = driver
+        self._house = house
+        self.job = job
+
+    def run(self) -> IssueJob:
+        self._recognise()
+        for step, take in self._STEPS.items():
+            if not self.job.reached(step):
+                self._save(self.job.done(step, **take(self)), str(step))
+        return self._save(self.job.to(Standing.DONE), "done")
+
+    def stop(self, standing: Standing, cause: str) -> None:
+        if self.job.standing is Standing.OPEN:
+            self._save(self.job.to(standing, cause=cause), str(standing))
+
+    def _save(self, job: IssueJob, what: str) -> IssueJob:
+        self.job = self._house.save(job, what)
+        return self.job
+
+    def _recognise(self) -> None:
+        """Whether this is the token of the job; at the first insertion, make it so."""
+        job, found = self.job, self._driver.identify()
+        if not job.reached(IssueStep.BOUND):
+            self._house.check_free(job, found)
+            bound = job.done(IssueStep.BOUND, model=found.model, serial=found.serial)
+            self._save(bound.noting(guid=found.guid), "bound")
+            return
+        there = (found.model, found.serial) == (job.facts["model"], job.facts["serial"])
+        if not there or found.guid not in (job.facts["guid"], job.token.hex):
+            raise CardForeignError(
+                "this is another token than the one that the job began with",
+                next_step="Put in the token that this job began with.",
+            )
+        if job.reached(IssueStep.TAKEN_OVER):
+            self._driver.take_over(begun=True, taken=True)
+
+    def _take_over(self) -> Document:
+        before = bool(self.job.begun("take_over"))
+        self._save(self.job.beginning("take_over"), "begins to take over")
+        return {"obeys": self._driver.take_over(begun=before, taken=False)}
+
+    def _make_keys(self) -> Document:
+        """A key that no journal knows is overwritten; one that it knows is made for good."""
+        for name, algorithm in self.job.plan.items():
+            if name not in self.job.by_slot("keys"):
+                self._make_key(TokenSlot(name), algorithm)
+        return {}
+
+    def _make_key(self, slot: TokenSlot, algorithm: str) -> None:
+        spki = self._driver.make_key(slot, algorithm)
+        if spki in keys_of(self.job).values():
+            raise TokenSpoiledError("the token made the same key twice")
+        self._house.check_fresh(self.job, slot, spki)
+        statement = self._driver.attest(slot)
+        self._house.check_attestation(self.job, spki, statement)
+        job = _note(self.job, "keys", slot, spki)
+        self._save(_note(job, "attestations", slot, statement), f"key made in {slot}")
+
+    def _certify(self) -> Document:
+        """Possession first: the CA never hears of a key that the token did not sign with."""
+        if "sealed" not in self.job.facts:
+            self._save(self.job.noting(sealed=self._house.seal(self.job)), "secrets drawn")
+        secrets = self._house.secrets(self.job)
+        for name, spki in keys_of(self.job).items():
+            if name not in self.job.by_slot("certificates"):
+                self._certify_key(TokenSlot(name), spki, secrets)
+        return {}
+
+    def _certify_key(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
+        proof = self._driver.sign(slot, spki, possession(self.job, slot, spki), secrets)
+        certificate = self._house.certify(self.job, slot, spki, proof)
+        self._save(_note(self.job, "certificates", slot, certificate), f"certificate for {slot}")
+
+    def _load(self) -> Document:
+        kept = self.job.by_slot("certificates").items()
+        certificates = {TokenSlot(name): b64decode(each) for name, each in kept}
+        return {"objects": self._driver.load(self.job.token.bytes, certificates)}
+
+    def _secure(self) -> Document:
+        secrets = self._house.secrets(self.job)  # with what was begun before now
+        self._save(self.job.beginning("secure"), "begins to change PUK and PIN")
+        self._driver.secure(secrets)
+        return {}
+
+    def _prove(self) -> Document:
+        nonce = self._house.random(NONCE_SIZE)
+        keys = {TokenSlot(name): spki for name, spki in keys_of(self.job).items()}
+        signed = self._driver.prove(self._house.secrets(self.job), keys, PROOF + nonce)
+        proofs = {str(slot): b64encode(each).decode() for slot, each in signed.items()}
+        return {"nonce": nonce.hex(), "proofs": proofs}
+
+    _STEPS: ClassVar[dict[IssueStep, Callable[["_UnderWay"], Document]]] = {
+        IssueStep.TAKEN_OVER: _take_over,
+        IssueStep.KEYED: _make_keys,
+        IssueStep.CERTIFIED: _certify,
+        IssueStep.LOADED: _load,
+        IssueStep.SECURED: _secure,
+        IssueStep.PROVEN: _prove,
+    }
+
+
+def keys_of(job: IssueJob) -> dict[str, bytes]:
+    """The public keys (SPKI) in the journal, by slot."""
+    return {name: b64decode(spki) for name, spki in job.by_slot("keys").items()}
+
+
+def possession(job: IssueJob, slot: str, spki: bytes) -> bytes:
+    """What a token signs to show that it has a key: nothing else means this."""
+    return canonical(
+        {
+            "type": POSSESSION,
+            "job": str(job.id),
+            "slot": slot,
+            "spki_sha256": sha256(spki).hexdigest(),
+        }
+    )
+
+
+def _note(job: IssueJob, where: str, slot: str, value: bytes) -> IssueJob:
+    return job.noting(**{where: {**job.by_slot(where), slot: b64encode(value).decode()}})

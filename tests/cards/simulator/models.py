@@ -1,0 +1,143 @@
+"""Cards as they come from a factory, of models that differ in what SP 800-73-4 leaves open.
+
+Each is a pair: the blank card, and the table by which the product knows the model.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from tests.cards.simulator.ber import Refused
+from tests.cards.simulator.card import Card
+from tests.cards.simulator.piv import P256, P384, TRIPLE_DES, Applet, Secret
+
+FACTORY_PIN, FACTORY_PUK = b"123456", b"12345678"
+FACTORY_3DES = bytes.fromhex("0102030405060708") * 3
+SUPPLIED = bytes.fromhex("8f4c1b9e7a3d5f60218457aecd9be013")  # by contract with a supplier
+ATTESTER = ec.generate_private_key(ec.SECP256R1())
+
+
+@dataclass
+class Yubico(Applet):
+    """With the maker's commands: management key, serial number, attestation."""
+
+    serial: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
+
+    def _set_management_key(self, p1: int, _: int, data: bytes) -> bytes:
+        self._must_be_administered()
+        sizes = {0x03: 24, 0x08: 16, 0x0A: 24, 0x0C: 32}
+        if p1 != 0xFF or len(data) < 3 or data[1] != 0x9B or sizes.get(data[0]) != data[2]:
+            raise Refused(0x6A80)
+        if len(data) != 3 + data[2]:
+            raise Refused(0x6700)
+        self.management_algorithm, self.management_key = data[0], data[3:]
+        return b""
+
+    def _serial(self, *_: object) -> bytes:
+        return self.serial.to_bytes(4, "big")
+
+    def _attest(self, slot: int, _: int, __: bytes) -> bytes:
+        if slot not in self.keys:
+            raise Refused(0x6A80)
+        return attestation(self.keys[slot].public_key(), slot)
+
+    _commands: ClassVar[dict[int, Callable[..., bytes]]] = {
+        **Applet._commands,  # noqa: SLF001  (one class in two parts)
+        0xFF: _set_management_key,
+        0xF8: _serial,
+        0xF9: _attest,
+    }
+
+
+def attestation(key: ec.EllipticCurvePublicKey, slot: int) -> bytes:
+    now = datetime.now(UTC)
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "attester of a test")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"attestation {slot:x}")])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650))
+        .sign(ATTESTER, hashes.SHA256())
+    )
+    return built.public_bytes(Encoding.DER)
+
+
+@dataclass(frozen=True)
+class Model:
+    """`make` takes the management key that a supplier put in, where the model has such a one."""
+
+    table: str
+    make: Callable[[], Card]
+
+
+def _yubico() -> Card:
+    applet = Yubico(
+        pin=Secret(FACTORY_PIN), puk=Secret(FACTORY_PUK), management_key=FACTORY_3DES, label=b"Y"
+    )
+    return Card(applet, atr=bytes.fromhex("3BFD1300008131FE158073C021C057597562694B657940"))
+
+
+def _strict(algorithm: int, key: bytes, **more: object) -> Card:
+    applet = Applet(
+        pin=Secret(FACTORY_PIN, 6, 6),
+        puk=Secret(FACTORY_PUK, 10, 10),
+        management_key=key,
+        management_algorithm=algorithm,
+        object_limit=1500,
+        algorithms=(P256, P384),
+        label=b"strict",
+    )
+    return Card(applet, short_only=True, **more)
+
+
+STRICT = """
+[[card]]
+name = "strict-{name}"
+title = "SP 800-73-4 and nothing else"
+label = "strict"
+atr = ["{atr}"]
+management = ["{cipher}"]
+factory_management_key = "{key}"
+factory_pin = "123456"
+factory_puk = "12345678"
+pin_tries = 6
+puk_tries = 10
+object_limit = 1500
+"""
+T1, T0 = "3b8680015343504f555409", "3b065343504f5554"
+TRIPLE = SUPPLIED + SUPPLIED[:8][::-1]
+MODELS = {
+    "yubico": Model("", _yubico),
+    "strict-aes-128": Model(
+        STRICT.format(name="aes-128", atr=T1, cipher="AES_128", key=SUPPLIED.hex()),
+        lambda: _strict(0x08, SUPPLIED),
+    ),
+    "strict-aes-256": Model(
+        STRICT.format(name="aes-256", atr=T1, cipher="AES_256", key=(SUPPLIED * 2).hex()),
+        lambda: _strict(0x0C, SUPPLIED * 2),
+    ),
+    "strict-3des-t0": Model(
+        STRICT.format(name="3des", atr=T0, cipher="TRIPLE_DES", key=TRIPLE.hex()),
+        lambda: _strict(TRIPLE_DES, TRIPLE, t0=True),
+    ),
+}
+
+
+def table_of(model: str, folder: Path) -> Path:
+    """A file with this model's table, as an operator writes one."""
+    path = folder / f"{model}.toml"
+    path.write_text(MODELS[model].table or "card = []\n")
+    return path
