@@ -331,41 +331,6 @@ interface_claim = Table(  # one interface for a key, and for a system's name, fo
     _text("interface"),
 )
 
-# Registers -----------------------------------------------------------------------------------
-
-reconciliation = Table(  # this and who signed it only ever grow
-    "reconciliation",
-    METADATA,
-    _text("id", key=True),
-    _text("taken_by"),
-    _text("sha256"),
-    _number("taken_at"),
-    _number("findings"),
-    _bytes("report"),  # canonical JSON
-)
-Index(None, reconciliation.c.taken_at, reconciliation.c.id)
-reconciliation_signature = Table(
-    "reconciliation_signature",
-    METADATA,
-    Column("reconciliation", Text, ForeignKey(reconciliation.c.id), primary_key=True),
-    _text("person", key=True),
-    _number("signed_at"),
-    _bytes("statement"),
-    _bytes("signature"),
-)
-emergency_code = Table(  # never a code, only what it is known by
-    "emergency_code",
-    METADATA,
-    _text("id", key=True),
-    _text("person"),
-    _text("verifier"),
-    _text("use"),  # what came of it: empty while it is sealed
-    _number("made_at"),
-    _number("until"),
-    _number("used_at", null=True),
-)
-Index(None, emergency_code.c.person, emergency_code.c.made_at, emergency_code.c.id)
-
 # Agreement -----------------------------------------------------------------------------------
 
 originator_counter = Table(
@@ -417,4 +382,29 @@ notice = Table(  # those that were sent
     _text("person", key=True),
     _text("channel", key=True),
     _number("sent_at"),
+)
+
+# Ceremonies ----------------------------------------------------------------------------------
+
+ceremony = Table(  # this and the next only ever grow
+    "ceremony",
+    METADATA,
+    _text("id", key=True),
+    _text("title"),
+    _text("script_sha256"),
+    _text("started_by"),
+    _bytes("script"),
+    _number("started_at"),
+)
+Index(None, ceremony.c.started_at, ceremony.c.id)
+ceremony_transcript = Table(
+    "ceremony_transcript",
+    METADATA,
+    Column("ceremony_id", Text, ForeignKey(ceremony.c.id), primary_key=True),
+    _text("outcome"),
+    _text("sha256"),
+    _text("closed_by"),
+    _number("deviations"),
+    _number("closed_at"),
+    _bytes("transcript"),
 )
