@@ -20,6 +20,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from keyvault.evidence import built
+
 ROOT = Path(__file__).resolve().parents[1]
 OFFICERS = {"alice": "Alice Ash", "bob": "Bob Birch", "carol": "Carol Cole"}
 READY_SECONDS = 90.0
@@ -189,7 +191,7 @@ def export(story: Story, person: str, name: str = "evidence.zip") -> Path:
     """Let the auditor fetch the evidence, and put the verifier beside it."""
     out, verifier = story.folder / name, story.folder / "verify.py"
     story.keyvault("audit", "export", "--out", str(out), person=person)
-    shutil.copyfile(ROOT / "keyvault" / "evidence" / "verify.py", verifier)
+    verifier.write_bytes(built.verifier())
     return out
 
 

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-import keyvault.evidence
 from cli.command import command, group
 from cli.errors import EvidenceError, LogForkError
 from cli.output import STYLE, answer, say, say_more, table
@@ -23,10 +23,10 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.notes import tlog_proof
 from keyvault.domain.tree import ProofError, verify_inclusion
+from keyvault.evidence.built import verifier
 
 app = group("Read the log, prove what is in it, export and verify evidence.")
 
-VERIFIER = Path(keyvault.evidence.__file__).with_name("verify.py")
 Type = Annotated[
     EventType | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
 ]
@@ -167,10 +167,24 @@ def verify(
     options += [f"--state={state}"] if state else []
     options += [f"--policy={policy}"] if policy else []
     options += ["--json"] if STYLE.json else []
-    # -I: the verifier must not pick up modules from the folder it is called in.
-    line = [sys.executable, "-I", str(VERIFIER), *options, "--", str(file)]
-    status = subprocess.run(line, check=False).returncode  # noqa: S603  (our own verifier)
+    with TemporaryDirectory() as folder:
+        program = Path(folder) / "verify.py"
+        program.write_bytes(verifier())
+        # -I: the verifier must not pick up modules from the folder it is called in.
+        line = [sys.executable, "-I", str(program), *options, "--", str(file)]
+        status = subprocess.run(line, check=False).returncode  # noqa: S603  (our own verifier)
     if status == 1:
         raise EvidenceError("the evidence is wrong", next_step="keep it, and tell the auditor")
     if status:
         raise InvalidInputError("the evidence could not be checked")
+
+
+@command(app, "verifier", "keyvault audit verifier --out verify.py")
+def hand_out(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the program.")],
+) -> None:
+    """Write the stand-alone verifier: one file that needs Python and openssl, and nothing else."""
+    program = verifier()
+    out.write_bytes(program)
+    say("give it to auditors on another way than the bundles it is to check")
+    answer({"file": str(out), "sha256": hashlib.sha256(program).hexdigest()}, str(out))

@@ -15,6 +15,7 @@ from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.chain import Record
 from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.tree import HASH_SIZE, ProofError, RangeProof, root_from_range
+from keyvault.evidence.built import verifier
 
 MEDIA_TYPE = "application/vnd.keyvault.evidence+zip"
 MANIFEST_CONTEXT = b"keyvault-manifest-v1\n"
@@ -135,7 +136,7 @@ def _write_texts(bundle: _Bundle, contents: BundleContents) -> None:
     for name in ("README.txt", "VERIFY.txt"):
         template = string.Template((here / name).read_text(encoding="utf-8"))
         bundle.add(name, template.substitute(about).encode())
-    bundle.add("verify.py", (here / "verify.py").read_bytes())
+    bundle.add("verify.py", verifier())
 
 
 def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:

@@ -15,7 +15,7 @@ from keyvault.domain.people import Assurance, Credential, Duty, Grant, Role, Vet
 from keyvault.domain.quorum import OWN_RULE
 from keyvault.domain.rules import GroupBy
 from keyvault.domain.times import day_text, text_of
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from tests.evidence.people import (
     CLASSES,
     DUTY,

@@ -1,19 +1,21 @@
 """Run the verifier in this process and look at what it found."""
 
 import argparse
+import io
 import json
 
 import pytest
 
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 
 
 def examined(data):
     """Everything but the signatures, each of which starts a program."""
-    options = argparse.Namespace(state=None, genesis_sha256=None, log_key=None, policy=None)
+    unset = dict.fromkeys(("state", "genesis_sha256", "log_key", "policy"))
+    options = argparse.Namespace(**unset, standing=False)
     report, case = verify.Report(), None
     with report.step("well formed", ""):
-        case = verify.Case(options, report, data)
+        case = verify.Case(options, report, io.BytesIO(data))
         case.examine()
     return case, report
 

@@ -310,7 +310,7 @@ def people_of(answer, event):
 
 def test_the_transcript_says_what_everybodys_standing_was_then(check, world):
     world.generate()
-    _, answer = check(world.bundle())
+    _, answer = check(world.bundle(), "--standing")
     actor, requester, bob, carol = people_of(answer, 2)
     assert (actor["part"], requester["part"], bob["part"]) == ("actor", "requester", "approver")
     assert (carol["person"], carol["role"], carol["lapses"]) == ("carol", "key-approver", [])
@@ -333,7 +333,7 @@ def test_the_standing_of_genesis_and_of_records_is_that_under_the_record_before(
     world.change(joiner("erin", Role.AUDITOR))
     world.change(c.RemovePerson("erin", "left"))
     world.event("AUDIT.QUERIED", {"n": 1}, actor="person:erin", role="auditor")
-    _, answer = check(world.bundle())
+    _, answer = check(world.bundle(), "--standing")
     assert [one["person"] for one in people_of(answer, 0)] == ["alice", *world.officers]
     assert people_of(answer, 2)[0]["name"] == "Alice"
     assert people_of(answer, 3)[0]["name"] is None

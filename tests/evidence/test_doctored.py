@@ -12,7 +12,7 @@ import pytest
 from keyvault.domain.canonical import canonical
 from keyvault.domain.notes import Checkpoint, SignatureType, VerifierKey, sign_checkpoint
 from keyvault.domain.tree import leaf_hash
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from tests.evidence.world import (
     EVIDENCE,
     LOG,

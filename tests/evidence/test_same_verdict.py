@@ -26,7 +26,7 @@ from keyvault.domain.quorum import OWN_RULE, clear
 from keyvault.domain.rules import Rule, Standard
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of, time_of
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from tests.evidence.chains import (
     SPARE,
     Chain,

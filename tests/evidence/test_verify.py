@@ -17,7 +17,7 @@ from keyvault.domain.audit import EventType
 from keyvault.domain.commands import ActivateKey
 from keyvault.domain.tree import ProofError
 from keyvault.evidence import bundle as evidence
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from tests.evidence.conftest import examined
 from tests.evidence.world import LOG_KEYS, World, full_world, rezip, unzip
 

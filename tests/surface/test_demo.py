@@ -52,7 +52,7 @@ def test_the_summary_names_what_there_is(shown):
     for name in ("payload", "signature", "public_key", "evidence"):
         assert Path(summary[name]).parent == folder
         assert Path(summary[name]).is_file()
-    line = [sys.executable, "-I", ROOT / "keyvault" / "evidence" / "verify.py", "--json"]
+    line = [sys.executable, "-I", folder / "verify.py", "--json"]
     line += [summary["evidence"], "--genesis-sha256", summary["genesis"]]
     assert subprocess.run(line, capture_output=True, check=False).returncode == 0
     with zipfile.ZipFile(summary["evidence"]) as archive:

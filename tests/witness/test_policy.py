@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keyvault import signatures
 from keyvault.domain.notes import Note, NoteError, SignatureType, VerifierKey
 from keyvault.domain.policy import Policy, PolicyError, shown
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from tests.witness.cosigners import NOW, Cosigner, policy_of, two_of
 from tests.witness.logs import Log
 

@@ -14,7 +14,7 @@ import pytest
 from keyvault.bootstrap import build
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import NotWitnessedError, RolledBackError
-from keyvault.evidence import verify
+from tests.evidence.built import verify
 from keyvault.operations import approvals, health
 from keyvault.sealer import log_keys
 from keyvault.store import Database

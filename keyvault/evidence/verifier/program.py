@@ -1,0 +1,66 @@
+"""The program: its options, what it remembers, and its exit status."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+from typing import IO
+
+from keyvault.evidence.verifier.archive import CHUNK
+from keyvault.evidence.verifier.case import Case
+from keyvault.evidence.verifier.report import Report
+from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, need
+
+
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check an evidence bundle.")
+    parser.add_argument("bundle")
+    parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
+    parser.add_argument("--log-key", help="verifier key of the log, as you know it")
+    parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
+    parser.add_argument("--state", help="file that remembers the log between bundles")
+    parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
+    parser.add_argument("--json", action="store_true", help="write the result as JSON")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options, report = options_of(arguments), Report()
+    try:
+        with opened(options.bundle) as file:
+            examine(options, report, file)
+    except CannotCheck as error:
+        report.say("STOPPED", str(error))
+        report.exit = report.exit or 2
+    sys.stdout.write(report.output(options.json))
+    return report.exit
+
+
+def opened(path: str) -> IO[bytes]:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise CannotCheck(f"{path} cannot be read: {error.strerror}") from error
+
+
+def examine(options: argparse.Namespace, report: Report, file: IO[bytes]) -> None:
+    digest = hashlib.sha256()
+    for piece in iter(lambda: file.read(CHUNK), b""):
+        digest.update(piece)
+    need(file.tell() <= MAX_BUNDLE, "is over 4 GiB")
+    report.say("bundle", f"SHA-256 {digest.hexdigest()}, {options.bundle}")
+    with report.step("the bundle is well formed and its authority a chain of approvals", ""):
+        case = Case(options, report, file)
+    if not report.exit:
+        case.examine()
+        case.check_signatures()
+        case.describe_standing()
+        case.describe()
+    if not report.exit:
+        case.remember()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
