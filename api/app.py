@@ -35,6 +35,7 @@ from api.rest.routes import (
     life,
     login,
     people,
+    reconciliation,
     requests,
 )
 from api.rest.schemas.keys import JwkOut
@@ -102,7 +103,7 @@ def create_app(vault: Vault) -> VaultApi:
         app.add_exception_handler(kind, _answer)
     for room in (
         *(login, keys, custody, compromise, life, certificates, agreement, counters),
-        *(requests, people, audit, health),
+        *(requests, reconciliation, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)

@@ -168,6 +168,9 @@ _GAUGES = (
     ("certificates", "Ours by state", "state"),
     ("certificates_undecided", "Neither accepted nor rejected: in time, urgent, overdue", "due"),
     ("certificates_ending", "Ours and others' that end within so many days", "days"),
+    ("register_drift", "Findings in the newest reconciliation of register and tokens"),
+    ("register_reconciled", "When it was taken, in seconds since 1970"),
+    ("register_overdue", "1 if nobody has reconciled within the time that is set"),
     ("quorum_able", "People who can sign under a rule now", "rule"),
     ("quorum_needed", "Signatures that it takes", "rule"),
     ("quorum_margin", "People who may fall away; below 0 it breaks", "rule", "days"),
@@ -197,6 +200,9 @@ class Gauges:
             self._gauges["witness_up"].labels(witness.name).set(not witness.trouble)
         for state, count in figures.keys.items():
             self._gauges["keys"].labels(str(state)).set(count)
+        self._gauges["register_drift"].set(figures.reconciled.findings)
+        self._gauges["register_reconciled"].set(figures.reconciled.since.timestamp())
+        self._gauges["register_overdue"].set(figures.reconciled.overdue)
         self._show_certificates(figures.certificates)
         self._show_quorums(figures.quorums)
 

@@ -40,6 +40,7 @@ NOUNS = {
     "counters": ("cli.remote.counters",),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
+    "reconciliations": ("cli.remote.reconciliations",),
     "people": ("cli.remote.people",),
     "systems": ("cli.remote.systems",),
     "rules": ("cli.remote.rules",),

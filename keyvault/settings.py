@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from keyvault.domain.commands import COMMANDS
 from keyvault.domain.errors import InvalidInputError
@@ -23,6 +23,11 @@ class ModuleSettings(_Strict):
     deadline: Annotated[float, Field(gt=0, le=600)] = 10.0  # seconds a call may take
     cache: Annotated[int, Field(gt=0)] = 4096  # unwrapped keys held at once
     level: Annotated[int, Field(ge=0, le=4)] = 0  # of FIPS 140, as its certificate says
+    location: str = ""  # where the module stands, as registers say it, such as "UK, Leeds"
+    owner: str = ""  # who answers for it
+    foreign: tuple[
+        Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")], ...
+    ] = ()  # CKA_IDs, not ours
     callers: tuple[str, ...] = ()  # OS users that its gate answers, beside the gate's own
     environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
 
@@ -120,6 +125,41 @@ class WebhookSettings(_Strict):
     ca: Path | None = None
 
 
+class SyslogTarget(_Strict):
+    """A receiver of syslog over TLS (RFC 5425)."""
+
+    host: str
+    port: Annotated[int, Field(gt=0, le=65_535)] = 6514
+    ca: Path | None = None  # PEM; the system's authorities if not given
+    certificate: Path | None = None  # PEM: a client certificate, where the receiver wants one
+    private_key: Path | None = None
+
+
+class FileTarget(_Strict):
+    path: Path
+    limit: Annotated[int, Field(ge=1_024)] = 67_108_864  # bytes after which a new one is begun
+    keep: Annotated[int, Field(ge=1, le=1_000)] = 10  # full ones
+
+
+class SinkSettings(_Strict):
+    """A stream of copies of events, and what of them it takes. It changes nothing of the log."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    types: tuple[str, ...] = ()  # such as KEY.* or AUTH.FAILED; none is all
+    outcomes: tuple[str, ...] = ()
+    payload: bool = False  # what events say, beside their headers
+    alarm_after: Annotated[float, Field(gt=0)] = 300.0  # seconds that it may be behind
+    syslog: SyslogTarget | None = None
+    webhook: WebhookSettings | None = None
+    file: FileTarget | None = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if sum(end is not None for end in (self.syslog, self.webhook, self.file)) != 1:
+            raise ValueError(f"stream {self.name} needs one of syslog, webhook and file")
+        return self
+
+
 class NoticeSettings(_Strict):
     interval: Annotated[float, Field(gt=0, le=3600)] = 15.0  # seconds
     mail: MailSettings | None = None
@@ -149,10 +189,12 @@ class Settings(_Strict):
     api: ApiSettings
     accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
+    reconcile_within: Annotated[int, Field(ge=1, le=366)] = 31  # days between two reconciliations
     certificates: CertificateSettings = CertificateSettings()
     notices: NoticeSettings = NoticeSettings()
     witnesses: WitnessSettings | None = None
     time: TimeSettings | None = None
+    streams: Annotated[tuple[SinkSettings, ...], Field(max_length=16)] = ()
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.
     anchor: Path | None = None
@@ -186,6 +228,7 @@ class Settings(_Strict):
                 "log": _anchored(self.log, folder),
                 "anchor": folder / self.anchor if self.anchor else None,
                 "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
+                "streams": tuple(_led(one, folder) for one in self.streams),
                 "time": _timed(self.time, folder) if self.time else None,
                 "api": self.api.model_copy(
                     update={
@@ -201,6 +244,21 @@ class Settings(_Strict):
 def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
     ca = folder / witnesses.ca if witnesses.ca else None
     return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
+
+
+def _led(stream: SinkSettings, folder: Path) -> SinkSettings:
+    ends = {
+        name: end.model_copy(
+            update={field: folder / value for field, value in end if isinstance(value, Path)}
+        )
+        for name, end in (
+            ("syslog", stream.syslog),
+            ("webhook", stream.webhook),
+            ("file", stream.file),
+        )
+        if end is not None
+    }
+    return stream.model_copy(update=ends)
 
 
 def _timed(settings: TimeSettings, folder: Path) -> TimeSettings:

@@ -30,6 +30,7 @@ class Action(StrEnum):
     KEY_SUSPEND = "key:suspend"
     KEY_COMPROMISE = "key:compromise"
     KEY_RECORD = "key:record"  # what people did with a key: labelled, distributed, installed
+    KEY_RECONCILE = "key:reconcile"  # hold the register against the tokens, and sign what differs
     KEY_HOLD = "key:hold"  # keep it from being destroyed
     KEY_SIGN = "key:sign"
     KEY_VERIFY = "key:verify"
@@ -40,6 +41,14 @@ class Action(StrEnum):
     KEY_WRAP = "key:wrap"
     CERTIFICATE_REQUEST = "certificate:request"
     CERTIFICATE_RECORD = "certificate:record"  # what was sent, came back, was accepted or refused
+    TOKEN_READ = "token:read"  # noqa: S105  (an action, not a secret)
+    TOKEN_OWN = "token:own"  # noqa: S105  (receive, activate, give back, and report any as lost)
+    TOKEN_NOMINATE = "token:nominate"  # noqa: S105  (name who is to have one)
+    TOKEN_VET = "token:vet"  # noqa: S105  (allocate, hand out, let go on, revoke)
+    TOKEN_ISSUE = "token:issue"  # noqa: S105  (keep the stock, personalise, send, destroy)
+    TOKEN_WITNESS = "token:witness"  # noqa: S105  (sign as the second, count the stock)
+    TOKEN_SUSPEND = "token:suspend"  # noqa: S105  (stop one)
+    CERTIFICATE_ISSUE = "certificate:issue"  # by our own CA
     RANDOM = "random:read"
     REQUEST_READ = "request:read"
     REQUEST_DECIDE = "request:decide"
@@ -52,6 +61,7 @@ class Action(StrEnum):
     SYSTEM_REVOKE = "system:revoke"
     RULE_CHANGE = "rule:change"  # ask for a change of rules, classes, duties, standards
     DUTY_ACKNOWLEDGE = "duty:acknowledge"
+    REGISTER_EXPORT = "register:export"  # the asset registers, as files
     AUDIT_READ = "audit:read"
     AUDIT_EXPORT = "audit:export"
     METRICS_READ = "metrics:read"
@@ -73,30 +83,46 @@ KEY_USES = frozenset(
 SYSTEM_ACTIONS = KEY_USES | {Action.KEY_READ, Action.RANDOM, Action.METRICS_READ}
 # What every registered person may do for themselves, whatever has lapsed. Who signs checks the log
 # and the rules first, so these are among it: nobody could acknowledge a duty otherwise.
-OWN_ACTIONS = frozenset({Action.DUTY_ACKNOWLEDGE, Action.AUTHORITY_READ, Action.SERVICE_READ})
-_READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ})
+OWN_ACTIONS = frozenset(
+    {Action.DUTY_ACKNOWLEDGE, Action.AUTHORITY_READ, Action.SERVICE_READ, Action.TOKEN_OWN}
+)
+_READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ, Action.TOKEN_READ})
+_TOKEN_SECURITY = frozenset({Action.TOKEN_SUSPEND, Action.TOKEN_WITNESS})
 _ASK = _READ | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL}
 _STOP = frozenset({Action.PEOPLE_HOLD, Action.SYSTEM_REVOKE, Action.REQUEST_DECIDE})
 
 # The permission matrix: what each role may do. Nothing else is allowed to anybody.
 PERMISSIONS: dict[Role, frozenset[Action]] = {
-    Role.KEY_OWNER: _ASK | {Action.KEY_ORDER, Action.KEY_CHANGE, Action.KEY_RECORD},
+    Role.KEY_OWNER: _ASK
+    | {Action.KEY_ORDER, Action.KEY_CHANGE, Action.KEY_RECORD, Action.REGISTER_EXPORT},
     Role.KEY_CUSTODIAN: _ASK
     | _STOP
     | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE}
-    | {Action.KEY_RECORD, Action.KEY_HOLD}
+    | {Action.KEY_RECORD, Action.KEY_HOLD, Action.KEY_RECONCILE, Action.REGISTER_EXPORT}
+    | _TOKEN_SECURITY
     | {Action.CERTIFICATE_REQUEST, Action.CERTIFICATE_RECORD},
     Role.KEY_APPROVER: _READ | _STOP | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL},
-    Role.HSM_SECURITY_OFFICER: _READ | {Action.METRICS_READ},
-    Role.REGISTRAR: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE},
-    Role.TOKEN_ISSUER: _READ,
-    Role.SENIOR_RESPONSIBLE_OFFICER: _ASK | _STOP | {Action.PEOPLE_CHANGE, Action.KEY_HOLD},
+    Role.HSM_SECURITY_OFFICER: _READ
+    | {Action.METRICS_READ, Action.TOKEN_WITNESS, Action.KEY_RECONCILE},
+    Role.REGISTRAR: _ASK
+    | _STOP
+    | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE}
+    | {Action.TOKEN_VET, Action.TOKEN_SUSPEND, Action.CERTIFICATE_ISSUE},
+    Role.TOKEN_ISSUER: _READ | {Action.TOKEN_ISSUE, Action.TOKEN_SUSPEND},
+    Role.SENIOR_RESPONSIBLE_OFFICER: _ASK
+    | _STOP
+    | {Action.PEOPLE_CHANGE, Action.KEY_HOLD, Action.TOKEN_NOMINATE, Action.TOKEN_SUSPEND},
     Role.TOKEN_HOLDER: frozenset(),
     Role.SYSTEM_ADMINISTRATOR: frozenset({Action.METRICS_READ}),
-    Role.INCIDENT_LEAD: _ASK | _STOP | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE, Action.KEY_HOLD},
-    Role.AUDITOR: _READ | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
+    Role.INCIDENT_LEAD: _ASK
+    | _STOP
+    | _TOKEN_SECURITY
+    | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE, Action.KEY_HOLD},
+    Role.AUDITOR: _READ
+    | {Action.REGISTER_EXPORT}
+    | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
     Role.CEREMONY_ADMINISTRATOR: _READ,
-    Role.WITNESS: _READ,
+    Role.WITNESS: _READ | {Action.TOKEN_WITNESS},
 }
 _ASKING: dict[type[Command], Action] = {
     GenerateKey: Action.KEY_ORDER,

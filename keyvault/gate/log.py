@@ -35,7 +35,7 @@ class LogGate:
         self._newest = Checkpoint(settings.origin, 0, bytes(32))
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        return {"seal": self.seal, "log_keys": self.log_keys}
+        return {"seal": self.seal, "log_keys": self.log_keys, "inventory": self.inventory}
 
     def status(self) -> Document:
         return {"info": asdict(self._device.info), "sealed": self._newest.size}
@@ -55,6 +55,9 @@ class LogGate:
         note = sign_checkpoint(checkpoint, self._signers)
         self._newest = checkpoint
         return note.to_bytes().decode()
+
+    def inventory(self) -> list[Document]:
+        return [asdict(record) for record in self._device.inventory()]
 
     def log_keys(self) -> list[str]:
         return [key.vkey for key, _ in self._signers]

@@ -7,7 +7,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.quorums import Quorum
-from keyvault.operations import expiry, quorums
+from keyvault.operations import expiry, quorums, reconciliation
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -22,6 +22,7 @@ class Figures:
     witnesses: list[Standing]
     certificates: expiry.Watch
     quorums: tuple[Quorum, ...]
+    reconciled: reconciliation.State
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -41,6 +42,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         witnesses=each,
         certificates=certificates,
         quorums=rules,
+        reconciled=reconciliation.state(vault),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
-from keyvault.operations import expiry, notices, quorums, timing, witnesses
+from keyvault.operations import expiry, notices, quorums, reconciliation, streams, timing, witnesses
 from keyvault.operations.vault import Vault
 
 DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
@@ -42,7 +42,9 @@ def ready(vault: Vault) -> Readiness:
             ("witnesses", witnesses.check),
             ("certificates", expiry.remark),
             ("quorums", quorums.remark),
+            ("register", reconciliation.remark),
             ("time", timing.remark),
+            ("streams", streams.remark),
             ("notices", notices.remark),
             ("disk", _disk),
         )

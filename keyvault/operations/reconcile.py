@@ -4,7 +4,6 @@ A private key that nobody accounts for is reported and left alone: destroying on
 approvals. Each verdict is an event.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,15 +29,15 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
     VaultError,
 )
-from keyvault.domain.keys import Key, KeyState, Residence, service_key_id
+from keyvault.domain.keys import Key, KeyState
+from keyvault.domain.reconciliation import Drift, by_id
 from keyvault.operations import executors
 from keyvault.operations.acts.base import Acting
+from keyvault.operations.reconciliation import differences
 from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
-SERVICE_KEYS = ("log", "log-ed25519", "session-ca", "evidence", "kek", "mac")
 FINISHABLE = (ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse)
-_CLASSES = ("PRIVATE_KEY", "PUBLIC_KEY", "SECRET_KEY")
 
 
 class Finding(StrEnum):
@@ -48,9 +47,10 @@ class Finding(StrEnum):
     QUARANTINED = "quarantined"  # something is there that nobody may use: people have to decide
     LOST = "lost"  # in the register, but not on the token
     UNKNOWN = "unknown"  # on the token, but not in the register
+    CHANGED = "changed"  # on the token, but not as it was made
 
 
-ALARMS = frozenset({Finding.QUARANTINED, Finding.LOST, Finding.UNKNOWN})
+ALARMS = frozenset({Finding.QUARANTINED, Finding.LOST, Finding.UNKNOWN, Finding.CHANGED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +72,9 @@ def reconcile(vault: Vault) -> list[Verdict]:
     for asked in pending:
         if not isinstance(asked.request.command, FINISHABLE):
             vault.gate.withdraw(asked.request.id.bytes)
-    found = _by_id(vault.gate.inventory())
+    found = by_id(vault.gate.inventory())
     verdicts = [_settle(vault, asked, found) for asked in pending]
     return verdicts + _drift(vault)
-
-
-def _by_id(objects: list[ObjectRecord]) -> dict[bytes, list[ObjectRecord]]:
-    grouped: dict[bytes, list[ObjectRecord]] = {}
-    for record in objects:
-        if record.object_class in _CLASSES:
-            grouped.setdefault(record.key_id, []).append(record)
-    return grouped
 
 
 def _settle(
@@ -151,57 +143,43 @@ def _finish(acting: Acting, made: Document) -> None:
 
 
 def _drift(vault: Vault) -> list[Verdict]:
-    """Report what differs twice: what is made or destroyed meanwhile differs once."""
-    verdicts = _differences(vault)
-    if verdicts:
-        again = _differences(vault)
-        verdicts = [verdict for verdict in verdicts if verdict in again]
+    """Report what differs between register and tokens, as a reconciliation finds it."""
+    _remind_gate(vault)
+    verdicts = [
+        Verdict(_FINDINGS[one.drift], one.key, f"{_DETAILS[one.drift]}: {one.detail}")
+        for one in differences(vault)
+    ]
     for verdict in verdicts:
         _report(vault, verdict.finding, verdict.key, verdict.detail)
     return verdicts
 
 
-def _differences(vault: Vault) -> list[Verdict]:
-    found = _by_id(vault.gate.inventory())
-    verdicts: list[Verdict] = []
-    expected = {service_key_id(name) for name in SERVICE_KEYS}
-    for key_id, finding in _register(vault, found):
-        expected.add(key_id.bytes)
-        if finding is not None:
-            verdicts.append(Verdict(finding, str(key_id), _DETAILS[finding]))
-    with vault.database.reading() as work:
-        expected |= {asked.request.id.bytes for asked in work.requests.executing()}
-    return verdicts + [
-        Verdict(Finding.UNKNOWN, unknown.hex(), _DETAILS[Finding.UNKNOWN])
-        for unknown in sorted(set(found) - expected)
-    ]
-
-
+_FINDINGS = {
+    Drift.MISSING: Finding.LOST,
+    Drift.LEFT_BEHIND: Finding.QUARANTINED,
+    Drift.UNKNOWN: Finding.UNKNOWN,
+    Drift.CHANGED: Finding.CHANGED,
+    Drift.HALF_PAIR: Finding.CHANGED,
+}
 _DETAILS = {
-    Finding.LOST: "in the register, but its object is not on the token",
-    Finding.QUARANTINED: "destroyed by the register, but its object is still on the token",
-    Finding.UNKNOWN: "on the token, but nobody ordered it here",
+    Drift.MISSING: "in the register, but its object is not on the token",
+    Drift.LEFT_BEHIND: "destroyed by the register, but its object is still on the token",
+    Drift.UNKNOWN: "on the token, but nobody ordered it here",
+    Drift.CHANGED: "on the token, but not as it was made",
+    Drift.HALF_PAIR: "on the token, but only half of the pair",
 }
 
 
-def _register(
-    vault: Vault, found: dict[bytes, list[ObjectRecord]]
-) -> Iterator[tuple[UUID, Finding | None]]:
-    after: str | None = None
-    while True:
-        with vault.database.reading() as work:
-            keys, after = work.keys.page(after=after, limit=500)
-        for key in keys:
-            if key.state in (KeyState.SUSPENDED, KeyState.COMPROMISED):
+def _remind_gate(vault: Vault) -> None:
+    for state in (KeyState.SUSPENDED, KeyState.COMPROMISED):
+        after: str | None = None
+        while True:
+            with vault.database.reading() as work:
+                keys, after = work.keys.page(state=state, after=after, limit=500)
+            for key in keys:
                 _tell_gate(vault, key)
-            present, destroyed = key.id.bytes in found, key.state is KeyState.DESTROYED
-            lost = key.residence is Residence.RESIDENT and not present and not destroyed
-            if destroyed and present:
-                yield key.id, Finding.QUARANTINED
-            else:
-                yield key.id, Finding.LOST if lost else None
-        if after is None:
-            return
+            if after is None:
+                break
 
 
 def _tell_gate(vault: Vault, key: Key) -> None:

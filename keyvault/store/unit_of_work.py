@@ -15,11 +15,14 @@ from keyvault.store.counters import Counters
 from keyvault.store.custody import Custody
 from keyvault.store.forecast import Forecast
 from keyvault.store.idempotency import Idempotency
+from keyvault.store.issued import IssuedCertificates
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
 from keyvault.store.notices import Notices
+from keyvault.store.reconciliations import Reconciliations
 from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
+from keyvault.store.tokens import Tokens
 
 
 class Reading:
@@ -31,11 +34,14 @@ class Reading:
         self.custody = Custody(connection)
         self.compromises = Compromises(connection)
         self.forecast = Forecast(connection)
+        self.reconciliations = Reconciliations(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)
         self.audit = Audit(connection)
         self.sessions = Sessions(connection)
+        self.tokens = Tokens(connection)
+        self.issued = IssuedCertificates(connection)
         self.notices = Notices(connection)
         self.idempotency = Idempotency(connection)
 

@@ -17,6 +17,7 @@ ONE_DATABASE = (
     "test_destruction.py",
     "test_life.py",
     "test_notices.py",
+    "test_reconciliation.py",
     "test_revocation.py",
     "test_watch.py",
 )
