@@ -13,10 +13,10 @@ from typing import ClassVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from tests.cards.simulator.ber import Refused
+from tests.cards.simulator.ber import Refused, tlv
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.piv import P256, P384, TRIPLE_DES, Applet, Secret
 
@@ -55,6 +55,25 @@ class Yubico(Applet):
         0xFF: _set_management_key,
         0xF8: _serial,
         0xF9: _attest,
+    }
+
+
+@dataclass
+class Constant(Yubico):
+    """Its generator is broken: it makes the keys that another card made."""
+
+    pool: dict[int, ec.EllipticCurvePrivateKey] = field(default_factory=dict)
+
+    def _clone(self, p1: int, slot: int, data: bytes) -> bytes:
+        self._generate(p1, slot, data)
+        self.keys[slot] = self.pool[slot]
+        point = self.pool[slot].public_key()
+        encoded = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        return tlv(0x7F49, tlv(0x86, encoded))
+
+    _commands: ClassVar[dict[int, Callable[..., bytes]]] = {
+        **Yubico._commands,  # noqa: SLF001  (one class in two parts)
+        0x47: _clone,
     }
 
 

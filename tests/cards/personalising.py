@@ -1,0 +1,154 @@
+"""A house for personalising without a server: journal, CA and secrets in this process.
+
+It keeps every promise of `keyvault.operations.personalising.House`, and it counts.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.x509.oid import NameOID
+
+from hsm.errors import CardForeignError, CardRemovedError
+from hsm.pcsc import profiles
+from hsm.pcsc.apdu import Channel
+from hsm.pcsc.piv import PivAlgorithm, PivCard
+from hsm.pcsc.piv_issue import KEY_SIZE, HeldKey
+from hsm.pcsc.token import PivToken
+from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
+from keyvault.domain.errors import ConflictError, TokenDuplicateError
+from keyvault.domain.issuing import IssueJob, Standing
+from keyvault.operations.personalising import personalise, possession
+from tests.cards.simulator.card import Card
+from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.models import FACTORY_PIN, FACTORY_PUK
+from tests.cards.simulator.vpcd import CardSide, Pulled
+
+PIN, PUK = b"271828", b"31415926"
+OWN = bytes(range(100, 132))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Own:
+    def answering(self, algorithm: PivAlgorithm) -> HeldKey:
+        return HeldKey(algorithm, self.to_set(algorithm))
+
+    def to_set(self, algorithm: PivAlgorithm) -> bytes:
+        return OWN[: KEY_SIZE[algorithm]]
+
+
+@dataclass
+class Here:
+    """Journal, register and CA. `asked` counts what the CA signed."""
+
+    job: IssueJob
+    asked: dict[str, bytes] = field(default_factory=dict)
+    signed: int = 0
+    known: set[bytes] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
+    issuer: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
+
+    def save(self, job: IssueJob, what: str) -> IssueJob:
+        if job.version != self.job.version:
+            raise ConflictError("somebody else was here")
+        self.job = replace(job, version=job.version + 1)
+        self.told.append(what)
+        return self.job
+
+    def check_free(self, _: IssueJob, facts: TokenFacts) -> None:
+        if facts.guid:
+            raise CardForeignError("issued before")
+
+    def check_fresh(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> None:
+        if spki in self.known:
+            raise TokenDuplicateError(f"{slot} of {job.token} has a key of another token")
+
+    def check_attestation(self, _: IssueJob, spki: bytes, statement: bytes) -> None:
+        if statement:
+            made = x509.load_der_x509_certificate(statement).public_key()
+            assert made == load_der_public_key(spki)
+
+    def seal(self, _: IssueJob) -> dict[str, str]:
+        return {"pin": "sealed", "puk": "sealed"}
+
+    def secrets(self, job: IssueJob) -> Secrets:
+        begun = job.begun("secure")
+        return Secrets(SecretChange(FACTORY_PIN, PIN, begun), SecretChange(FACTORY_PUK, PUK, begun))
+
+    def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
+        key = load_der_public_key(spki)
+        key.verify(proof, possession(job, slot, spki), ec.ECDSA(hashes.SHA256()))
+        if slot not in self.asked:
+            self.signed += 1
+            self.asked[slot] = self._certificate(key, f"{job.token} {slot}")
+        assert x509.load_der_x509_certificate(self.asked[slot]).public_key() == key
+        return self.asked[slot]
+
+    def _certificate(self, key: ec.EllipticCurvePublicKey, name: str) -> bytes:
+        who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        built = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key)
+        built = built.serial_number(x509.random_serial_number()).not_valid_before(NOW)
+        signed = built.not_valid_after(NOW + timedelta(days=365)).sign(self.issuer, hashes.SHA256())
+        return signed.public_bytes(Encoding.DER)
+
+    def random(self, size: int) -> bytes:
+        return os.urandom(size)
+
+
+def new_job() -> IssueJob:
+    return IssueJob(uuid4(), uuid4(), "piv-card", "alice", NOW, NOW)
+
+
+class Puller:
+    """Pulls the card at its n-th APDU, before or after it was carried out; then never again."""
+
+    def __init__(self, card: Card, at: int, *, executed: bool) -> None:
+        self.card, self.atr = card, card.atr
+        self._at, self._executed, self._count = at, executed, 0
+
+    def reset(self) -> None:
+        self.card.reset()
+
+    def process(self, apdu: bytes) -> bytes:
+        self._count += 1
+        if self._count != self._at:
+            return self.card.process(apdu)
+        if self._executed:
+            self.card.process(apdu)
+        raise Pulled
+
+
+def insert(card: CardSide, table: object, house: Here) -> IssueJob:
+    """One insertion: a reset card, recognised by its profile, and the job as far as it goes."""
+    card.reset()
+    known = profiles.load(table)
+    piv = PivCard(Channel(InProcess(card)))
+    profile = profiles.recognise(known, card.atr, piv.label)
+    if house.job.standing is Standing.INTERRUPTED:
+        house.job = house.job.to(Standing.OPEN)
+    return personalise(PivToken(piv, profile, Own()), house.job, house)
+
+
+def sweep(make: object, table: object, step: int = 1) -> Iterator[tuple[int, bool, Card, Here]]:
+    """Every `step`-th APDU of an issue, before and after its execution, each with a fresh card.
+
+    Yields the place, the card and the house after the second insertion, which has to do it all.
+    """
+    clean = make()
+    insert(clean, table, Here(new_job()))
+    for at in range(1, len(clean.log) + 1, step):
+        for executed in (False, True):
+            card, house = make(), Here(new_job())
+            try:
+                insert(Puller(card, at, executed=executed), table, house)
+            except CardRemovedError:
+                insert(card, table, house)
+            yield at, executed, card, house

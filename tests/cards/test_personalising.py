@@ -1,0 +1,168 @@
+"""A card that is pulled at the worst moment, cards of every model, and cards that are refused."""
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hsm.errors import CardForeignError, TokenSpoiledError
+from hsm.pcsc import profiles
+from hsm.pcsc.apdu import Channel
+from hsm.pcsc.piv import PivCard
+from hsm.pcsc.token import PivToken
+from keyvault.domain.errors import TokenDuplicateError
+from keyvault.domain.issuing import Standing
+from keyvault.operations.personalising import keys_of
+from tests.cards import personalising
+from tests.cards.personalising import PIN, PUK, Here, Own, insert, new_job, sweep
+from tests.cards.simulator.card import Card
+from tests.cards.simulator.holder import personalised
+from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.models import MODELS, Constant, table_of
+
+
+def converged(card: Card, house: Here) -> None:
+    """One certificate for each key, of the key that is on the card, and nothing of the factory."""
+    applet = card.application
+    assert house.job.standing is Standing.DONE
+    assert house.signed == len(house.job.plan) == 2
+    for name, spki in keys_of(house.job).items():
+        public = applet.keys[int(name, 16)].public_key()
+        assert public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == spki
+        certificate = x509.load_der_x509_certificate(house.asked[name])
+        assert certificate.public_key() == public
+        assert house.asked[name] in applet.objects[{"9A": 0x5FC105, "9C": 0x5FC10A}[name]]
+    assert (applet.pin.value, applet.puk.value) == (PIN, PUK)
+    assert (applet.pin.left, applet.puk.left) == (applet.pin.limit, applet.puk.limit)
+    assert house.job.token.bytes in applet.objects[0x5FC102]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_card_of_every_model_is_issued_by_its_profile_alone(tmp_path, model):
+    card, house = MODELS[model].make(), Here(new_job())
+    done = insert(card, table_of(model, tmp_path), house)
+    converged(card, house)
+    if model == "yubico":
+        assert done.facts["obeys"] == "own management key"
+        assert card.application.management_key == personalising.OWN
+    else:
+        assert done.facts["obeys"] == "management key as delivered"
+
+
+@pytest.mark.parametrize("model", ["yubico", "strict-3des-t0"])
+def test_wherever_a_card_is_pulled_its_second_insertion_ends_the_job(tmp_path, model):
+    runs = 0
+    for _, _, card, house in sweep(MODELS[model].make, table_of(model, tmp_path)):
+        converged(card, house)
+        runs += 1
+    assert runs > 100  # two for each APDU of an issue
+
+
+def test_a_card_pulled_twice_in_a_row_still_comes_to_its_end(tmp_path):
+    table = table_of("yubico", tmp_path)
+    clean = MODELS["yubico"].make()
+    insert(clean, table, Here(new_job()))
+    changes = [n for n, apdu in enumerate(clean.log, 1) if apdu[1] in (0x24, 0xFF)]
+    for at in changes:
+        for executed in (False, True):
+            card, house = MODELS["yubico"].make(), Here(new_job())
+            for pull in (at, 12):
+                with pytest.raises(personalising.CardRemovedError):
+                    insert(personalising.Puller(card, pull, executed=executed), table, house)
+            insert(card, table, house)
+            converged(card, house)
+
+
+def test_an_unknown_card_is_refused_with_what_was_found():
+    card = Card(personalised())
+    with pytest.raises(CardForeignError, match=card.atr.hex().upper()):
+        insert(card, None, Here(new_job()))
+
+
+def test_another_card_of_the_same_model_does_not_go_on_with_the_job(tmp_path):
+    table = table_of("yubico", tmp_path)
+    house = Here(new_job())
+    with pytest.raises(personalising.CardRemovedError):
+        insert(personalising.Puller(MODELS["yubico"].make(), 30, executed=True), table, house)
+    step = house.job.step
+    with pytest.raises(CardForeignError, match="another token"):
+        insert(MODELS["yubico"].make(), table, house)
+    assert house.job.step is step
+
+
+def test_a_card_that_knows_neither_management_key_is_for_destruction(tmp_path):
+    card, house = MODELS["yubico"].make(), Here(new_job())
+    card.application.management_key = bytes(24)
+    with pytest.raises(TokenSpoiledError, match="neither"):
+        insert(card, table_of("yubico", tmp_path), house)
+    assert house.job.standing is Standing.QUARANTINED
+
+
+def test_a_card_whose_pin_is_not_the_factory_s_is_for_destruction_with_tries_to_spare(tmp_path):
+    card, house = MODELS["strict-aes-128"].make(), Here(new_job())
+    card.application.puk.value = b"99999999"
+    with pytest.raises(TokenSpoiledError, match="neither"):
+        insert(card, table_of("strict-aes-128", tmp_path), house)
+    assert house.job.standing is Standing.QUARANTINED
+    assert card.application.puk.left == 9
+
+
+def test_a_key_that_another_token_has_is_never_certified(tmp_path):
+    table = table_of("yubico", tmp_path)
+    first, house = MODELS["yubico"].make(), Here(new_job())
+    insert(first, table, house)
+    second, twin = MODELS["yubico"].make(), Here(new_job(), known=set(keys_of(house.job).values()))
+    second.application = Constant(
+        pin=second.application.pin,
+        puk=second.application.puk,
+        management_key=second.application.management_key,
+        pool=first.application.keys,
+    )
+    with pytest.raises(TokenDuplicateError):
+        insert(second, table, twin)
+    assert twin.signed == 0
+    assert twin.job.standing is Standing.QUARANTINED
+
+
+def test_a_card_that_is_wiped_has_nothing_of_its_holder_left(tmp_path):
+    table = table_of("yubico", tmp_path)
+    card, house = MODELS["yubico"].make(), Here(new_job())
+    insert(card, table, house)
+    card.reset()
+    piv = PivCard(Channel(InProcess(card)))
+    PivToken(piv, profiles.recognise(profiles.load(table), card.atr, piv.label), Own()).wipe()
+    assert card.application.pin.left == card.application.puk.left == 0
+    assert not {0x5FC105, 0x5FC10A, 0x5FC102} & set(card.application.objects)
+    assert all(
+        key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        not in keys_of(house.job).values()
+        for key in card.application.keys.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ('factory_management_key = "00"', "factory_management_key"),
+        ('management_change = "mine"', "management_change"),
+        ('colour = "blue"', "colour"),
+        ('atr = ["not hex"]', "atr"),
+    ],
+)
+def test_a_profile_with_a_slip_of_the_pen_is_not_read(tmp_path, line, wrong):
+    table = MODELS["strict-aes-128"].table
+    name = line.split(" ", 1)[0]
+    kept = [each for each in table.splitlines() if not each.startswith(f"{name} ")]
+    path = tmp_path / "cards.toml"
+    path.write_text("\n".join([*kept, line]))
+    with pytest.raises(profiles.DataInvalidError, match=wrong):
+        profiles.load(path)
+
+
+def test_a_supplier_s_key_that_everybody_knows_is_refused_in_a_profile(tmp_path):
+    table = MODELS["strict-aes-128"].table.replace(
+        "8f4c1b9e7a3d5f60218457aecd9be013", "01020304050607080102030405060708"
+    )
+    path = tmp_path / "cards.toml"
+    path.write_text(table)
+    with pytest.raises(profiles.DataInvalidError, match="factory_management_key"):
+        profiles.load(path)
