@@ -72,9 +72,13 @@ def services(settings: Settings, config: Path) -> list[Service]:
 
 def _offices(settings: Settings, path: str) -> Iterator[Service]:
     """Those that only run where the settings give them something to do."""
-    named = {"feeder": settings.witnesses, "stamper": settings.time}
+    named = {
+        "feeder": settings.witnesses,
+        "stamper": settings.time,
+        "shipper": settings.streams,
+    }
     for name, wanted in named.items():
-        if wanted is not None:
+        if wanted:
             yield Service(name, ("-m", f"keyvault.{name}", "--settings", path), lambda: True)
 
 

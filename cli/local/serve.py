@@ -23,6 +23,7 @@ class Part(StrEnum):
     SEALER = "sealer"
     FEEDER = "feeder"
     STAMPER = "stamper"
+    SHIPPER = "shipper"
 
 
 app = group("Run the service.")

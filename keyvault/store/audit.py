@@ -27,6 +27,7 @@ _TILE = tables.tile
 _CHECKPOINT = tables.checkpoint
 _COSIGNATURE = tables.cosignature
 _STAMP = tables.time_stamp
+_SINK = tables.sink
 _ORDER = Order(_EVENT.c.time_ms, _EVENT.c.idx, int)
 _STRIDE = 1_000  # rows read at once
 _ROOT_DIGITS = 8  # of a checkpoint, as event headers quote it
@@ -252,6 +253,11 @@ class Audit:
         rows = self._connection.execute(query.order_by(_STAMP.c.size, _STAMP.c.tsa))
         return [_stamp(row) for row in rows]
 
+    def position(self, sink: str) -> int:
+        """Return how many events a stream out has taken."""
+        taken = select(_SINK.c.position).where(_SINK.c.name == sink)
+        return self._connection.scalar(taken) or 0
+
     def newest_of(self, stream: str) -> LoggedEvent | None:
         """Return the last event of a stream."""
         query = _events().where(_EVENT.c.stream == stream)
@@ -284,6 +290,12 @@ class Seals:
         same = (_COSIGNATURE.c.size == size) & (_COSIGNATURE.c.witness == witness.vkey)
         if not self._connection.scalar(select(func.count()).where(same)):
             self._connection.execute(insert(_COSIGNATURE).values(row))
+
+    def move(self, sink: str, position: int) -> None:
+        """Say how many events a stream out has taken."""
+        moved = update(_SINK).where(_SINK.c.name == sink).values(position=position)
+        if not self._connection.execute(moved).rowcount:
+            self._connection.execute(insert(_SINK).values(name=sink, position=position))
 
     def add_time_stamp(self, stamp: StoredStamp) -> None:
         """Keep a time stamp, which the caller has verified; the first one stays."""
