@@ -96,6 +96,12 @@ class BatchBombError(VaultError):
     code = "batch-bomb"
 
 
+class CeremonyPausedError(VaultError):
+    """A ceremony stands still; what was done stays done."""
+
+    code = "ceremony-paused"
+
+
 class ProblemError(VaultError):
     """The server refused: its own code, words and next step (RFC 9457)."""
 
@@ -179,6 +185,8 @@ EXIT: dict[str, int] = {
     "certificate-refused": os.EX_DATAERR,
     "certificate-state": os.EX_UNAVAILABLE,
     "certificate-pending": os.EX_UNAVAILABLE,
+    "token-state": os.EX_UNAVAILABLE,
+    "statement-invalid": os.EX_DATAERR,
     "interface-taken": os.EX_UNAVAILABLE,
     "batch-too-many": os.EX_DATAERR,
     "batch-name-taken": os.EX_DATAERR,
@@ -188,6 +196,8 @@ EXIT: dict[str, int] = {
     "batch-not-flat": os.EX_DATAERR,
     "batch-member-too-large": os.EX_DATAERR,
     "batch-bomb": os.EX_DATAERR,
+    "ceremony-invalid": os.EX_DATAERR,
+    "ceremony-paused": os.EX_TEMPFAIL,
     "vault-error": os.EX_SOFTWARE,
 }
 

@@ -266,3 +266,9 @@ class TokenDuplicateError(ConflictError):
     """The token, its serial number or its key is known of another token."""
 
     code = "token-duplicate"
+
+
+class CeremonyError(VaultError):
+    """A script, journal or transcript of a ceremony that does not hold."""
+
+    code = "ceremony-invalid"
