@@ -90,7 +90,7 @@ class WitnessSettings(_Strict):
 class AuthoritySettings(_Strict):
     """A time stamping authority (RFC 3161), and what its tokens are checked against."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,49}$")]
     url: str
     ca: Path  # PEM: the roots that its certificate leads to
     certificate: Path | None = None  # PEM: the one certificate that may sign, if pinned
@@ -173,6 +173,24 @@ class CertificateSettings(_Strict):
     alarm_before: Annotated[float, Field(ge=0, le=8_760)] = 6.0  # hours before that
 
 
+class StationSettings(_Strict):
+    """A place where tokens are made. `trusted`: a maker's command may carry a key through it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40)]
+    trusted: bool = False
+
+
+class IssuingSettings(_Strict):
+    """Keys, stations and models for personalising tokens. Keys are named by their ids."""
+
+    masters: tuple[str, ...] = ()  # AES-256, of management keys, the oldest first
+    seal: str = ""  # AES-256, of PINs and PUKs
+    profiles: Path | None = None  # TOML: models of cards beside those that come with the program
+    stations: tuple[StationSettings, ...] = ()
+    attesters: Path | None = None  # PEM: makers whose word counts on where a key was made
+    idle: Annotated[float, Field(gt=0, le=600)] = 60.0  # seconds a desk may be silent
+
+
 class Settings(_Strict):
     """Everything a process needs to know. Paths are relative to the folder of the file."""
 
@@ -186,12 +204,16 @@ class Settings(_Strict):
     credentials: Path | None = None  # folder of PIN files, 0600; systemd's if not given
     keys: ModuleSettings
     log: ModuleSettings
+    # A second token, which backups are restored into: kept in step, or thrown away after a drill.
+    # Its gate shares the folder `state`, so that it can take the place of `keys` at any time.
+    spare: ModuleSettings | None = None
     api: ApiSettings
     accept_published_keys: bool = False  # a sandbox's peers, whose private keys anybody can read
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
     reconcile_within: Annotated[int, Field(ge=1, le=366)] = 31  # days between two reconciliations
     certificates: CertificateSettings = CertificateSettings()
     notices: NoticeSettings = NoticeSettings()
+    issuing: IssuingSettings = IssuingSettings()
     witnesses: WitnessSettings | None = None
     time: TimeSettings | None = None
     streams: Annotated[tuple[SinkSettings, ...], Field(max_length=16)] = ()
@@ -226,7 +248,9 @@ class Settings(_Strict):
                 "credentials": folder / self.credentials if self.credentials else None,
                 "keys": _anchored(self.keys, folder),
                 "log": _anchored(self.log, folder),
+                "spare": _anchored(self.spare, folder) if self.spare else None,
                 "anchor": folder / self.anchor if self.anchor else None,
+                "issuing": _anchored_issuing(self.issuing, folder),
                 "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
                 "streams": tuple(_led(one, folder) for one in self.streams),
                 "time": _timed(self.time, folder) if self.time else None,
@@ -239,6 +263,12 @@ class Settings(_Strict):
                 ),
             }
         )
+
+
+def _anchored_issuing(issuing: IssuingSettings, folder: Path) -> IssuingSettings:
+    named = ("profiles", "attesters")
+    paths = {n: folder / path for n in named if (path := getattr(issuing, n))}
+    return issuing.model_copy(update=paths)
 
 
 def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
