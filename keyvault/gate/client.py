@@ -196,6 +196,24 @@ class Gate:
         """Sign that a key is gone: DER, over its context line and the statement."""
         return bytes(self._call("sign_destruction", statement))
 
+    def back_up(self, backup_key: bytes, key_ids: Sequence[bytes]) -> list[Document]:
+        """Return {"blob"} for each of up to 128 keys, or {"code", "message"}."""
+        return [dict(each) for each in self._call("back_up", backup_key, list(key_ids))]
+
+    def sign_backup(self, statement: bytes) -> bytes:
+        """Sign the last line of a backup: DER, over its context line and the statement."""
+        return bytes(self._call("sign_backup", statement))
+
+    def enter_share(self, request_id: bytes, number: int, box: bytes) -> Document:
+        """Hand a sealed share on: {"number", "entered", "rebuilt"}. `ShareInvalidError`."""
+        return dict(self._call("enter_share", request_id, number, box))
+
+    def restore_lines(self, request_id: bytes, offset: int, lines: bytes) -> Document:
+        return dict(self._call("restore_lines", request_id, offset, lines))
+
+    def end_restoration(self, request_id: bytes, keep: bool) -> Document:
+        return dict(self._call("end_restoration", request_id, keep))
+
     def counter(self, series: str) -> int:
         """The highest originator counter of a series that was ever given."""
         return int(self._call("counter", series))
@@ -207,6 +225,36 @@ class Gate:
     def raise_counter(self, series: str, floor: int) -> None:
         """Have the gate remember that no number up to `floor` is to be given."""
         self._call("raise_counter", series, floor)
+
+    def card_answer(
+        self, token: bytes, version: int, algorithm: int, witness: bytes, challenge: bytes
+    ) -> tuple[bytes, bytes]:
+        """What a card's own management key makes of its witness and of our challenge."""
+        opened, sealed = self._call("card_answer", token, version, algorithm, witness, challenge)
+        return bytes(opened), bytes(sealed)
+
+    def card_key(self, token: bytes, version: int, algorithm: int) -> bytes:
+        """A card's own management key, until `card_key_set` says that the card has it."""
+        return bytes(self._call("card_key", token, version, algorithm))
+
+    def card_key_set(self, token: bytes, version: int) -> None:
+        self._call("card_key_set", token, version)
+
+    def card_seal(self, token: bytes, kind: str) -> bytes:
+        """Eight digits of the device's RNG, sealed as this token's "pin" or "puk"."""
+        return bytes(self._call("card_seal", token, kind))
+
+    def card_open(self, token: bytes, kind: str, sealed: bytes) -> bytes:
+        """The digits; once they are closed, only by a release. Raises `NotPermittedError`."""
+        return bytes(self._call("card_open", token, kind, sealed))
+
+    def card_close(self, token: bytes, sealed: bytes) -> None:
+        self._call("card_close", token, sealed)
+
+    def card_release(self, token: bytes, signed: Document, second: Document) -> None:
+        """Open what is closed for an hour, by two people's signatures."""
+        self.push_authority()
+        self._call("card_release", token, signed, second)
 
     def inventory(self) -> list[ObjectRecord]:
         return [record_of(document) for document in self._call("inventory")]

@@ -18,25 +18,36 @@ from keyvault.domain.commands import (
     AllowUse,
     Command,
     DeactivateKey,
+    DestroyBackupKey,
     DestroyKey,
+    ExportComponents,
+    ExportEnvelope,
     ExportKey,
     GenerateKey,
     ImportKey,
+    MakeBackupKey,
+    NewKey,
+    RestoreBackup,
     ResumeKey,
 )
 from keyvault.domain.errors import (
     AuthorityError,
     InvalidInputError,
     ModuleLevelError,
+    ModuleLocationError,
     VaultError,
 )
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
 from keyvault.gate import destruction, services, sessions
 from keyvault.gate.agreement import AgreementGate
+from keyvault.gate.backups import Backups
+from keyvault.gate.cards import CardGate, refuse_reserved
 from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
-from keyvault.gate.documents import made_document, spec_of, wrapped_of
+from keyvault.gate.documents import made_document, ordered, spec_of, wrapped_of
+from keyvault.gate.handovers import HandoverGate, check_may_leave, check_resident
 from keyvault.gate.register import Register
+from keyvault.gate.restoring import Restoring
 from keyvault.gate.services import ordinary
 from keyvault.settings import Settings
 
@@ -52,7 +63,7 @@ METHODS = (
     "certification_requests",
 )
 
-_ON_A_KEY = (ExportKey, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
 _FINISHABLE = (DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
 _STATES: dict[type[Command], KeyState] = {
     ActivateKey: KeyState.ACTIVE,
@@ -74,6 +85,8 @@ class KeysGate:
         device: Device,
         settings: Settings,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        spare: bool = False,
     ) -> None:
         self._device = device
         self._clock = clock
@@ -83,12 +96,18 @@ class KeysGate:
         self._trust = Trust(settings.origin, settings.genesis, memory, clock)
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
+        self._place = settings.keys.location.partition(",")[0].strip()
         self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
+        self._backups = Backups(device, self._register)
+        self._restoring = Restoring(device, self._register, may_restore=spare)
+        self._handovers = HandoverGate(device, self._trust, settings, clock)
         self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
+        self._cards = CardGate(device, settings, self._register, self._trust, clock)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         own = {name: getattr(self, name) for name in METHODS}
-        return {**own, **self._agreement.methods()}
+        parts = (self._agreement, self._cards, self._backups, self._restoring)
+        return own | {name: how for part in parts for name, how in part.methods().items()}
 
     def status(self) -> Document:
         authority = {**self._trust.position(), "seen": self._trust.seen}
@@ -113,7 +132,8 @@ class KeysGate:
         if not again:  # or it was cleared before: who left meanwhile does not undo that
             self._trust.clear(request, approvals, known, now)
         key_class = None if known is None else self._trust.current.key_class(known)
-        act = self._act(request, command, key_class)
+        self._check_level(command, key_class)
+        act = self._handovers.act(request, key_class) or self._act(request, command, key_class)
         if not again:
             self._register.redeem(request, key_class, now)
         log.info("%s %s, asked for by %s", command.name, request.id, request.requester)
@@ -135,7 +155,7 @@ class KeysGate:
             )
 
     def _class_of(self, command: Command) -> str | None:
-        if isinstance(command, GenerateKey | ImportKey):
+        if isinstance(command, NewKey):
             return command.key_class
         life = self._register.life(command.key.bytes) if isinstance(command, _ON_A_KEY) else None
         return life.key_class if life else None
@@ -146,11 +166,9 @@ class KeysGate:
         """Find what to do. Whatever is wrong with the request is said before it is redeemed."""
         match command:
             case GenerateKey():
-                self._check_level(key_class)
-                return self._generate(_spec(request, command, key_class), key_class)
+                return self._generate(ordered(request, command, key_class), key_class)
             case ImportKey():
-                self._check_level(key_class)
-                return self._import(command, _spec(request, command, key_class), key_class)
+                return self._import(command, ordered(request, command, key_class), key_class)
             case ExportKey():
                 return self._export(command, key_class)
             case DestroyKey():
@@ -160,16 +178,29 @@ class KeysGate:
                 return partial(self._move, ordinary(command.key.bytes), _STATES[type(command)])
             case AllowUse():
                 return lambda: {"uses": command.uses}
+            case MakeBackupKey():
+                return self._backups.making(request, command, self._trust.current)
+            case DestroyBackupKey():
+                return self._backups.destroying(command)
+            case RestoreBackup():
+                return self._restoring.beginning(request, command)
             case _:
                 raise InvalidInputError(f"{command.name} is nothing that the gate does")
 
-    def _check_level(self, key_class: KeyClass | None) -> None:
+    def _check_level(self, command: Command, key_class: KeyClass | None) -> None:
         """Refuse a key whose class asks for a better module than this one is declared to be."""
         needed, level = key_class.module_level if key_class else 0, self._level
-        if level < needed:
+        if isinstance(command, NewKey) and level < needed:
             raise ModuleLevelError(
                 f"this module counts as level {level}, and the class asks for {needed}",
                 next_step="declare the level of a validated module; SoftHSM has none",
+            )
+        place = key_class.location if key_class else None
+        if place is not None and place != self._place:
+            raise ModuleLocationError(
+                f"keys of this class rest in {place}, and this module is declared to stand in"
+                f" {self._place or 'no place'}",
+                next_step="choose another module or class, or declare keys.location",
             )
 
     def _move(self, key_id: bytes, state: KeyState) -> Document:
@@ -198,11 +229,7 @@ class KeysGate:
         self, command: ImportKey, spec: KeySpec, key_class: KeyClass | None
     ) -> Callable[[], Document]:
         kek = ordinary(command.kek.bytes)
-        if key_class is None or key_class.residence is not Residence.RESIDENT:
-            raise InvalidInputError(
-                f"keys of class {command.key_class} rest outside the token and are not imported",
-                next_step="choose a class whose keys are resident",
-            )
+        check_resident(command, key_class)
         if spec.algorithm.is_pair:
             raise InvalidInputError(
                 "a wrapped private key does not say which public key it belongs to",
@@ -212,8 +239,8 @@ class KeysGate:
 
     def _export(self, command: ExportKey, key_class: KeyClass | None) -> Callable[[], Document]:
         kek, key_id = ordinary(command.kek.bytes), ordinary(command.key.bytes)
-        if key_class is not None and not key_class.extractable:
-            raise KeyUnusableError(f"keys of class {key_class.name} never leave the device")
+        refuse_reserved(self._cards.reserved, key_id)
+        check_may_leave(key_class)
         return lambda: {"blob": self._device.wrap(kek, key_id)}
 
     def _destroy(self, key_id: bytes) -> Document:
@@ -245,6 +272,7 @@ class KeysGate:
             del self._loaded[next(iter(self._loaded))]
 
     def _key(self, key_id: bytes) -> bytes | WrappedKey:
+        refuse_reserved(self._cards.reserved, key_id)
         return self._loaded.get(key_id) or ordinary(key_id)
 
     def _usable(
@@ -343,14 +371,3 @@ class KeysGate:
             )
         return self._device.destroy(key_id) if found else 0
 
-
-def _spec(
-    request: Request, command: GenerateKey | ImportKey, key_class: KeyClass | None
-) -> KeySpec:
-    return KeySpec(
-        key_id=request.id.bytes,
-        label=command.label,
-        algorithm=command.algorithm,
-        usage=command.usage,
-        extractable=key_class is not None and key_class.extractable,
-    )
