@@ -36,6 +36,7 @@ from api.rest.routes import (
     login,
     people,
     reconciliation,
+    registers,
     requests,
 )
 from api.rest.schemas.keys import JwkOut
@@ -103,7 +104,7 @@ def create_app(vault: Vault) -> VaultApi:
         app.add_exception_handler(kind, _answer)
     for room in (
         *(login, keys, custody, compromise, life, certificates, agreement, counters),
-        *(requests, reconciliation, people, audit, health),
+        *(requests, reconciliation, registers, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)

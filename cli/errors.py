@@ -30,6 +30,12 @@ class LogForkError(VaultError):
     code = "log-fork"
 
 
+class TransportKeyError(VaultError):
+    """The key to seal to is not the gate's: its statement is not signed by the evidence key."""
+
+    code = "transport-key"
+
+
 class EvidenceError(VaultError):
     """The verifier found the evidence to be wrong."""
 
@@ -126,8 +132,15 @@ EXIT: dict[str, int] = {
     "card-object-missing": os.EX_NOINPUT,
     "key-state": os.EX_UNAVAILABLE,
     "key-needed": os.EX_UNAVAILABLE,
+    "handover-ended": os.EX_UNAVAILABLE,
+    "component-refused": os.EX_NOPERM,
+    "component-invalid": os.EX_DATAERR,
+    "check-value": os.EX_DATAERR,
+    "bag-mismatch": os.EX_DATAERR,
+    "transport-key": os.EX_PROTOCOL,
     "use-not-allowed": os.EX_NOPERM,
     "module-level": os.EX_UNAVAILABLE,
+    "module-location": os.EX_UNAVAILABLE,
     "request-state": os.EX_UNAVAILABLE,
     "conflict": os.EX_UNAVAILABLE,
     "replayed": os.EX_UNAVAILABLE,

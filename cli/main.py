@@ -41,6 +41,7 @@ NOUNS = {
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "reconciliations": ("cli.remote.reconciliations",),
+    "registers": ("cli.remote.registers",),
     "people": ("cli.remote.people",),
     "systems": ("cli.remote.systems",),
     "rules": ("cli.remote.rules",),

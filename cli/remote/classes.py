@@ -18,6 +18,8 @@ from keyvault.domain.keys import MAX_MODULE_LEVEL, KeyClass, Residence
 app = group("See the classes of keys, and ask for changes.")
 
 _COLUMNS = ("name", "residence", "verify", "extractable", "guarded", "module_level")
+_NAMES = ("class", "lies", "verified", "may leave", "guarded", "module level", "kept for")
+_MORE = ("classification", "location")
 ClassName = Annotated[str, typer.Argument(metavar="CLASS", help="Name, such as critical.")]
 Rests = Annotated[Residence | None, typer.Option(help="Where its keys lie.")]
 Verified = Annotated[VerifyPolicy | None, typer.Option(help="Which signatures are.")]
@@ -30,6 +32,8 @@ Guarded = Annotated[
 Module = Annotated[
     int | None, typer.Option(min=0, max=MAX_MODULE_LEVEL, help="Least level of FIPS 140.")
 ]
+Word = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as SECRET.")]
+Place = Annotated[str | None, typer.Option(metavar="TEXT", help="Where its module stands: UK.")]
 Days = Annotated[int | None, typer.Option(min=0, metavar="DAYS", help="After destruction.")]
 
 
@@ -37,8 +41,15 @@ Days = Annotated[int | None, typer.Option(min=0, metavar="DAYS", help="After des
 def list_(session: SessionDir = None) -> None:
     """List the classes of keys and what follows from each."""
     items = connect(session).get("/v1/rules")["key_classes"]
-    rows = [(*(item[name] for name in _COLUMNS), f"{item['retention_days']} d") for item in items]
-    names = ("class", "lies", "verified", "may leave", "guarded", "module level", "kept for")
+    rows = [
+        (
+            *(item[name] for name in _COLUMNS),
+            f"{item['retention_days']} d",
+            *(item[name] or "" for name in _MORE),
+        )
+        for item in items
+    ]
+    names = [*_NAMES, "classified", "place"]
     answer(items, table(names, rows))
 
 
@@ -53,6 +64,8 @@ def set_(
     guarded: Guarded = None,
     module_level: Module = None,
     retention_days: Days = None,
+    classification: Word = None,
+    location: Place = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:

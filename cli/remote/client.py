@@ -1,10 +1,12 @@
 """HTTP over mutual TLS, with an Idempotency-Key on every call that writes."""
 
+import os
 import ssl
 import time
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import httpx
 import typer
@@ -25,6 +27,12 @@ CaFile = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Records in one answer.")]
 After = Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on after this cursor.")]
+
+
+# In the environment of a command that a ceremony runs: a UUID from which the Idempotency-Keys of
+# its calls follow, so that a step which was cut off and is run again is not carried out twice.
+CALLS = "KEYVAULT_CALLS"
+_MADE = count()
 
 
 class Server:
@@ -52,6 +60,19 @@ class Server:
     def get_bytes(self, path: str, **query: object) -> bytes:
         return self._call("GET", path, query=query).content
 
+    def download(self, path: str, out: Path, **query: object) -> int:
+        """Write an answer into a file as it comes, and return its size in bytes."""
+        asked = {k: str(v) for k, v in query.items() if v is not None}
+        size = 0
+        with self._http.stream("GET", path, params=asked) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _problem(answer)
+            with out.open("wb") as file:
+                for part in answer.iter_bytes():
+                    size += file.write(part)
+        return size
+
     def post(self, path: str, body: Document | None = None) -> Document:
         """Write something. A try that got lost is repeated under the same Idempotency-Key."""
         return _document(self._call("POST", path, body=body or {}))
@@ -71,7 +92,7 @@ class Server:
         body: Document | None = None,
     ) -> httpx.Response:
         asked = {k: str(v) for k, v in (query or {}).items() if v is not None}
-        headers = {} if method == "GET" else {"Idempotency-Key": str(uuid4())}
+        headers = {} if method == "GET" else {"Idempotency-Key": _next_key()}
         request = self._http.build_request(method, path, params=asked, json=body, headers=headers)
         answer = self._delivered(request)
         if answer.is_success:
@@ -101,6 +122,11 @@ class Server:
 def connect(session: Path | None) -> Server:
     """The server of the session kept in a folder."""
     return Server.of(open_session(session))
+
+
+def _next_key() -> str:
+    seed = os.environ.get(CALLS)
+    return str(uuid5(UUID(seed), str(next(_MADE)))) if seed else str(uuid4())
 
 
 def _context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:

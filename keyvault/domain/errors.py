@@ -48,6 +48,12 @@ class ModuleLevelError(VaultError):
     code = "module-level"
 
 
+class ModuleLocationError(VaultError):
+    """The key's class binds it to a place, and this module is not declared to stand there."""
+
+    code = "module-location"
+
+
 class UseNotAllowedError(VaultError):
     """The key is guarded, and no approval allows this use of it."""
 
@@ -218,6 +224,36 @@ class CellUsageError(VaultError):
     """The key was ordered for devices' slots of the other usage."""
 
     code = "cell-usage"
+
+
+class HandoverEndedError(VaultError):
+    """The handover is over, by its own end, an abort or the clock, or the gate started anew."""
+
+    code = "handover-ended"
+
+
+class ComponentRefusedError(VaultError):
+    """Not this person's component, or theirs a second time, or a session that brought another."""
+
+    code = "component-refused"
+
+
+class ComponentInvalidError(InvalidInputError):
+    """What was handed over does not open, has the wrong size, or another check value."""
+
+    code = "component-invalid"
+
+
+class CheckValueError(VaultError):
+    """The whole key is not the one whose check value people approved; it was not made."""
+
+    code = "check-value"
+
+
+class BagMismatchError(VaultError):
+    """The bag that came back has another number than the one that the component was put into."""
+
+    code = "bag-mismatch"
 
 
 class PublishedKeyError(InvalidInputError):

@@ -71,6 +71,7 @@ class KeyClass:
 
     `guarded` keys are used only within an approved `allow-use`. `module_level` is the least
     level of FIPS 140 that the module has to be declared at, 0 where a test module will do.
+    `location` is compared with what stands before the first comma of the module's.
     """
 
     name: str
@@ -80,6 +81,8 @@ class KeyClass:
     guarded: bool = False
     module_level: int = 0
     retention_days: int = 2_557  # seven years: what destroyed keys leave behind is kept as long
+    classification: str | None = None  # the organisation's own word, such as SECRET
+    location: str | None = None  # where its module has to stand, such as UK; None for anywhere
 
     def __post_init__(self) -> None:
         if not _CLASS_NAME.fullmatch(self.name) or self.module_level > MAX_MODULE_LEVEL:

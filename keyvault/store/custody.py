@@ -1,5 +1,6 @@
 """Custody: steps of keys, which are only ever added, and holds on them."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -65,11 +66,15 @@ class Custody:
         rows, following = _OLDEST.page(self._connection, query, after, limit)
         return [_step(row) for row in rows], following
 
-    def latest(self, key: UUID) -> dict[Step, datetime]:
-        """When each step was taken last."""
-        query = select(_STEP.c.step, func.max(_STEP.c.at)).where(_STEP.c.key_id == str(key))
-        rows = self._connection.execute(query.group_by(_STEP.c.step))
-        return {Step(step): moment(at) for step, at in rows}
+    def latest_of(self, keys: Collection[UUID]) -> dict[UUID, dict[Step, datetime]]:
+        """When each step of each of these keys was taken last."""
+        query = select(_STEP.c.key_id, _STEP.c.step, func.max(_STEP.c.at))
+        query = query.where(_STEP.c.key_id.in_(list(map(str, keys))))
+        found: dict[UUID, dict[Step, datetime]] = {}
+        rows = self._connection.execute(query.group_by(_STEP.c.key_id, _STEP.c.step))
+        for key, step, at in rows:
+            found.setdefault(UUID(key), {})[Step(step)] = moment(at)
+        return found
 
     def add_certificate(self, made: DestructionCertificate) -> bool:
         """Keep a certificate of destruction; False if the key has one already."""

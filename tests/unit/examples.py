@@ -118,6 +118,8 @@ EXAMPLES = {
             "guarded": True,
             "module_level": 3,
             "retention_days": 0,
+            "classification": "SECRET",
+            "location": "UK",
         },
         "reason": "as decided",
     },

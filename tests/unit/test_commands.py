@@ -87,6 +87,8 @@ FITS = {  # what other fields may not be
     "overlap_hours": [0],
     "version": [0],  # no such version was ever set
     "retention_days": [0],
+    "classification": [None],
+    "location": [None],
     "module_level": [0],
     "wait": [0],
     "approvals": [0],  # the linter has a word to say

@@ -190,6 +190,8 @@ def test_a_key_class_writes_every_consequence_it_has():
         "guarded": False,
         "module_level": 0,
         "retention_days": 2_557,
+        "classification": None,
+        "location": None,
     }
 
 

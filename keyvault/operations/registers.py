@@ -1,0 +1,159 @@
+"""Asset registers: every key, module, person and certificate, with where it is and whose it is.
+
+Each page is read in a transaction of its own, so that a register of any size takes the memory of
+one page and keeps no lock. That it is exported is an event before its first byte leaves.
+"""
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from uuid import uuid4
+
+from keyvault.domain.access import Action, Principal, readable
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.certificates import Certificate
+from keyvault.domain.keys import Key, Residence
+from keyvault.domain.people import Person
+from keyvault.domain.reconciliation import Token
+from keyvault.domain.registers import COLUMNS, Form, Register, as_csv, as_json
+from keyvault.domain.standing import Reach
+from keyvault.domain.times import text_of
+from keyvault.operations.reconciliation import tokens
+from keyvault.operations.vault import Vault, permit
+
+PAGE = 500  # rows
+
+Pages = Iterator[list[Document]]
+
+
+def export(vault: Vault, who: Principal, register: Register, form: Form) -> Iterator[bytes]:
+    """Return a register as a file, part by part. Keys are those that the caller may list.
+
+    People and modules belong to every scope, so those take a grant for all of them.
+    """
+    where = Reach.ALL if register in (Register.PEOPLE, Register.MODULES) else None
+    permitted = permit(vault, who, Action.REGISTER_EXPORT, where=where)
+    with vault.database.work() as work:
+        work.commit(
+            AuditEvent(
+                type=EventType.REGISTER_EXPORTED,
+                outcome=Outcome.OK,
+                operation=uuid4(),
+                stream=f"register:{register}",
+                actor=who.actor,
+                role=permitted.role,
+                payload={"register": str(register), "form": str(form)},
+            )
+        )
+    columns, pages = COLUMNS[register], _PAGES[register](vault, who)
+    if form is Form.CSV:
+        return as_csv(columns, pages)
+    return as_json(register, columns, pages, text_of(vault.clock()))
+
+
+def _keys(vault: Vault, who: Principal) -> Pages:
+    scopes = readable(who, Action.REGISTER_EXPORT, vault.clock())
+    token = tokens(vault)[0]
+    after: str | None = None
+    while True:
+        with vault.database.reading() as work:
+            classes = vault.authority(work).key_classes
+            keys, after = work.keys.page(scopes=scopes, after=after, limit=PAGE)
+            taken = work.custody.latest_of([key.id for key in keys])
+        yield [
+            _key(key, token, getattr(classes.get(key.key_class), "classification", None))
+            | {str(step): text_of(at) for step, at in taken.get(key.id, {}).items()}
+            for key in keys
+        ]
+        if after is None:
+            return
+
+
+def _key(key: Key, token: Token, classification: str | None) -> Document:
+    resident = key.residence is Residence.RESIDENT
+    times = {
+        "activated": key.active_from,
+        "compromised": key.compromised_at,
+        "destroyed": key.destroyed_at,
+    }
+    return {
+        "id": str(key.id),
+        "label": key.label,
+        "scope": str(key.scope),
+        "algorithm": str(key.algorithm),
+        "usage": str(key.usage),
+        "class": key.key_class,
+        "classification": classification,
+        "state": str(key.state),
+        "residence": str(key.residence),
+        "module": token.label if resident else "database, under the KEK of " + token.label,
+        "serial": token.serial,
+        "location": token.location,
+        "owner": key.owner,
+        "registered": text_of(key.created_at),
+        "protect_until": text_of(key.protect_until),
+        "process_until": text_of(key.process_until),
+        "supersedes": str(key.supersedes) if key.supersedes else None,
+        "check_value": key.check_value,
+        "public_key_sha256": sha256(key.public_key).hexdigest() if key.public_key else "",
+        **{name: text_of(at) for name, at in times.items() if at},
+    }
+
+
+def _modules(vault: Vault, _: Principal) -> Pages:
+    names = COLUMNS[Register.MODULES]
+    yield [{name: getattr(one, name) for name in names} for one in tokens(vault)]
+
+
+def _people(vault: Vault, _: Principal) -> Pages:
+    with vault.database.reading() as work:
+        people = vault.authority(work).people
+    listed = [people[name] for name in sorted(people)]
+    for start in range(0, len(listed), PAGE):
+        yield [_person(one) for one in listed[start : start + PAGE]]
+
+
+def _person(one: Person) -> Document:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "organisation": one.organisation,
+        "site": one.site,
+        "manager": one.manager,
+        "roles": [f"{grant.role} for {grant.scope}" for grant in one.grants],
+        "vetting": str(one.screening.vetting),
+        "screened_on": one.screening.reviewed_on,
+        "screening_due": one.screening.due,
+        "hold": one.hold.reason if one.hold else None,
+    }
+
+
+def _certificates(vault: Vault, who: Principal) -> Pages:
+    scopes = readable(who, Action.REGISTER_EXPORT, vault.clock())
+    after: str | None = None
+    while True:
+        with vault.database.reading() as work:
+            found, after = work.certificates.page({}, scopes, after, PAGE)
+            keys = work.keys.some({one.key for one in found if one.key})
+        owners = {key_id: key.owner for key_id, (key, _) in keys.items()}
+        yield [_certificate(one, owners.get(one.key, "") if one.key else "") for one in found]
+        if after is None:
+            return
+
+
+def _certificate(one: Certificate, owner: str) -> Document:
+    told = ("id", "kind", "state", "subject", "issuer", "serial", "profile", "scope", "key")
+    times = {"not_before": one.not_before, "not_after": one.not_after}
+    return {
+        **{name: str(getattr(one, name) or "") for name in told},
+        "owner": owner,
+        **{name: text_of(at) for name, at in times.items() if at},
+    }
+
+
+_PAGES: dict[Register, Callable[[Vault, Principal], Pages]] = {
+    Register.KEYS: _keys,
+    Register.MODULES: _modules,
+    Register.PEOPLE: _people,
+    Register.CERTIFICATES: _certificates,
+}
