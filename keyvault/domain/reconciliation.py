@@ -169,10 +169,10 @@ def strangers(
 ) -> Iterator[Finding]:
     """Name the keys on a token that are neither in the register nor declared to be another's."""
     for key_id in sorted(set(found) - known - declared):
-        for one in found[key_id]:
-            label = "".join(c if c.isprintable() else "?" for c in one.label)[:200]
-            detail = f"{one.object_class} {one.key_type} that nobody ordered here"
-            yield _found(Drift.UNKNOWN, module, key_id.hex(), label, detail)
+        there = found[key_id]
+        label = "".join(c if c.isprintable() else "?" for c in there[0].label)[:200]
+        kinds = ", ".join(f"{one.object_class} {one.key_type}" for one in there[:10])
+        yield _found(Drift.UNKNOWN, module, key_id.hex(), label, f"nobody ordered it here: {kinds}")
 
 
 def by_id(objects: Iterable[ObjectRecord]) -> dict[bytes, list[ObjectRecord]]:

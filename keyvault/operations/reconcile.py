@@ -164,7 +164,7 @@ _FINDINGS = {
 _DETAILS = {
     Drift.MISSING: "in the register, but its object is not on the token",
     Drift.LEFT_BEHIND: "destroyed by the register, but its object is still on the token",
-    Drift.UNKNOWN: "on the token, but nobody ordered it here",
+    Drift.UNKNOWN: "on the token, but not in the register",
     Drift.CHANGED: "on the token, but not as it was made",
     Drift.HALF_PAIR: "on the token, but only half of the pair",
 }

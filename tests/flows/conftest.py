@@ -18,6 +18,7 @@ ONE_DATABASE = (
     "test_life.py",
     "test_notices.py",
     "test_reconciliation.py",
+    "test_registers.py",
     "test_revocation.py",
     "test_watch.py",
 )

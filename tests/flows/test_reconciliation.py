@@ -32,19 +32,19 @@ def found(report, key: UUID):
     ]
 
 
-def signature(stack: Stack, report, person: str, **changes):
+def signature(stack: Stack, report, signer: str, **changes):
     statement = {
         "ctx": CONTEXT,
         "origin": stack.settings.origin,
         "reconciliation": report["id"],
         "sha256": report["sha256"],
         "findings": report["findings"],
-        "person": person,
+        "person": signer,
         "at": text_of(datetime.now(UTC)),
         **changes,
     }
     told = canonical(statement)
-    signed = stack.person(person).credential.sign(told)
+    signed = stack.person(signer).credential.sign(told)
     return {
         "statement": b64encode(told).decode(),
         "signature": b64encode(signed).decode(),
@@ -81,7 +81,7 @@ def test_what_differs_is_found_and_named_for_what_it_is(stack: Stack, hand: Hand
     assert found(report, gone) == ["missing"]
     assert found(report, half) == ["half-pair"]
     assert "changed" in found(report, changed)
-    assert found(report, stranger) == ["unknown", "unknown"]
+    assert found(report, stranger) == ["unknown"]
     assert report["findings"] == len(report["report"]["findings"])
     health = ok(stack.person("bob").client().get("/v1/health/ready"))
     assert any("findings in the newest" in one["reason"] for one in health["checks"])
