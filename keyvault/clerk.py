@@ -16,7 +16,7 @@ from keyvault.carriers import carriers
 from keyvault.domain.errors import VaultError
 from keyvault.domain.notices import Carrier
 from keyvault.office import hold
-from keyvault.operations import expiry, notices, quorums, watch
+from keyvault.operations import expiry, fsck, handovers, heartbeat, notices, quorums, watch
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
 
@@ -26,13 +26,36 @@ log = logging.getLogger("clerk")
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work while this process is the elected one, until `stop`."""
     vault, channels = build(settings), carriers(settings)
+    reader = Background("fsck", partial(fsck.fsck, vault))
     try:
         with vault.database.election("clerk") as holds:
             while not stop.wait(settings.notices.interval):
                 if holds():
                     turn(vault, channels)
+                    if fsck.is_due(vault):
+                        reader.start()
     finally:
         vault.close()
+
+
+class Background:
+    """Work that takes too long for a turn: one thread of it at a time."""
+
+    def __init__(self, name: str, work: Callable[[], object]) -> None:
+        self._name, self._work = name, work
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, unless it is under way."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except VaultError as error:
+            log.warning("%s: %s", self._name, error)
 
 
 def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
@@ -41,9 +64,11 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
         partial(watch.authority, vault),
         partial(watch.gates, vault),
         partial(notices.expire, vault),
+        partial(handovers.expire, vault),
         partial(expiry.sweep, vault),
         partial(quorums.sweep, vault),
         partial(notices.tell, vault, channels),
+        partial(heartbeat.beat, vault),
     )
     for task in tasks:
         try:

@@ -60,6 +60,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.CertificateStateError: _S.CONFLICT,
     vault.CertificatePendingError: _S.CONFLICT,
     vault.TokenStateError: _S.CONFLICT,
+    vault.IssueStateError: _S.CONFLICT,
+    vault.TokenDuplicateError: _S.CONFLICT,
     vault.StatementInvalidError: _S.UNPROCESSABLE_ENTITY,
     vault.InterfaceTakenError: _S.CONFLICT,
     vault.CounterRegressionError: _S.CONFLICT,

@@ -12,8 +12,11 @@ from keyvault.domain.commands import (
     RULE_COMMANDS,
     AcknowledgeDuty,
     Command,
+    ErasePayload,
     GenerateKey,
     HoldPerson,
+    ImportComponents,
+    ImportEnvelope,
     ImportKey,
     RevokeSystem,
 )
@@ -31,6 +34,7 @@ class Action(StrEnum):
     KEY_COMPROMISE = "key:compromise"
     KEY_RECORD = "key:record"  # what people did with a key: labelled, distributed, installed
     KEY_RECONCILE = "key:reconcile"  # hold the register against the tokens, and sign what differs
+    KEY_CARRY = "key:carry"  # bring, or collect, what a handover names one for, and end it
     KEY_HOLD = "key:hold"  # keep it from being destroyed
     KEY_SIGN = "key:sign"
     KEY_VERIFY = "key:verify"
@@ -49,6 +53,8 @@ class Action(StrEnum):
     TOKEN_WITNESS = "token:witness"  # noqa: S105  (sign as the second, count the stock)
     TOKEN_SUSPEND = "token:suspend"  # noqa: S105  (stop one)
     CERTIFICATE_ISSUE = "certificate:issue"  # by our own CA
+    CEREMONY_HOLD = "ceremony:hold"  # begin one and hand in its transcript
+    CEREMONY_READ = "ceremony:read"
     RANDOM = "random:read"
     REQUEST_READ = "request:read"
     REQUEST_DECIDE = "request:decide"
@@ -98,6 +104,7 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.KEY_CUSTODIAN: _ASK
     | _STOP
     | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE}
+    | {Action.KEY_CARRY}
     | {Action.KEY_RECORD, Action.KEY_HOLD, Action.KEY_RECONCILE, Action.REGISTER_EXPORT}
     | _TOKEN_SECURITY
     | {Action.CERTIFICATE_REQUEST, Action.CERTIFICATE_RECORD},
@@ -121,17 +128,20 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.AUDITOR: _READ
     | {Action.REGISTER_EXPORT}
     | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
-    Role.CEREMONY_ADMINISTRATOR: _READ,
+    Role.CEREMONY_ADMINISTRATOR: _READ | {Action.CEREMONY_HOLD},
     Role.WITNESS: _READ | {Action.TOKEN_WITNESS},
 }
 _ASKING: dict[type[Command], Action] = {
     GenerateKey: Action.KEY_ORDER,
     ImportKey: Action.KEY_ORDER,
+    ImportComponents: Action.KEY_ORDER,
+    ImportEnvelope: Action.KEY_ORDER,
     **dict.fromkeys(PEOPLE_COMMANDS, Action.PEOPLE_CHANGE),
     **dict.fromkeys(RULE_COMMANDS, Action.RULE_CHANGE),
     HoldPerson: Action.PEOPLE_HOLD,
     RevokeSystem: Action.SYSTEM_REVOKE,
     AcknowledgeDuty: Action.DUTY_ACKNOWLEDGE,
+    ErasePayload: Action.PEOPLE_CHANGE,
 }
 
 

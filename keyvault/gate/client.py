@@ -214,6 +214,19 @@ class Gate:
     def end_restoration(self, request_id: bytes, keep: bool) -> Document:
         return dict(self._call("end_restoration", request_id, keep))
 
+    def deliver(self, delivery: Document, signature: bytes) -> Document:
+        """Hand a custodian's part in, or have one handed out: see `HandoverGate.deliver`."""
+        self.push_authority()
+        return dict(self._call("deliver", delivery, signature))
+
+    def end_handover(self, request_id: bytes, outcome: str, reason: str) -> Document:
+        """End a handover: {"transcript", "transcript_signature"}, or {} where there is none."""
+        return dict(self._call("end_handover", request_id, outcome, reason))
+
+    def handovers(self) -> list[str]:
+        """The ids of the handovers that the gate has open."""
+        return list(self._call("handovers"))
+
     def counter(self, series: str) -> int:
         """The highest originator counter of a series that was ever given."""
         return int(self._call("counter", series))

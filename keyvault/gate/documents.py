@@ -3,8 +3,11 @@
 from dataclasses import asdict
 
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, ObjectRecord, WrappedKey
+from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
+from keyvault.domain.commands import NewKey
 from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.keys import KeyClass
 
 
 def made_document(made: MadeKey) -> Document:
@@ -43,6 +46,17 @@ def spec_of(document: Document) -> KeySpec:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError("not the spec of a key") from error
+
+
+def ordered(request: Request, command: NewKey, key_class: KeyClass | None) -> KeySpec:
+    """The spec of a key that an approved request brings into being."""
+    return KeySpec(
+        key_id=request.id.bytes,
+        label=command.label,
+        algorithm=command.algorithm,
+        usage=command.usage,
+        extractable=key_class is not None and key_class.extractable,
+    )
 
 
 def record_of(document: Document) -> ObjectRecord:

@@ -16,6 +16,7 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
     ActivateKey,
     AllowUse,
+    CertifyAuthority,
     Command,
     DeactivateKey,
     DestroyBackupKey,
@@ -40,6 +41,7 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
 from keyvault.gate import destruction, services, sessions
 from keyvault.gate.agreement import AgreementGate
+from keyvault.gate.authorities import Authorities
 from keyvault.gate.backups import Backups
 from keyvault.gate.cards import CardGate, refuse_reserved
 from keyvault.gate.certification import Certification
@@ -63,8 +65,8 @@ METHODS = (
     "certification_requests",
 )
 
-_ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
-_FINISHABLE = (DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_FINISHABLE = (CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, *_FINISHABLE)
 _STATES: dict[type[Command], KeyState] = {
     ActivateKey: KeyState.ACTIVE,
     ResumeKey: KeyState.ACTIVE,
@@ -102,11 +104,15 @@ class KeysGate:
         self._restoring = Restoring(device, self._register, may_restore=spare)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
         self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
+        folder = settings.state / "authorities"
+        self._authorities = Authorities(
+            device, self._register, self._trust, folder, settings.ca.url
+        )
         self._cards = CardGate(device, settings, self._register, self._trust, clock)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         own = {name: getattr(self, name) for name in METHODS}
-        parts = (self._agreement, self._cards, self._backups, self._restoring)
+        parts = (self._agreement, self._authorities, self._cards, self._backups, self._restoring)
         return own | {name: how for part in parts for name, how in part.methods().items()}
 
     def status(self) -> Document:
@@ -176,8 +182,16 @@ class KeysGate:
                 return lambda: self._destroy(key_id)
             case ActivateKey() | ResumeKey() | DeactivateKey():
                 return partial(self._move, ordinary(command.key.bytes), _STATES[type(command)])
+            case _:
+                return self._act_on_others(request, command)
+
+    def _act_on_others(self, request: Request, command: Command) -> Callable[[], Document]:
+        match command:
             case AllowUse():
                 return lambda: {"uses": command.uses}
+            case CertifyAuthority():
+                self._authorities.check(command)
+                return lambda: self._authorities.certify(command, self._clock())
             case MakeBackupKey():
                 return self._backups.making(request, command, self._trust.current)
             case DestroyBackupKey():
@@ -286,6 +300,7 @@ class KeysGate:
         if len(data) > MAX_ITEMS:
             raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
         key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
+        self._authorities.refuse(key_id)
         return self._device.sign_all(key, how, data, verify=VerifyPolicy(verify))
 
     def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
@@ -370,4 +385,3 @@ class KeysGate:
                 "there is more than a public half", next_step="a key is destroyed by approval"
             )
         return self._device.destroy(key_id) if found else 0
-

@@ -19,7 +19,7 @@ from hsm.errors import KeyUnusableError
 from hsm.types import VerifyPolicy
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import canonical
-from keyvault.domain.commands import AllowUse, GenerateKey, ImportKey
+from keyvault.domain.commands import AllowUse, NewKey
 from keyvault.domain.errors import (
     KeyStateError,
     NotReadyError,
@@ -101,7 +101,7 @@ class Register:
                     "this request was carried out before", next_step="ask again, for a new approval"
                 ) from error
             command = request.command
-            if isinstance(command, GenerateKey | ImportKey) and key_class is not None:
+            if isinstance(command, NewKey) and key_class is not None:
                 self._begin(file, request.id.bytes, command, key_class, now)
             elif isinstance(command, AllowUse):
                 until = int((now + timedelta(hours=command.hours)).timestamp())
@@ -187,7 +187,7 @@ class Register:
         self,
         file: sqlite3.Connection,
         key_id: bytes,
-        new: GenerateKey | ImportKey,
+        new: NewKey,
         key_class: KeyClass,
         now: datetime,
     ) -> None:

@@ -287,9 +287,9 @@ def _hold_intent(acting: Acting, index: int) -> None:
 def _carried_out(acting: Acting, who: Principal, once: Once | None) -> Executed:
     made = executors.act(acting)
     with acting.vault.database.work() as work:
-        outcome = executors.settle(acting, work, made)
+        outcome, events = executors.concluded(acting, work, made)
         remember(work, who, once, outcome)
-        work.commit(*executors.done(acting, outcome))
+        work.commit(*events)
         done = work.requests.get(acting.asked.request.id)
     executors.follow(acting)
     return Executed(done, {**outcome, **executors.answer(made)})

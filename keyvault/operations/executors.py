@@ -18,20 +18,29 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
     AUTHORITY_COMMANDS,
     Command,
+    DestroyKey,
     EnrolSystem,
+    ErasePayload,
     GenerateKey,
-    ImportKey,
+    NewKey,
 )
 from keyvault.domain.errors import KeyStateError, OutcomeUnknownError, VaultError
 from keyvault.domain.scopes import Scope
 from keyvault.operations.acts import authority as of_authority
-from keyvault.operations.acts import making, moving
+from keyvault.operations.acts import backups, evidence, handovers, making, moving
 from keyvault.operations.acts.base import Act, Acting, Asking
 from keyvault.operations.vault import key_stream
 from keyvault.store.unit_of_work import Reading, Work
 from keyvault.wire import RemoteError
 
-ACTS: dict[type[Command], Act] = {**making.ACTS, **moving.ACTS, **of_authority.ACTS}
+ACTS: dict[type[Command], Act] = {
+    **making.ACTS,
+    **handovers.ACTS,
+    **backups.ACTS,
+    **moving.ACTS,
+    **of_authority.ACTS,
+    **evidence.ACTS,
+}
 
 
 def needs_device(command: Command) -> bool:
@@ -40,7 +49,7 @@ def needs_device(command: Command) -> bool:
 
 def key_class_of(work: Work, command: Command) -> str:
     """The class whose rule applies: the one asked for, or that of the key named."""
-    if isinstance(command, GenerateKey | ImportKey):
+    if isinstance(command, NewKey):
         return command.key_class
     key_id: UUID | None = getattr(command, "key", None)
     return work.keys.get(key_id).key_class if key_id else ""
@@ -68,7 +77,7 @@ def check(asking: Asking, command: Command) -> str:
 def ordered(request: Request, actor: str, role: str) -> list[AuditEvent]:
     """What an order is in the history of its key, which has no state yet."""
     command = request.command
-    if not isinstance(command, GenerateKey | ImportKey):
+    if not isinstance(command, NewKey):
         return []
     told: Document = {"key": str(request.id), "command": command.name, "class": command.key_class}
     if isinstance(command, GenerateKey):
@@ -98,7 +107,7 @@ def act(acting: Acting) -> Document:
     asked = acting.asked
     approvals = [approval.document() for approval in asked.approvals]
     try:
-        return acting.vault.gate.execute(asked.request.document, approvals)
+        return _executed(acting, approvals)
     except (DeviceUnavailableError, RemoteError) as error:  # a fault there may come after the act
         raise OutcomeUnknownError(
             "the device was cut off; what came of it is not known yet",
@@ -110,12 +119,34 @@ def act(acting: Acting) -> Document:
         raise
 
 
+def _executed(acting: Acting, approvals: list[Document]) -> Document:
+    vault, document = acting.vault, acting.asked.request.document
+    made = ACTS[type(acting.command)].gate(vault).execute(document, approvals)
+    if isinstance(acting.command, DestroyKey) and vault.spare is not None:
+        # What was restored goes with the rest; a second token that is away keeps this open.
+        made["second"] = vault.spare.execute(document, approvals)["destroyed"]
+    return made
+
+
 def void(
     acting: Acting, work: Work, code: str, reason: str, outcome: Outcome = Outcome.FAIL
 ) -> None:
     """End a request of which nothing came, or nobody knows what, and commit."""
     work.requests.change(acting.asked.to(RequestState.VOID))
-    work.commit(_event(acting, outcome, {"code": code, "reason": reason}))
+    ACTS[type(acting.command)].lapse(acting, work)
+    work.commit(_event(acting, outcome, {"code": code, "reason": reason}), *acting.also)
+
+
+def concluded(acting: Acting, work: Work, made: Document) -> tuple[Document, list[AuditEvent]]:
+    """Write what follows from the gate's act, be it only that something is open now.
+
+    Returns what is recorded and the events, which the caller commits.
+    """
+    opens = ACTS[type(acting.command)].opens
+    if opens is None:
+        outcome = settle(acting, work, made)
+        return outcome, done(acting, outcome)
+    return opens(acting, work, acting.command, made), acting.also
 
 
 def settle(acting: Acting, work: Work, made: Document) -> Document:
@@ -183,4 +214,6 @@ def _event(acting: Acting, outcome: Outcome, extra: Document) -> AuditEvent:
 def _stream(request: Request) -> str:
     if isinstance(request.command, AUTHORITY_COMMANDS):
         return "authority"
+    if isinstance(request.command, ErasePayload):
+        return "log"
     return key_stream(getattr(request.command, "key", request.id))

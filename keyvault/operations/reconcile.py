@@ -19,8 +19,7 @@ from keyvault.domain.commands import (
     AllowUse,
     DeactivateKey,
     DestroyKey,
-    GenerateKey,
-    ImportKey,
+    NewKey,
     ResumeKey,
 )
 from keyvault.domain.errors import (
@@ -67,14 +66,27 @@ def reconcile(vault: Vault) -> list[Verdict]:
     first, so that nothing can appear after it was looked for. What the gate can do twice goes on.
     Raises `DeviceUnavailableError` if the gate is down.
     """
-    with vault.database.reading() as work:
-        pending = work.requests.executing()
+    pending = _cut_off(vault)
     for asked in pending:
         if not isinstance(asked.request.command, FINISHABLE):
             vault.gate.withdraw(asked.request.id.bytes)
     found = by_id(vault.gate.inventory())
     verdicts = [_settle(vault, asked, found) for asked in pending]
     return verdicts + _drift(vault)
+
+
+def _cut_off(vault: Vault) -> list[ApprovalRequest]:
+    """Requests under way, without the handovers that people are busy with.
+
+    One that the gate opened and nobody wrote down is ended there first.
+    """
+    with vault.database.reading() as work:
+        executing = work.requests.executing()
+        known = {asked.request.id for asked in executing if work.handovers.find(asked.request.id)}
+    busy = {UUID(name) for name in vault.gate.handovers()}
+    for stray in busy - known:
+        vault.gate.end_handover(stray.bytes, "lost", "nobody wrote down that it was opened")
+    return [asked for asked in executing if asked.request.id not in busy & known]
 
 
 def _settle(
@@ -85,7 +97,7 @@ def _settle(
     if isinstance(command, FINISHABLE):
         return _finished(acting, command.key)
     objects = found.get(key_id.bytes, [])
-    if not isinstance(command, GenerateKey | ImportKey):  # a blob, which leaves no trace
+    if not isinstance(command, NewKey):  # a blob, which leaves no trace
         return _void(acting, "whether a blob was made is not known; none left", Outcome.UNKNOWN)
     if not objects:
         return _void(acting, "nothing was made")
@@ -112,7 +124,7 @@ def _void(acting: Acting, detail: str, outcome: Outcome = Outcome.FAIL) -> Verdi
     return Verdict(Finding.VOIDED, str(acting.asked.request.id), detail)
 
 
-def _adopt(acting: Acting, command: GenerateKey | ImportKey) -> Verdict:
+def _adopt(acting: Acting, command: NewKey) -> Verdict:
     key_id = acting.asked.request.id
     try:
         made = acting.vault.gate.inspect(key_id.bytes, _spec(acting, command))
@@ -124,7 +136,7 @@ def _adopt(acting: Acting, command: GenerateKey | ImportKey) -> Verdict:
     return Verdict(Finding.ADOPTED, str(key_id), "made before the crash; attributes and use tested")
 
 
-def _spec(acting: Acting, command: GenerateKey | ImportKey) -> Document:
+def _spec(acting: Acting, command: NewKey) -> Document:
     with acting.vault.database.reading() as work:
         key_class = acting.vault.authority(work).key_class(command.key_class)
     return {

@@ -1,21 +1,26 @@
 """A transaction with the rooms in it. Nothing is saved without saying what happened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from keyvault.domain.audit import AuditEvent
 from keyvault.store import engine, migrating
-from keyvault.store.audit import Audit, Seals
+from keyvault.store.audit import Audit, Seals, erase
 from keyvault.store.authority import AuthorityRecords
+from keyvault.store.backups import Backups
+from keyvault.store.ceremonies import Ceremonies
 from keyvault.store.certificates import Certificates
 from keyvault.store.compromise import Compromises
 from keyvault.store.counters import Counters
 from keyvault.store.custody import Custody
 from keyvault.store.forecast import Forecast
+from keyvault.store.handovers import Handovers
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.issued import IssuedCertificates
+from keyvault.store.issuing import Issuing
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
 from keyvault.store.notices import Notices
@@ -31,10 +36,14 @@ class Reading:
     def __init__(self, connection: Connection, *, writes: bool = False) -> None:
         self.keys = Keys(connection)
         self.certificates = Certificates(connection)
+        self.issuing = Issuing(connection)
         self.custody = Custody(connection)
+        self.backups = Backups(connection)
         self.compromises = Compromises(connection)
+        self.ceremonies = Ceremonies(connection)
         self.forecast = Forecast(connection)
         self.reconciliations = Reconciliations(connection)
+        self.handovers = Handovers(connection)
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)
@@ -53,6 +62,10 @@ class Work(Reading):
         super().__init__(connection, writes=True)
         self._connection = connection
         self.log = Log(connection, node, memory)
+
+    def erase(self, events: Sequence[int], now: datetime) -> None:
+        """Erase payload and salt of these events; the event of it is committed with this."""
+        erase(self._connection, events, now)
 
     def commit(
         self, event: AuditEvent, *more: AuditEvent, note: Callable[[list[Receipt]], object] = list

@@ -4,7 +4,21 @@ A new dual-controlled act is a class in here, a line in the lists below and an e
 operations.
 """
 
+from keyvault.domain.commands.authorities import CertifyAuthority
+from keyvault.domain.commands.backups import (
+    DestroyBackupKey,
+    Holder,
+    MakeBackupKey,
+    RestoreBackup,
+)
 from keyvault.domain.commands.base import Command
+from keyvault.domain.commands.evidence import ErasePayload
+from keyvault.domain.commands.handovers import (
+    ExportComponents,
+    ExportEnvelope,
+    ImportComponents,
+    ImportEnvelope,
+)
 from keyvault.domain.commands.keys import (
     ActivateKey,
     AllowUse,
@@ -50,21 +64,32 @@ __all__ = [
     "AcknowledgeDuty",
     "ActivateKey",
     "AllowUse",
+    "CertifyAuthority",
     "ChangePerson",
     "Command",
     "DeactivateKey",
+    "DestroyBackupKey",
     "DestroyKey",
     "EnrolCredential",
     "EnrolSystem",
+    "ErasePayload",
+    "ExportComponents",
+    "ExportEnvelope",
     "ExportKey",
     "GenerateKey",
     "HoldPerson",
+    "Holder",
+    "ImportComponents",
+    "ImportEnvelope",
     "ImportKey",
     "LiftHold",
+    "MakeBackupKey",
+    "NewKey",
     "RegisterPerson",
     "ReinstatePerson",
     "RemovePerson",
     "RemoveRule",
+    "RestoreBackup",
     "ResumeKey",
     "ReviewScreening",
     "RevokeCredential",
@@ -78,16 +103,27 @@ __all__ = [
     "command_of",
 ]
 
+# Those that bring a key into being; its id is that of the request.
+NewKey = GenerateKey | ImportKey | ImportComponents | ImportEnvelope
 KEY_COMMANDS: tuple[type[Command], ...] = (
     GenerateKey,
     ImportKey,
     ExportKey,
+    ImportComponents,
+    ImportEnvelope,
+    ExportComponents,
+    ExportEnvelope,
     ActivateKey,
     ResumeKey,
     DeactivateKey,
     DestroyKey,
     AllowUse,
     LiftHold,
+    CertifyAuthority,
+    MakeBackupKey,
+    DestroyBackupKey,
+    RestoreBackup,
+    ErasePayload,
 )
 PEOPLE_COMMANDS: tuple[type[Command], ...] = (
     RegisterPerson,

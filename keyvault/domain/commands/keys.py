@@ -1,6 +1,7 @@
 """Acts on keys that need approvals."""
 
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from hsm.types import USAGES, Algorithm, KeyUsage
@@ -33,7 +34,7 @@ class GenerateKey(Command):
     cell_usage: CellUsage | None = None
 
     def __post_init__(self) -> None:
-        _check_key_terms(self)
+        check_key_terms(self)
         agrees = (self.algorithm, self.usage) == (Algorithm.EC_P256, KeyUsage.AGREE)
         if self.cell_usage is not None and not agrees:
             raise InvalidInputError("only EC-P256 keys to agree with serve slots of devices")
@@ -54,7 +55,7 @@ class ImportKey(Command):
     blob: bytes
 
     def __post_init__(self) -> None:
-        _check_key_terms(self)
+        check_key_terms(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,24 @@ class AllowUse(Command):
             raise InvalidInputError(f"allow 1 to {MAX_USES} uses within 1 to {MAX_HOURS} hours")
 
 
-def _check_key_terms(command: GenerateKey | ImportKey) -> None:
+class KeyTerms(Protocol):
+    """What every command says that brings a key into being."""
+
+    @property
+    def algorithm(self) -> Algorithm: ...
+
+    @property
+    def usage(self) -> KeyUsage: ...
+
+    @property
+    def protect_days(self) -> int: ...
+
+    @property
+    def process_days(self) -> int: ...
+
+
+def check_key_terms(command: KeyTerms) -> None:
+    """Raise `InvalidInputError` where a key's use or its periods make no sense."""
     allowed = USAGES[command.algorithm]
     if command.usage not in allowed:
         raise InvalidInputError(

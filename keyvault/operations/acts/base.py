@@ -12,6 +12,7 @@ from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command
 from keyvault.domain.scopes import Scope
+from keyvault.gate.client import Gate
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Work
 
@@ -54,8 +55,9 @@ class Act:
 
     `check` raises `VaultError` where it is clear that it could never be done. `settle` writes the
     state that follows from what the gate `made` and returns what is recorded; it is given the
-    command, too. `device` says that the gate acts in between. `after` does what can wait for the
-    commit, and never raises `VaultError`.
+    command, too. `device` says that a gate acts in between, and `gate` which. `after` does what
+    can wait for the commit, and never raises `VaultError`. An act that `opens` something goes on
+    until people have done their part: then it is settled. `lapse` is told when nothing came of it.
     """
 
     event: EventType
@@ -63,3 +65,6 @@ class Act:
     settle: Callable[[Acting, Work, Any, Document], Document]
     device: bool = True
     after: Callable[[Acting], None] = lambda _: None
+    opens: Callable[[Acting, Work, Any, Document], Document] | None = None
+    lapse: Callable[[Acting, Work], None] = lambda _, __: None
+    gate: Callable[[Vault], Gate] = lambda vault: vault.gate

@@ -7,7 +7,7 @@ from typing import Any
 from hsm.types import KeySpec, KeyUsage, WrappedKey
 from keyvault.domain.audit import AuditEvent, EventType
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import ExportKey, GenerateKey, ImportKey
+from keyvault.domain.commands import ExportKey, GenerateKey, ImportKey, NewKey
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.keys import Key, KeyClass, KeyState, Purpose, Residence
 from keyvault.operations.acts.base import Act, Acting, Asking
@@ -17,7 +17,7 @@ from keyvault.store.unit_of_work import Work
 
 def _check_generate(asking: Asking, command: GenerateKey) -> None:
     asking.authority.key_class(command.key_class)
-    _check_scope(asking, command.name)
+    check_scope(asking, command.name)
     if command.supersedes is not None:
         _check_successor(asking, command, asking.work.keys.get(command.supersedes))
 
@@ -35,7 +35,7 @@ def _check_successor(asking: Asking, command: GenerateKey, old: Key) -> None:
 
 
 def _check_import(asking: Asking, command: ImportKey) -> None:
-    _check_scope(asking, command.name)
+    check_scope(asking, command.name)
     key_class = asking.authority.key_class(command.key_class)
     if key_class.residence is not Residence.RESIDENT or command.algorithm.is_pair:
         raise InvalidInputError(
@@ -46,7 +46,12 @@ def _check_import(asking: Asking, command: ImportKey) -> None:
 
 
 def _check_export(asking: Asking, command: ExportKey) -> None:
-    key = asking.work.keys.get(command.key)
+    check_may_leave(asking.work.keys.get(command.key))
+    check_kek(asking, asking.work.keys.get(command.kek), Purpose.PROTECT)
+
+
+def check_may_leave(key: Key) -> None:
+    """Raise unless the class of a key lets it leave the device, and it is there."""
     if not key.extractable or key.residence is not Residence.RESIDENT:
         raise InvalidInputError(
             f"keys of class {key.key_class} never leave the device",
@@ -54,7 +59,6 @@ def _check_export(asking: Asking, command: ExportKey) -> None:
         )
     if key.state is KeyState.DESTROYED:
         raise KeyStateError("the key is destroyed")
-    check_kek(asking, asking.work.keys.get(command.kek), Purpose.PROTECT)
 
 
 def check_kek(asking: Asking, kek: Key, purpose: Purpose) -> None:
@@ -64,12 +68,12 @@ def check_kek(asking: Asking, kek: Key, purpose: Purpose) -> None:
     kek.check_use(purpose, asking.now)
 
 
-def _check_scope(asking: Asking, name: str) -> None:
+def check_scope(asking: Asking, name: str) -> None:
     if asking.scope is None:
         raise InvalidInputError(f"{name} is for one scope")
 
 
-def add_key(acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Document) -> Document:
+def add_key(acting: Acting, work: Work, new: NewKey, made: Document) -> Document:
     """Enter a key that was made in the register: from here on it is in somebody's custody."""
     key = _new_key(acting, acting.vault.authority(work).key_class(new.key_class), new, made)
     work.keys.add(key, _wrapped(made.get("wrapped")))
@@ -83,9 +87,7 @@ def add_key(acting: Acting, work: Work, new: GenerateKey | ImportKey, made: Docu
     }
 
 
-def _new_key(
-    acting: Acting, key_class: KeyClass, new: GenerateKey | ImportKey, made: Document
-) -> Key:
+def _new_key(acting: Acting, key_class: KeyClass, new: NewKey, made: Document) -> Key:
     request, now = acting.asked.request, acting.vault.clock()
     if request.scope is None:
         raise InvalidInputError("a key belongs to a scope")

@@ -46,7 +46,8 @@ def _settle(state: KeyState, acting: Acting, work: Work, command: Move, made: Do
     before = work.keys.get(command.key)
     key = before.to(state, acting.vault.clock())
     if isinstance(command, DestroyKey):
-        copies = destruction.copies_of(acting.vault, work, before, made.get("destroyed", 0))
+        counts = made.get("destroyed", 0), made.get("second")
+        copies = destruction.copies_of(acting.vault, work, before, *counts)
         work.keys.change(key)
         return {**_moved(key), "copies": copies}
     work.keys.change(key)
