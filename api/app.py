@@ -26,11 +26,15 @@ from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
 from api.rest.routes import (
     agreement,
     audit,
+    backups,
+    ceremonies,
     certificates,
     compromise,
     counters,
     custody,
+    handovers,
     health,
+    issuing,
     keys,
     life,
     login,
@@ -103,8 +107,20 @@ def create_app(vault: Vault) -> VaultApi:
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     for room in (
-        *(login, keys, custody, compromise, life, certificates, agreement, counters),
-        *(requests, reconciliation, registers, people, audit, health),
+        *(
+            login,
+            keys,
+            custody,
+            handovers,
+            compromise,
+            life,
+            certificates,
+            agreement,
+            counters,
+            issuing,
+        ),
+        backups,
+        *(requests, ceremonies, reconciliation, registers, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)

@@ -36,12 +36,46 @@ EXAMPLES = {
     "generate-key": ORDER,
     "import-key": {**TERMS, "kek": KEY, "blob": "AAEC"},
     "export-key": {**ON_A_KEY, "kek": KEY},
+    "import-components": {
+        **TERMS,
+        **{"algorithm": "AES-192", "usage": "mac", "minutes": 60},
+        **{"custodians": ["erin", "frank", "grace"], "check_value": "cmac:1a2b3c"},
+    },
+    "import-envelope": {
+        **{**TERMS, "custodian": "erin", "public_key": "AAEC", "check_value": None},
+        "minutes": 60,
+    },
+    "export-components": {**ON_A_KEY, "custodians": ["erin", "frank"], "minutes": 60},
+    "export-envelope": {**ON_A_KEY, "recipient": "AAEC"},
     "activate-key": ON_A_KEY,
     "resume-key": ON_A_KEY,
     "deactivate-key": ON_A_KEY,
     "destroy-key": ON_A_KEY,
     "allow-use": {**ON_A_KEY, "uses": 10, "hours": 2},
+    "make-backup-key": {
+        "label": "backups 2026",
+        "threshold": 2,
+        "holders": [
+            {"person": p, "spki": _bytes, "credential": "ab" * 32, "signature": _bytes}
+            for p, _bytes in (("bob", "AAEC"), ("carol", "AAED"), ("dave", "AAEE"))
+        ],
+        "supersedes": None,
+        "reason": "the first",
+    },
+    "destroy-backup-key": {"backup_key": KEY, "reason": "it was replaced"},
+    "restore-backup": {
+        "backup": KEY,
+        "backup_key": KEY,
+        "sha256": "ab" * 32,
+        "threshold": 2,
+        "share_set": 4711,
+        "check_value": "a1b2c3",
+        "drill": True,
+        "reason": "the quarterly drill",
+    },
+    "erase-payload": {"events": [17, 18], "ground": "GDPR article 17", "reason": "asked for"},
     "lift-hold": {**ON_A_KEY, "hold": KEY},
+    "certify-authority": {**ON_A_KEY, "parent": None, "title": "root 2026", "days": 3650},
     "register-person": {
         "person": "erin",
         "full_name": "Erin Example",
