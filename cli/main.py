@@ -37,7 +37,10 @@ NOUNS = {
         "cli.remote.destruction",
         "cli.remote.life",
     ),
+    "backups": ("cli.remote.backups", "cli.remote.restoring"),
+    "shares": ("cli.remote.shares",),
     "counters": ("cli.remote.counters",),
+    "ceremony": ("cli.local.ceremonies", "cli.remote.ceremonies"),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "reconciliations": ("cli.remote.reconciliations",),
@@ -48,11 +51,13 @@ NOUNS = {
     "classes": ("cli.remote.classes",),
     "duties": ("cli.remote.duties",),
     "standards": ("cli.remote.standards",),
-    "audit": ("cli.remote.audit",),
+    "audit": ("cli.remote.audit", "cli.local.archives"),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),
     "tsa": ("cli.local.tsa",),
     "credential": ("cli.desk.credentials",),
+    "issuing": ("cli.remote.issuing",),
+    "desk": ("cli.desk.station",),
 }
 
 

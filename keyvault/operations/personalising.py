@@ -7,16 +7,15 @@ that the next insertion of the same token brings to the same end.
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from hashlib import sha256
 from typing import ClassVar, Protocol
 
 from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
 from hsm.tokens import Secrets, TokenDriver, TokenFacts, TokenSlot
-from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.canonical import Document
 from keyvault.domain.errors import TokenDuplicateError, VaultError
 from keyvault.domain.issuing import IssueJob, IssueStep, Standing
+from keyvault.domain.token_profiles import possession
 
-POSSESSION = "keyvault-token-possession-v1"
 PROOF = b"keyvault-token-proof-v1\n"  # in front of the nonce, so that it is nothing else
 NONCE_SIZE = 32  # bytes
 
@@ -82,7 +81,8 @@ class _UnderWay:
         self._recognise()
         for step, take in self._STEPS.items():
             if not self.job.reached(step):
-                self._save(self.job.done(step, **take(self)), str(step))
+                found = take(self)
+                self._save(self.job.done(step, **found), str(step))
         return self._save(self.job.to(Standing.DONE), "done")
 
     def stop(self, standing: Standing, cause: str) -> None:
@@ -143,7 +143,7 @@ class _UnderWay:
         return {}
 
     def _certify_key(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
-        proof = self._driver.sign(slot, spki, possession(self.job, slot, spki), secrets)
+        proof = self._driver.sign(slot, spki, possession(str(self.job.id), slot, spki), secrets)
         certificate = self._house.certify(self.job, slot, spki, proof)
         self._save(_note(self.job, "certificates", slot, certificate), f"certificate for {slot}")
 
@@ -178,18 +178,6 @@ class _UnderWay:
 def keys_of(job: IssueJob) -> dict[str, bytes]:
     """The public keys (SPKI) in the journal, by slot."""
     return {name: b64decode(spki) for name, spki in job.by_slot("keys").items()}
-
-
-def possession(job: IssueJob, slot: str, spki: bytes) -> bytes:
-    """What a token signs to show that it has a key: nothing else means this."""
-    return canonical(
-        {
-            "type": POSSESSION,
-            "job": str(job.id),
-            "slot": slot,
-            "spki_sha256": sha256(spki).hexdigest(),
-        }
-    )
 
 
 def _note(job: IssueJob, where: str, slot: str, value: bytes) -> IssueJob:

@@ -27,6 +27,7 @@ from keyvault.domain.notes import VerifierKey
 from keyvault.domain.people import System
 from keyvault.domain.standing import Where
 from keyvault.gate.client import Gate, GateClient
+from keyvault.operations.relays import Relays
 from keyvault.settings import Settings
 from keyvault.store.cosigned import Cosigned
 from keyvault.store.keys import no_key
@@ -55,7 +56,9 @@ class Vault:
     recorder_status: wire.Client
     clock: Callable[[], datetime]
     cosigned: Cosigned
+    spare: Gate | None = None  # of the second token, where there is one
     keys: "KeyCache" = field(init=False)
+    relays: Relays = field(default_factory=Relays)
     _authority: Authority | None = None
     _lock: Lock = field(default_factory=Lock)
 
@@ -92,6 +95,8 @@ class Vault:
     def close(self) -> None:
         """Hang up, where no event loop was used."""
         self.gate.close()
+        if self.spare is not None:
+            self.spare.close()
         self.recorder_status.close()
         self.database.close()
 

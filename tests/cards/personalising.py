@@ -24,7 +24,8 @@ from hsm.pcsc.token import PivToken
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain.errors import ConflictError, TokenDuplicateError
 from keyvault.domain.issuing import IssueJob, Standing
-from keyvault.operations.personalising import personalise, possession
+from keyvault.domain.token_profiles import possession
+from keyvault.operations.personalising import personalise
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.models import FACTORY_PIN, FACTORY_PUK
@@ -85,7 +86,7 @@ class Here:
 
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         key = load_der_public_key(spki)
-        key.verify(proof, possession(job, slot, spki), ec.ECDSA(hashes.SHA256()))
+        key.verify(proof, possession(str(job.id), slot, spki), ec.ECDSA(hashes.SHA256()))
         if slot not in self.asked:
             self.signed += 1
             self.asked[slot] = self._certificate(key, f"{job.token} {slot}")

@@ -1,0 +1,108 @@
+"""Issuing jobs, and the sessions in which a desk lends its reader to the service."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+
+from api.rest.auth import Repeat, V, Who, known_parameters
+from api.rest.problems import documented
+from api.rest.schemas.common import Id, Limit
+from api.rest.schemas.issuing import (
+    AbandonIn,
+    AnswerIn,
+    BatchOut,
+    IssueIn,
+    JobListOut,
+    JobOut,
+    JobsOut,
+    MessageOut,
+    SessionIn,
+)
+from keyvault.domain.issuing import Standing
+from keyvault.operations import issuing, mailers
+
+router = APIRouter(tags=["issuing"], dependencies=[Depends(known_parameters)])
+_READ = documented(403, 404)
+_CHANGE = documented(403, 404, 408, 409, 413, 415)
+_AT_A_DESK = documented(403, 404, 408, 409, 413, 415, 502, 503)
+_JOBS = "/v1/issuing/jobs"
+_SESSIONS = "/v1/issuing/sessions"
+Cursor = Annotated[str | None, Query(max_length=200)]
+
+
+@router.post(_JOBS, status_code=201, operation_id="order_issue", responses=_CHANGE)
+def order_issue(body: IssueIn, vault: V, who: Who, repeat: Repeat) -> JobListOut:
+    """Order the personalising of allocated tokens: a job for each, one batch for several."""
+    plan = {str(k): str(v) for k, v in body.plan.items()} if body.plan else None
+    jobs = issuing.order(vault, who, body.tokens, body.pin_route, plan, repeat)
+    return JobListOut(jobs=[JobOut.of(job) for job in jobs])
+
+
+@router.get(_JOBS, operation_id="list_issues", responses=_READ)
+def list_issues(
+    vault: V,
+    who: Who,
+    standing: Annotated[Standing | None, Query()] = None,
+    batch: Annotated[str | None, Query(max_length=40)] = None,
+    after: Cursor = None,
+    limit: Limit = 50,
+) -> JobsOut:
+    """List issuing jobs, newest first."""
+    filters = {"standing": standing and str(standing), "batch": batch}
+    items, following = issuing.page(vault, who, filters, after, limit)
+    return JobsOut(items=[JobOut.of(job) for job in items], next=following)
+
+
+@router.get(f"{_JOBS}/{{job_id:id}}", operation_id="show_issue", responses=_READ)
+def show_issue(job_id: Id, vault: V, who: Who) -> JobOut:
+    """Say how far a job is, and what to do next."""
+    return JobOut.of(issuing.get(vault, who, job_id))
+
+
+@router.get("/v1/issuing/batches/{batch_id:id}", operation_id="show_batch", responses=_READ)
+def show_batch(batch_id: Id, vault: V, who: Who) -> BatchOut:
+    """Reconcile a batch: tokens in, out and spoiled."""
+    return BatchOut.model_validate(issuing.batch(vault, who, str(batch_id)))
+
+
+@router.post(f"{_JOBS}/{{job_id:id}}/abandonment", operation_id="abandon_issue", responses=_CHANGE)
+def abandon_issue(job_id: Id, body: AbandonIn, vault: V, who: Who) -> JobOut:
+    """End a job for good and revoke the certificates that it led to."""
+    return JobOut.of(issuing.abandon(vault, who, job_id, body.reason))
+
+
+@router.post(f"{_JOBS}/{{job_id:id}}/mailer", operation_id="print_mailer", responses=_CHANGE)
+def print_mailer(job_id: Id, vault: V, who: Who) -> Response:
+    """Print the PIN of a finished token, once (PDF). Who made the token does not print it."""
+    return Response(mailers.pin_mailer(vault, who, job_id), media_type="application/pdf")
+
+
+@router.post(
+    f"{_JOBS}/{{job_id:id}}/sessions",
+    status_code=201,
+    operation_id="begin_session",
+    responses=_AT_A_DESK,
+)
+def begin_session(job_id: Id, body: SessionIn, vault: V, who: Who) -> MessageOut:
+    """A token is in a reader: begin, or go on where it was pulled."""
+    atr = bytes.fromhex(body.atr)
+    session, first = issuing.begin(vault, who, job_id, body.station, atr, body.protocol)
+    return MessageOut.of(session, first)
+
+
+@router.post(f"{_SESSIONS}/{{session_id:id}}/answers", operation_id="answer", responses=_AT_A_DESK)
+def answer(session_id: Id, body: AnswerIn, vault: V, who: Who) -> MessageOut:
+    """Hand in what the token answered, and get what is next."""
+    return MessageOut.of(session_id, issuing.exchange(vault, who, session_id, body.read()))
+
+
+@router.delete(
+    f"{_SESSIONS}/{{session_id:id}}",
+    status_code=204,
+    operation_id="end_session",
+    responses=_READ,
+)
+def end_session(session_id: Id, vault: V, who: Who) -> None:
+    """Leave: to the job, the token was pulled."""
+    issuing.hang_up(vault, who, session_id)

@@ -1,0 +1,133 @@
+"""Issuing jobs on the wire, and the messages between the service and a desk."""
+
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import Field
+
+from api.rest.schemas.common import ABSENT, Id, Moment, Page, Text, Wire
+from hsm.pcsc.apdu import RESPONSE_LIMIT
+from hsm.pcsc.relay import APDU_LIMIT, Message
+from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, PinRoute, guidance
+
+Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
+SlotName = Literal["9A", "9C"]
+AlgorithmName = Literal["EC-P256", "EC-P384", "RSA-2048"]
+
+
+class IssueIn(Wire):
+    """Tokens to be personalised, each with keys in these slots."""
+
+    tokens: Annotated[list[Id], Field(min_length=1, max_length=BATCH_LIMIT)]
+    pin_route: PinRoute = PinRoute.MAILER
+    plan: Annotated[dict[SlotName, AlgorithmName], Field(min_length=1)] = ABSENT
+
+
+class JobOut(Wire):
+    """A job. `guidance` is what the person at the reader does next."""
+
+    id: UUID
+    token: UUID
+    kind: str
+    step: str
+    standing: str
+    station: str
+    batch: str
+    actor: str
+    interruptions: int
+    pin_route: str
+    plan: dict[str, str]
+    certificates: dict[str, str]
+    cause: str
+    guidance: str
+    created_at: Moment
+    changed_at: Moment
+
+    @classmethod
+    def of(cls, job: IssueJob) -> Self:
+        told = {name: getattr(job, name) for name in ("id", "token", "kind", "station", "batch")}
+        return cls(
+            **told,
+            step=str(job.step),
+            standing=str(job.standing),
+            actor=job.actor,
+            interruptions=job.resumes,
+            pin_route=str(job.facts.get("pin_route", "")),
+            plan=dict(job.plan),
+            certificates=job.by_slot("certificates"),
+            cause=str(job.facts.get("cause", "")),
+            guidance=guidance(job),
+            created_at=job.created_at,
+            changed_at=job.changed_at,
+        )
+
+
+class JobsOut(Page[JobOut]):
+    """Issuing jobs, newest first."""
+
+
+class JobListOut(Wire):
+    """What was ordered at once: a job for each token."""
+
+    jobs: list[JobOut]
+
+
+class BatchOut(Wire):
+    """What became of a batch: tokens in, out, spoiled, and still open."""
+
+    batch: str
+    tokens: int
+    out: int
+    spoiled: int
+    open: int
+    standing: dict[str, int]
+
+
+class AbandonIn(Wire):
+    reason: Text
+
+
+class SessionIn(Wire):
+    """A token is in a reader at this station: its ATR, and the protocol (1 is T=0, 2 is T=1)."""
+
+    station: Text
+    atr: Annotated[Hex, Field(max_length=66)]
+    protocol: Literal[1, 2]
+
+
+class AnswerIn(Wire):
+    """What the desk's token answered to message `number`, or why it did not."""
+
+    number: Annotated[int, Field(ge=1)] = ABSENT
+    response: Annotated[Hex, Field(max_length=2 * RESPONSE_LIMIT)] = ABSENT
+    result: dict[str, Any] = ABSENT
+    error: Annotated[str, Field(max_length=64)] = ABSENT
+    message: Annotated[str, Field(max_length=500)] = ABSENT
+    cause: Annotated[str, Field(max_length=64)] = ABSENT
+    next_step: Annotated[str, Field(max_length=500)] = ABSENT
+
+    def read(self) -> Message | None:
+        """The answer; None where the desk only asks what is next."""
+        return self.model_dump(exclude_unset=True) or None
+
+
+class MessageOut(Wire):
+    """What the desk does next: pass on an APDU, reset the card, wait, or stop."""
+
+    session: UUID
+    do: Literal["apdu", "reset", "call", "wait", "done", "failed"]
+    number: int | None = None
+    apdu: Annotated[str, Field(max_length=2 * APDU_LIMIT)] | None = None
+    call: dict[str, Any] | None = None
+    seconds: float | None = None
+    progress: str | None = None
+    job: UUID | None = None
+    standing: str | None = None
+    guidance: str | None = None
+    code: str | None = None
+    detail: str | None = None
+    next_step: str | None = None
+
+    @classmethod
+    def of(cls, session: UUID, message: Message) -> Self:
+        return cls(session=session, **message)

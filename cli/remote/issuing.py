@@ -1,0 +1,108 @@
+"""Issuing jobs: order, look, abandon, print the PIN."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cli.command import command, group
+from cli.output import answer, facts, say, say_more, table
+from cli.remote.client import After, Limit, connect
+from cli.remote.keys import Reason
+from cli.state import SessionDir
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.issuing import PinRoute, Standing
+
+app = group("Personalise tokens: orders, their progress, and the PIN's paper.")
+JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
+_SHOWN = ("id", "token", "step", "standing", "station", "interruptions", "cause", "guidance")
+
+
+@command(app, "order", "keyvault issuing order TOKEN TOKEN --pin mailer")
+def order(
+    tokens: Annotated[list[UUID], typer.Argument(metavar="TOKEN...", help="Allocated tokens.")],
+    pin: Annotated[PinRoute, typer.Option(help="How the holder comes to a PIN.")] = PinRoute.MAILER,
+    slot: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SLOT=ALGORITHM", help="Such as 9A=EC-P256; default: 9A and 9C."),
+    ] = None,
+    session: SessionDir = None,
+) -> None:
+    """Order the personalising of allocated tokens. Several make one batch."""
+    body: Document = {"tokens": [str(token) for token in tokens], "pin_route": str(pin)}
+    if slot:
+        body["plan"] = dict(_pair(each) for each in slot)
+    jobs = connect(session).post("/v1/issuing/jobs", body)["jobs"]
+    rows = [[job["id"], job["token"], job["standing"]] for job in jobs]
+    answer({"jobs": jobs}, table(["job", "token", "standing"], rows))
+    say(f"at a desk with a reader: {_next(jobs)} --station NAME")
+
+
+def _next(jobs: list[Document]) -> str:
+    if len(jobs) > 1:
+        return f"keyvault desk batch {jobs[0]['batch']}"
+    return f"keyvault desk issue {jobs[0]['id']}"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, algorithm = text.partition("=")
+    if not equals:
+        raise InvalidInputError(f"{text!r} is not of the form 9A=EC-P256")
+    return name, algorithm
+
+
+@command(app, "list", "keyvault issuing list --standing interrupted")
+def list_(
+    standing: Annotated[Standing | None, typer.Option(help="Only those that stand so.")] = None,
+    batch: Annotated[UUID | None, typer.Option(metavar="BATCH", help="Only these.")] = None,
+    limit: Limit = 50,
+    after: After = None,
+    session: SessionDir = None,
+) -> None:
+    """List issuing jobs, newest first."""
+    query = {"standing": standing, "batch": batch, "limit": limit, "after": after}
+    page = connect(session).get("/v1/issuing/jobs", **query)
+    rows = [[j["id"], j["token"], j["step"], j["standing"], j["station"]] for j in page["items"]]
+    answer(page, table(["job", "token", "step", "standing", "station"], rows))
+    say_more(page)
+
+
+@command(app, "show", "keyvault issuing show JOB")
+def show(job: JobId, session: SessionDir = None) -> None:
+    """Say how far a job is and what to do next."""
+    found = connect(session).get(f"/v1/issuing/jobs/{job}")
+    answer(found, facts((name, found[name]) for name in _SHOWN))
+
+
+@command(app, "batch", "keyvault issuing batch BATCH")
+def batch(
+    batch_id: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch of jobs.")],
+    session: SessionDir = None,
+) -> None:
+    """Reconcile a batch: tokens in, out, spoiled and open."""
+    found = connect(session).get(f"/v1/issuing/batches/{batch_id}")
+    answer(found, facts((k, v) for k, v in found.items() if k != "standing"))
+
+
+@command(app, "abandon", "keyvault issuing abandon JOB --reason 'the reader broke it'")
+def abandon(job: JobId, reason: Reason, session: SessionDir = None) -> None:
+    """End a job for good; the certificates that it led to are revoked."""
+    ended = connect(session).post(f"/v1/issuing/jobs/{job}/abandonment", {"reason": reason})
+    answer(ended, facts((name, ended[name]) for name in _SHOWN))
+
+
+@command(app, "mailer", "keyvault issuing mailer JOB --out pin.pdf")
+def mailer(
+    job: JobId,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the PDF goes.")],
+    session: SessionDir = None,
+) -> None:
+    """Print a token's PIN, once. Whoever made the token does not print it."""
+    if out.exists():
+        raise InvalidInputError(f"{out} exists already and is left alone")
+    out.touch(mode=0o600)
+    out.write_bytes(connect(session).post_for_bytes(f"/v1/issuing/jobs/{job}/mailer", {}))
+    say(f"print {out} into an envelope and delete it; the token goes another way")
+    answer({"written": str(out)}, facts([("written", str(out))]))

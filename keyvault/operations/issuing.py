@@ -1,0 +1,216 @@
+"""Issuing jobs: ordered, worked on through a desk, resumed, abandoned, reconciled.
+
+The steps themselves are in `personalising`; here is the house that they ask.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from hsm.errors import HsmError
+from hsm.pcsc import profiles
+from hsm.pcsc.apdu import Channel, TransmissionProtocol
+from hsm.pcsc.piv import PivCard
+from hsm.pcsc.relay import Message, Relay
+from hsm.pcsc.token import PivToken
+from hsm.tokens import TokenDriver
+from keyvault.domain.access import Action, Principal
+from keyvault.domain.audit import EventType
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import InvalidInputError, IssueStateError, NotPermittedError
+from keyvault.domain.issuing import (
+    BATCH_LIMIT,
+    DEFAULT_PLAN,
+    SECOND_PERSON_AFTER,
+    IssueJob,
+    PinRoute,
+    Standing,
+    guidance,
+)
+from keyvault.domain.tokens import TokenKind
+from keyvault.operations import tokens
+from keyvault.operations.issuing_house import GateOwnKey, VaultHouse, event
+from keyvault.operations.personalising import personalise
+from keyvault.operations.vault import Once, Vault, permit, recall, remember
+from keyvault.settings import StationSettings
+
+ALGORITHMS = ("EC-P256", "EC-P384", "RSA-2048")
+
+
+def order(
+    vault: Vault,
+    who: Principal,
+    token_ids: Sequence[UUID],
+    pin_route: PinRoute = PinRoute.MAILER,
+    plan: Mapping[str, str] | None = None,
+    once: Once | None = None,
+) -> list[IssueJob]:
+    """Order the personalising of allocated tokens: a job each, all of one batch."""
+    permit(vault, who, Action.TOKEN_ISSUE)
+    _check_order(token_ids, plan or DEFAULT_PLAN)
+    with vault.database.reading() as work:
+        if before := recall(work, who, once):
+            return [work.issuing.get(UUID(job)) for job in _texts(before["jobs"])]
+    facts: Document = {"plan": dict(plan or DEFAULT_PLAN), "pin_route": str(pin_route)}
+    batch = str(uuid4()) if len(token_ids) > 1 else ""
+    jobs = [_ordered(vault, who, token, facts, batch) for token in token_ids]
+    if once is not None:
+        with vault.database.work() as work:
+            remember(work, who, once, {"jobs": [str(job.id) for job in jobs]})
+            work.commit(event(EventType.ISSUE_ORDERED, who, jobs[0], {"jobs": len(jobs)}))
+    return jobs
+
+
+def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batch: str) -> IssueJob:
+    now, job_id = vault.clock(), uuid4()
+    token = tokens.begin(vault, who, token_id, job_id)
+    with vault.database.work() as work:
+        generation = vault.settings.issuing.masters
+        own: Document = {**facts, "master": len(generation)}
+        job = IssueJob(job_id, token_id, str(token.kind), who.id, now, now, batch=batch, facts=own)
+        work.issuing.add(job)
+        work.commit(
+            event(EventType.ISSUE_ORDERED, who, job, {"plan": facts["plan"], "batch": batch})
+        )
+    return job
+
+
+def _check_order(token_ids: Sequence[UUID], plan: Mapping[str, str]) -> None:
+    if not 0 < len(set(token_ids)) == len(token_ids) <= BATCH_LIMIT:
+        raise InvalidInputError(f"order 1 to {BATCH_LIMIT} different tokens at once")
+    if not plan or set(plan) - set(DEFAULT_PLAN) or set(plan.values()) - set(ALGORITHMS):
+        raise InvalidInputError(
+            "a plan gives slots 9A and 9C one algorithm each",
+            next_step=f"choose from: {', '.join(ALGORITHMS)}",
+        )
+
+
+def get(vault: Vault, who: Principal, job_id: UUID) -> IssueJob:
+    permit(vault, who, Action.TOKEN_READ)
+    with vault.database.reading() as work:
+        return work.issuing.get(job_id)
+
+
+def page(
+    vault: Vault,
+    who: Principal,
+    filters: dict[str, str | None],
+    after: str | None = None,
+    limit: int = 50,
+) -> tuple[list[IssueJob], str | None]:
+    permit(vault, who, Action.TOKEN_READ)
+    with vault.database.reading() as work:
+        return work.issuing.page(filters, after, limit)
+
+
+def batch(vault: Vault, who: Principal, name: str) -> Document:
+    """What became of a batch: cards in, out, spoiled, and those that still wait."""
+    permit(vault, who, Action.TOKEN_READ)
+    with vault.database.reading() as work:
+        found = work.issuing.batch(name)
+    count = {str(each): found.get(str(each), 0) for each in Standing}
+    spoiled = count[Standing.QUARANTINED] + count[Standing.ABANDONED]
+    total, out = sum(found.values()), count[Standing.DONE]
+    told: Document = {
+        "tokens": total,
+        "out": out,
+        "spoiled": spoiled,
+        "open": total - out - spoiled,
+    }
+    return {"batch": name, **told, "standing": dict(count)}
+
+
+def abandon(vault: Vault, who: Principal, job_id: UUID, reason: str) -> IssueJob:
+    """End a job for good: the certificates that it led to are revoked, the token let go."""
+    permit(vault, who, Action.TOKEN_ISSUE)
+    job = get(vault, who, job_id)
+    ended = job.to(Standing.ABANDONED, cause=reason)
+    if job.standing is not Standing.QUARANTINED:
+        tokens.let_go(vault, who, job.token, job.id, reason)
+    return VaultHouse(vault, who, trusted=False).save(ended, "abandoned")
+
+
+# At a desk ------------------------------------------------------------------------------------
+
+
+def begin(
+    vault: Vault, who: Principal, job_id: UUID, station: str, atr: bytes, protocol: int
+) -> tuple[UUID, Message]:
+    """A token is in a reader: go on with its job there. Return the session and what to do first.
+
+    Raises `IssueStateError` where the job has ended, or was interrupted so often by one person
+    that another has to look.
+    """
+    permit(vault, who, Action.TOKEN_ISSUE)
+    place = _station(vault, station)
+    with vault.database.reading() as work:
+        job = work.issuing.get(job_id)
+    if job.resumes >= SECOND_PERSON_AFTER and job.actor == who.id:
+        raise IssueStateError(
+            f"this job was interrupted {job.resumes} times",
+            next_step="let another issuer look at the token, and go on with it",
+        )
+    if vault.relays.busy(job_id, who.id):
+        raise IssueStateError("a desk works on this job now")
+    if job.standing is not Standing.OPEN:
+        job = job.to(Standing.OPEN)
+    job = replace(job, station=station, actor=job.actor if job.actor == who.id else who.id)
+    house = VaultHouse(vault, who, trusted=place.trusted)
+    opened = house.save(job.noting(atr=atr.hex()), "inserted")
+    relay = Relay(atr, TransmissionProtocol(protocol), vault.settings.issuing.idle)
+    relay.run(lambda over: _worked(over, opened, house, vault))
+    session = vault.relays.add(relay, who.id, job_id)
+    return session, _said(relay, None)
+
+
+def exchange(vault: Vault, who: Principal, session: UUID, answer: Message | None) -> Message:
+    """Take a desk's answer and say what is next. What the token did wrong is a message, too."""
+    return _said(vault.relays.get(session, who.id), answer)
+
+
+def _said(relay: Relay, answer: Message | None) -> Message:
+    try:
+        return relay.exchange(answer)
+    except HsmError as error:
+        told = {"code": error.code, "detail": str(error), "next_step": error.next_step}
+        return {"do": "failed", **told}
+
+
+def hang_up(vault: Vault, who: Principal, session: UUID) -> None:
+    """The desk ends the session: to the job, the token was pulled."""
+    vault.relays.get(session, who.id).hang_up()
+
+
+def _worked(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Message:
+    house.tell = relay.tell
+    driver = _driver(relay, job, house, vault)
+    done = personalise(driver, job, house)
+    return {"job": str(done.id), "standing": str(done.standing), "guidance": guidance(done)}
+
+
+def _driver(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> TokenDriver:
+    if job.kind != TokenKind.PIV_CARD:
+        raise InvalidInputError(f"tokens of kind {job.kind} are not made here")
+    try:
+        card = PivCard(Channel(relay))
+        known = profiles.load(vault.settings.issuing.profiles)
+        profile = profiles.recognise(known, relay.atr, card.label)
+    except Exception as error:
+        house.interrupted(job, error)
+        raise
+    own = GateOwnKey(vault.gate, job.token.bytes, int(str(job.facts["master"])), house.trusted)
+    return PivToken(card, profile, own)
+
+
+def _station(vault: Vault, name: str) -> StationSettings:
+    known = {station.name: station for station in vault.settings.issuing.stations}
+    if name not in known:
+        raise NotPermittedError(
+            f"no station is called {name[:40]!r}",
+            next_step=f"use one of: {', '.join(sorted(known)) or 'none is in the settings'}",
+        )
+    return known[name]
+
+
+def _texts(value: object) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []

@@ -1,0 +1,238 @@
+"""What the steps of an issuing job ask of the vault: journal, register, CA and sealed secrets."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
+from hsm.pcsc import profiles
+from hsm.pcsc.piv import PivAlgorithm
+from hsm.pcsc.piv_issue import ManagementKey
+from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
+from keyvault.domain.access import Principal
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import (
+    NotFoundError,
+    NotPermittedError,
+    TokenDuplicateError,
+    VaultError,
+)
+from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing
+from keyvault.domain.people import thumbprint
+from keyvault.domain.tokens import Token
+from keyvault.gate.client import Gate
+from keyvault.operations import ca, tokens
+from keyvault.operations.personalising import keys_of
+from keyvault.operations.vault import Vault
+from keyvault.store.unit_of_work import Reading
+
+_KINDS = {
+    Standing.DONE: (EventType.ISSUE_DONE, Outcome.OK),
+    Standing.OPEN: (EventType.ISSUE_STEP, Outcome.OK),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GateManagementKey:
+    """A card's own management key, which answers behind the gate."""
+
+    gate: Gate
+    token: bytes
+    version: int
+    algorithm: PivAlgorithm
+
+    def answer(self, witness: bytes, challenge: bytes) -> tuple[bytes, bytes]:
+        return self.gate.card_answer(self.token, self.version, self.algorithm, witness, challenge)
+
+
+@dataclass(frozen=True, slots=True)
+class GateOwnKey:
+    """`trusted`: the maker's command that sets the key may carry it through this station."""
+
+    gate: Gate
+    token: bytes
+    version: int
+    trusted: bool
+
+    def answering(self, algorithm: PivAlgorithm) -> ManagementKey:
+        return GateManagementKey(self.gate, self.token, self.version, algorithm)
+
+    def to_set(self, algorithm: PivAlgorithm) -> bytes:
+        if not self.trusted:
+            raise NotPermittedError(
+                "this model is given its management key in clear, and the station is not trusted",
+                next_step="use a station that the settings call trusted, or another model",
+            )
+        return self.gate.card_key(self.token, self.version, algorithm)
+
+
+class VaultHouse:
+    """The house of one session: who works at which kind of station."""
+
+    def __init__(self, vault: Vault, who: Principal, *, trusted: bool) -> None:
+        self._vault = vault
+        self._who = who
+        self.trusted = trusted
+        self.tell: Callable[[str], None] = lambda _: None  # how far it is, for who waits
+
+    def save(self, job: IssueJob, what: str) -> IssueJob:
+        """Write the next version down. What has to come before, does, and may be repeated."""
+        self._before(job)
+        saved = replace(job, version=job.version + 1, changed_at=self._vault.clock())
+        kind, outcome = _KINDS.get(job.standing, (EventType.ISSUE_STOPPED, Outcome.FAIL))
+        told: Document = {"what": what, "cause": str(job.facts.get("cause", ""))}
+        with self._vault.database.work() as work:
+            work.issuing.change(saved)
+            work.commit(event(kind, self._who, saved, told, outcome))
+        self.tell(what)
+        if saved.standing is Standing.OPEN and saved.step is IssueStep.TAKEN_OVER:
+            self._vault.gate.card_key_set(job.token.bytes, _master(job))
+        return saved
+
+    def _before(self, job: IssueJob) -> None:
+        vault, who = self._vault, self._who
+        if job.standing is Standing.QUARANTINED:
+            tokens.spoiled(vault, who, job.token, str(job.facts.get("cause", "")))
+        if job.standing is Standing.DONE:
+            tokens.personalised(vault, who, job.token, job.id, keys_of(job), _facts(job))
+            self._close(job)
+
+    def _close(self, job: IssueJob) -> None:
+        sealed = job.by_slot("sealed")
+        kinds = ("puk",) if job.facts["pin_route"] == PinRoute.MAILER else ("pin", "puk")
+        for kind in kinds:
+            self._vault.gate.card_close(job.token.bytes, b64decode(sealed[kind]))
+
+    def interrupted(self, job: IssueJob, error: Exception) -> None:
+        """A job that could not even begin."""
+        code = error.code if isinstance(error, HsmError | VaultError) else "internal"
+        self.save(job.to(Standing.INTERRUPTED, cause=code), "interrupted")
+
+    def check_free(self, job: IssueJob, facts: TokenFacts) -> None:
+        with self._vault.database.reading() as work:
+            token = work.tokens.get(job.token)
+            known = _known(work, facts.guid)
+        if known is not None and known.id != job.token:
+            raise CardForeignError(
+                f"this is token {known.serial}, which was issued before",
+                next_step="Put in the blank token that the job is for.",
+            )
+        if facts.serial and facts.serial != token.serial:
+            raise CardForeignError(
+                f"the card says that its serial number is {facts.serial}, and the stock's is "
+                f"{token.serial}",
+                next_step="Put in the token that the job is for.",
+            )
+
+    def check_fresh(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> None:
+        with self._vault.database.reading() as work:
+            other = work.tokens.token_of_key(thumbprint(spki))
+        if other is not None and other.id != job.token:
+            raise TokenDuplicateError(
+                f"the key in {slot} is that of token {other.serial}",
+                next_step="quarantine both, and ask who made them",
+            )
+
+    def check_attestation(self, _: IssueJob, spki: bytes, statement: bytes) -> None:
+        """Of this key, and, where makers are pinned, signed by one of them."""
+        if not statement:
+            return
+        try:
+            found = x509.load_der_x509_certificate(statement)
+            made = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except ValueError as error:
+            raise TokenSpoiledError("the card's attestation cannot be read") from error
+        if made != spki:
+            raise TokenSpoiledError("the card attests another key than the one it just made")
+        path = self._vault.settings.issuing.attesters
+        if path and not any(_signed(found, each) for each in _authorities(path.read_bytes())):
+            raise TokenSpoiledError("no maker that we know signed the card's attestation")
+
+    def seal(self, job: IssueJob) -> dict[str, str]:
+        gate, token = self._vault.gate, job.token.bytes
+        return {kind: b64encode(gate.card_seal(token, kind)).decode() for kind in ("pin", "puk")}
+
+    def secrets(self, job: IssueJob) -> Secrets:
+        gate, token, begun = self._vault.gate, job.token.bytes, job.begun("secure")
+        new = {
+            kind: gate.card_open(token, kind, b64decode(sealed))
+            for kind, sealed in job.by_slot("sealed").items()
+        }
+        profile = self._profile(job)
+        return Secrets(
+            SecretChange(profile.factory_pin, new["pin"], begun),
+            SecretChange(profile.factory_puk, new["puk"], begun),
+        )
+
+    def _profile(self, job: IssueJob) -> profiles.CardProfile:
+        known = profiles.load(self._vault.settings.issuing.profiles)
+        return next(each for each in known if each.name == job.facts["model"])
+
+    def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
+        vault, who = self._vault, self._who
+        return ca.issue_token_certificate(vault, who, job.token, slot, spki, proof, job.id)
+
+    def random(self, size: int) -> bytes:
+        return self._vault.gate.random(size)
+
+
+def event(
+    kind: EventType,
+    who: Principal,
+    job: IssueJob,
+    told: Document,
+    outcome: Outcome = Outcome.OK,
+) -> AuditEvent:
+    """What happened to a job, in its token's own stream."""
+    about: Document = {
+        "token": str(job.token),
+        "job": str(job.id),
+        "step": str(job.step),
+        "standing": str(job.standing),
+        "station": job.station,
+    }
+    return AuditEvent(
+        type=kind,
+        outcome=outcome,
+        operation=uuid4(),
+        stream=tokens.token_stream(job.token),
+        actor=who.actor,
+        payload={**about, **told},
+    )
+
+
+def _facts(job: IssueJob) -> Document:
+    """What the register keeps of a finished job."""
+    names = ("model", "serial", "atr", "obeys", "objects", "master", "nonce", "proofs", "sealed")
+    kept = {name: job.facts[name] for name in names if name in job.facts}
+    return {**kept, "station": job.station}
+
+
+def _known(work: Reading, guid: str) -> Token | None:
+    """The token of ours that a card says it is; a stranger's identity is simply overwritten."""
+    try:
+        return work.tokens.get(UUID(hex=guid)) if guid else None
+    except NotFoundError:
+        return None
+
+
+def _master(job: IssueJob) -> int:
+    return int(str(job.facts["master"]))
+
+
+def _signed(statement: x509.Certificate, maker: x509.Certificate) -> bool:
+    try:
+        statement.verify_directly_issued_by(maker)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _authorities(pem: bytes) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(pem)
