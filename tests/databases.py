@@ -67,21 +67,29 @@ def _as_user() -> tuple[list[str], int | None]:
     return [*prefix, *ids], user.pw_uid
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def prepare(folder: Path) -> None:
+    """Make the files of a new server in this folder."""
     prefix, uid = _as_user()
     if uid is not None:
         os.chown(folder, uid, -1)
-    data = folder / "data"
     initdb = [*prefix, PROGRAMS / "initdb", "-U", "keyvault", "-A", "trust", "-E", "UTF8"]
     subprocess.run(
-        [*initdb, "--no-sync", "--locale=C.UTF-8", "-D", data],
+        [*initdb, "--no-sync", "--locale=C.UTF-8", "-D", folder / "data"],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd=folder,
     )
-    command = [*prefix, PROGRAMS / "postgres", "-D", data, "-k", folder, *OPTIONS]
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+
+
+def start(folder: Path, *options: str) -> tuple[PostgreSQL, subprocess.Popen[bytes]]:
+    """Start the server of a prepared folder, and wait until it answers."""
+    prefix, _ = _as_user()
+    command = [*prefix, PROGRAMS / "postgres", "-D", folder / "data", "-k", folder, *OPTIONS]
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen([*command, *options], stdout=log, stderr=log, cwd=folder)
+    server = PostgreSQL(folder)
+    _wait(server, process)
+    return server, process
 
 
 def _wait(server: PostgreSQL, process: subprocess.Popen[bytes]) -> None:
@@ -106,10 +114,9 @@ def postgresql() -> Iterator[PostgreSQL]:
     in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=MEMORY if in_memory else None))
     folder.chmod(0o755)
-    process = _start(folder)
+    prepare(folder)
+    server, process = start(folder)
     try:
-        server = PostgreSQL(folder)
-        _wait(server, process)
         server.run("CREATE DATABASE empty")
         server.run("CREATE DATABASE template")
         _migrate(server.url("template"))

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
 from uuid import UUID
 
 import pytest
@@ -22,6 +21,7 @@ from keyvault.bootstrap import build
 from keyvault.domain.keys import KeyState
 from keyvault.domain.tree import leaf_hash, root_of
 from keyvault.operations.reconcile import ALARMS, reconcile
+from tests.assessor import assert_evidence_holds
 from tests.stack import ROOT, SYSTEM_ACTIONS, Stack
 
 ORDER = [KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED, KeyState.DESTROYED]
@@ -139,21 +139,7 @@ def check(campaign: Campaign) -> None:
     for key, state in told.states.items():
         assert ORDER.index(keys[key].state) >= ORDER.index(state)
     assert reconcile(vault) == []
-    assert_evidence_holds(campaign)
-
-
-def assert_evidence_holds(campaign: Campaign) -> None:
-    """An assessor's own check of the whole log: counters, approvals, order, root."""
-    erin = campaign.stack.register("erin", "auditor")
-    exported = erin.client().post("/v1/audit/exports", json={}, timeout=120)
-    assert exported.status_code == 200, exported.text
-    bundle = campaign.stack.folder / "evidence.zip"
-    bundle.write_bytes(BytesIO(exported.content).getvalue())
-    verifier = ROOT / "keyvault" / "evidence" / "verify.py"
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", verifier, bundle], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert_evidence_holds(campaign.stack)
 
 
 def run(database: str, kills: int) -> Campaign:

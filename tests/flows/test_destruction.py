@@ -11,7 +11,7 @@ from keyvault.domain.canonical import canonical
 from keyvault.domain.custody import DESTRUCTION_CONTEXT
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.pem import armour
-from tests.flows.test_main_job import assert_evidence_holds
+from tests.assessor import assert_evidence_holds
 from tests.stack import Stack, ok
 
 

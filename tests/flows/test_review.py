@@ -32,7 +32,8 @@ from keyvault.operations.acts.base import Acting
 from keyvault.operations.reconcile import Finding, reconcile
 from keyvault.operations.vault import Once, Vault, remember
 from keyvault.store.audit import LoggedEvent
-from tests.flows.test_main_job import BODY, WHY, assert_evidence_holds
+from tests.assessor import assert_evidence_holds
+from tests.flows.test_main_job import BODY, WHY
 from tests.flows.test_reconcile import about, state
 from tests.stack import SCOPE, Document, Someone, Stack, ok
 

@@ -25,7 +25,8 @@ from keyvault.domain.errors import (
 from keyvault.operations import approvals, watch
 from keyvault.operations.vault import Vault
 from keyvault.store.engine import open_engine, writing
-from tests.flows.test_main_job import BODY, WHY, assert_evidence_holds
+from tests.assessor import assert_evidence_holds
+from tests.flows.test_main_job import BODY, WHY
 from tests.flows.test_review import principal
 from tests.stack import Document, Stack, ok
 
