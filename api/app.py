@@ -32,6 +32,7 @@ from api.rest.routes import (
     compromise,
     counters,
     custody,
+    emergency,
     handovers,
     health,
     issuing,
@@ -120,7 +121,7 @@ def create_app(vault: Vault) -> VaultApi:
             issuing,
         ),
         backups,
-        *(requests, ceremonies, reconciliation, registers, people, audit, health),
+        *(requests, ceremonies, emergency, reconciliation, registers, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)

@@ -43,6 +43,7 @@ NOUNS = {
     "ceremony": ("cli.local.ceremonies", "cli.remote.ceremonies"),
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
+    "emergency": ("cli.remote.emergency",),
     "reconciliations": ("cli.remote.reconciliations",),
     "registers": ("cli.remote.registers",),
     "people": ("cli.remote.people",),

@@ -35,7 +35,7 @@ def create(
     _must_be_new(public)
     passphrase = Secrets(passphrase_fd).chosen(f"new passphrase for {out}")
     credential = SoftwareCredential.create(out, passphrase)
-    _write_public(public, credential.spki)
+    write_public(public, credential.spki)
     say(f"keep {out} and its passphrase to yourself, and give {public} to a registrar")
     _answer(_about(str(out), public, credential.spki))
 
@@ -66,7 +66,7 @@ def show(
         return
     spki = place.open(Secrets(passphrase_fd)).spki
     if out is not None:
-        _write_public(out, spki)
+        write_public(out, spki)
     _answer(_about(str(place.path), out or public_file(place.path), spki))
 
 
@@ -77,9 +77,9 @@ def _show_card(place: KeyCard, out: Path | None) -> None:
     if out and beside:
         _must_be_new(beside)
     if out:
-        _write_public(out, signs)
+        write_public(out, signs)
     if beside and logs_in:
-        _write_public(beside, logs_in)
+        write_public(beside, logs_in)
     shown = _about("card", out, signs)
     if logs_in:
         own = _about("card", beside, logs_in)
@@ -103,7 +103,7 @@ def _must_be_new(path: Path) -> None:
         raise InvalidInputError(f"{path} exists already and is left alone")
 
 
-def _write_public(path: Path, spki: bytes) -> None:
+def write_public(path: Path, spki: bytes) -> None:
     _must_be_new(path)
     key = load_der_public_key(spki)
     path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))

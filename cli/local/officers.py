@@ -74,7 +74,7 @@ def officer(text: str, number: int, site: str, now: datetime) -> Officer:
     card = "card" in given
     place = KeyCard(given["card"]) if card else KeyFile(Path(given["credential"]))
     assurance = Assurance.CARD if card else Assurance.SOFTWARE
-    spki, logs_in = _enrolled(place, given.get("public"), given.get("login"))
+    spki, logs_in = enrolled(place, given.get("public"), given.get("login"))
     grants = _grants(given, officer_roles(number), now)
     person = RegisterPerson(
         given["id"],
@@ -107,8 +107,8 @@ def _grants(given: dict[str, str], default: frozenset[Role], now: datetime) -> t
     return tuple(Grant(role, EVERYWHERE, text_of(day_of(until))) for role in sorted(roles))
 
 
-def _enrolled(place: Place, public: str | None, login: str | None) -> tuple[bytes, bytes | None]:
-    """The key that decides and the one that only logs in. No PIN is asked for: nothing signs."""
+def enrolled(place: Place, public: str | None, login: str | None) -> tuple[bytes, bytes | None]:
+    """Find the key that decides and one that only logs in. No PIN is asked for: nothing signs."""
     logs_in = _spki(Path(login)) if login else None
     if public is not None:
         return _spki(Path(public)), logs_in

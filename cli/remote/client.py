@@ -5,7 +5,7 @@ import ssl
 import time
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import IO, Annotated, Any, Self
 from uuid import UUID, uuid4, uuid5
 
 import httpx
@@ -17,6 +17,7 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 
 TIMEOUT = 60.0  # seconds; an HSM makes RSA keys at its leisure
+LONG = 600.0  # seconds; a backup of many keys takes its time
 PAUSES = (0.2, 0.8, 2.0)  # seconds before another try of a call that could not be delivered
 
 ServerUrl = Annotated[
@@ -79,6 +80,24 @@ class Server:
 
     def post_for_bytes(self, path: str, body: Document) -> bytes:
         return self._call("POST", path, body=body).content
+
+    def post_to(self, path: str, body: Document, out: IO[bytes]) -> httpx.Headers:
+        """Write the answer's bytes to a file as they come, whatever their number."""
+        headers = {"Idempotency-Key": str(uuid4())}
+        request = self._http.build_request("POST", path, json=body, headers=headers)
+        request.extensions["timeout"] = httpx.Timeout(LONG).as_dict()
+        try:
+            answer = self._http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+                raise _problem(answer)
+            for part in answer.iter_bytes():
+                out.write(part)
+        except httpx.TransportError as error:
+            raise ServerUnreachableError(
+                f"the answer was cut off: {error}", next_step="look whether it happened, then again"
+            ) from error
+        return answer.headers
 
     def delete(self, path: str) -> None:
         self._call("DELETE", path)

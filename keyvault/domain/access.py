@@ -92,7 +92,12 @@ SYSTEM_ACTIONS = KEY_USES | {Action.KEY_READ, Action.RANDOM, Action.METRICS_READ
 OWN_ACTIONS = frozenset(
     {Action.DUTY_ACKNOWLEDGE, Action.AUTHORITY_READ, Action.SERVICE_READ, Action.TOKEN_OWN}
 )
-_READ = frozenset({Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ, Action.TOKEN_READ})
+_READ = frozenset(
+    {
+        *(Action.KEY_READ, Action.REQUEST_READ, Action.PEOPLE_READ, Action.TOKEN_READ),
+        Action.CEREMONY_READ,
+    }
+)
 _TOKEN_SECURITY = frozenset({Action.TOKEN_SUSPEND, Action.TOKEN_WITNESS})
 _ASK = _READ | {Action.REQUEST_EXECUTE, Action.REQUEST_CANCEL}
 _STOP = frozenset({Action.PEOPLE_HOLD, Action.SYSTEM_REVOKE, Action.REQUEST_DECIDE})
@@ -104,7 +109,7 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.KEY_CUSTODIAN: _ASK
     | _STOP
     | {Action.KEY_CHANGE, Action.KEY_SUSPEND, Action.KEY_COMPROMISE}
-    | {Action.KEY_CARRY}
+    | {Action.KEY_CARRY, Action.CEREMONY_HOLD}
     | {Action.KEY_RECORD, Action.KEY_HOLD, Action.KEY_RECONCILE, Action.REGISTER_EXPORT}
     | _TOKEN_SECURITY
     | {Action.CERTIFICATE_REQUEST, Action.CERTIFICATE_RECORD},

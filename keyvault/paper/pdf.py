@@ -89,7 +89,7 @@ class _Sheets(FPDF):
     def footer(self) -> None:
         self.set_y(-15)
         self._font("", 7.5, _GREY)
-        left = _short(self.paper.reference or self.paper.title, 80)
+        left = _short(self.paper.reference or self.paper.title, 100)
         self.cell(130, 5, self._fit(left, "sans"))
         self.cell(0, 5, f"page {self.page_no()} of {_PAGES}", align="R")
 
@@ -123,7 +123,7 @@ class _Sheets(FPDF):
 
     def _heading(self, heading: Heading) -> None:
         size = {1: 13.0, 2: 11.0}.get(heading.level, 9.5)
-        self._room(24)
+        self._room(24 if heading.level < 3 else 45)  # noqa: PLR2004  (so that a step stays whole)
         self.ln(3)
         self._font("B", size)
         self._line(heading.text, height=6)

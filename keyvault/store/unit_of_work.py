@@ -16,6 +16,7 @@ from keyvault.store.certificates import Certificates
 from keyvault.store.compromise import Compromises
 from keyvault.store.counters import Counters
 from keyvault.store.custody import Custody
+from keyvault.store.emergency import EmergencyCodes
 from keyvault.store.forecast import Forecast
 from keyvault.store.handovers import Handovers
 from keyvault.store.idempotency import Idempotency
@@ -42,6 +43,7 @@ class Reading:
         self.compromises = Compromises(connection)
         self.ceremonies = Ceremonies(connection)
         self.forecast = Forecast(connection)
+        self.emergency = EmergencyCodes(connection)
         self.reconciliations = Reconciliations(connection)
         self.handovers = Handovers(connection)
         self.requests = Requests(connection, writes=writes)

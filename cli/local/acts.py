@@ -1,0 +1,116 @@
+"""Commands that a ceremony runs: each as a process of its own, at the same terminal."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from uuid import UUID
+
+from cli.errors import ProblemError
+from cli.remote.client import CALLS
+from keyvault.domain.canonical import Document
+from keyvault.domain.ceremonies import ACTS, VALUE_LIMIT
+from keyvault.domain.errors import CeremonyError, VaultError
+from keyvault.settings import Settings
+
+ANSWER_LIMIT = 1_048_576  # bytes
+_TAIL = 8_192  # bytes of what a command says, in which its error stands
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a command. `secrets` is a descriptor that it reads passphrases from."""
+
+    words: Sequence[str]
+    folder: Path
+    secrets: int | None = None
+    seed: UUID | None = None
+
+
+def line_of(command: str, options: Mapping[str, str]) -> list[str]:
+    """The words of a command, as one would type them. `officers` is written elsewhere."""
+    act = ACTS[command]
+    words = [*command.split(), *(options[name] for name in act.places)]
+    for name in act.options:
+        if name in options and name != "officers":
+            words += [f"--{name}", options[name]]
+    return words
+
+
+def run(call: Call) -> Document:
+    """Run a command and return its answer. Raises what it ended with, as a `VaultError`.
+
+    What it says for people goes to the terminal as it comes.
+    """
+    line = [sys.executable, "-m", "cli", *call.words, "--json"]
+    inherited = () if call.secrets is None else (call.secrets,)
+    if call.secrets is not None:
+        line += ["--passphrase-fd", str(call.secrets)]
+    seed = {CALLS: str(call.seed)} if call.seed else {}
+    with TemporaryFile() as out:
+        with subprocess.Popen(  # noqa: S603  (our own interpreter and commands)
+            line,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            pass_fds=inherited,
+            cwd=call.folder,
+            env={**os.environ, **seed},
+        ) as child:
+            said = _told(child)
+        out.seek(0)
+        answer = out.read(ANSWER_LIMIT)
+    if child.returncode != os.EX_OK:
+        raise _failure(said, child.returncode)
+    return _document(answer)
+
+
+def kept(command: str, answer: Document) -> dict[str, str]:
+    """What of an answer goes into the journal: short texts of the fields that are listed."""
+    found = {name: answer[name] for name in ACTS[command].keeps if name in answer}
+    return {name: str(value)[:VALUE_LIMIT] for name, value in found.items()}
+
+
+def founded(folder: Path) -> dict[str, str] | None:
+    """What `init` would have answered of a service that is there already, or None."""
+    config = folder / "keyvault.toml"
+    if not config.is_file():
+        return None
+    settings = Settings.load(config)
+    return {
+        "config": str(config),
+        "genesis": settings.genesis,
+        "origin": settings.origin,
+        "server": f"https://localhost:{settings.api.port}",
+        "ca": str(folder / "tls" / "server.pem"),
+    }
+
+
+def _told(child: subprocess.Popen[bytes]) -> bytes:
+    """Pass on what the child says, and return the end of it."""
+    tail = b""
+    source = child.stderr
+    while source is not None and (part := os.read(source.fileno(), 4_096)):
+        sys.stderr.buffer.write(part)
+        sys.stderr.buffer.flush()
+        tail = (tail + part)[-_TAIL:]
+    return tail
+
+
+def _failure(said: bytes, status: int) -> VaultError:
+    try:
+        error = json.loads(said.strip().rpartition(b"\n")[2])["error"]
+        return ProblemError(error["code"], status, error["message"], error["next_step"])
+    except (ValueError, KeyError, TypeError):
+        return CeremonyError(f"the command ended with status {status}")
+
+
+def _document(answer: bytes) -> Document:
+    try:
+        value = json.loads(answer)
+    except ValueError as error:
+        raise CeremonyError("the command's answer is no JSON") from error
+    return value if isinstance(value, dict) else {}
