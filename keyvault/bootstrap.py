@@ -47,6 +47,17 @@ def build(settings: Settings) -> Vault:
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
         cosigned=_cosigned(settings),
+        spare=_spare(settings, database),
+    )
+
+
+def _spare(settings: Settings, database: Database) -> Gate | None:
+    """The gate of the second token has a breaker of its own: nobody waits for it to sign."""
+    if settings.spare is None:
+        return None
+    socket, deadline = settings.spare.socket, settings.spare.deadline
+    return Gate(
+        socket, records_from=lambda number: _records(database, number), deadline=deadline
     )
 
 

@@ -166,6 +166,13 @@ class NoticeSettings(_Strict):
     webhook: WebhookSettings | None = None
 
 
+class AuditSettings(_Strict):
+    """How often the log is looked after."""
+
+    check_every: Annotated[float, Field(gt=0, le=366)] = 7.0  # days between two whole checks
+    heartbeat: Annotated[float, Field(gt=0, le=86_400)] = 60.0  # seconds
+
+
 class CertificateSettings(_Strict):
     """What the authority's procedures say about time; check both against them."""
 
@@ -191,6 +198,14 @@ class IssuingSettings(_Strict):
     idle: Annotated[float, Field(gt=0, le=600)] = 60.0  # seconds a desk may be silent
 
 
+class CaSettings(_Strict):
+    """Where the status of certificates of our own CA is told, and how long an answer counts."""
+
+    url: str = ""  # written into certificates, as http://pki.example/v1/ca; nothing if empty
+    list_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
+    answer_hours: Annotated[float, Field(gt=0, le=720)] = 4.0  # of OCSP without a nonce
+
+
 class Settings(_Strict):
     """Everything a process needs to know. Paths are relative to the folder of the file."""
 
@@ -212,7 +227,9 @@ class Settings(_Strict):
     seal_interval: Annotated[float, Field(gt=0, le=60)] = 0.25  # seconds
     reconcile_within: Annotated[int, Field(ge=1, le=366)] = 31  # days between two reconciliations
     certificates: CertificateSettings = CertificateSettings()
+    ca: CaSettings = CaSettings()
     notices: NoticeSettings = NoticeSettings()
+    audit: AuditSettings = AuditSettings()
     issuing: IssuingSettings = IssuingSettings()
     witnesses: WitnessSettings | None = None
     time: TimeSettings | None = None

@@ -58,6 +58,7 @@ def services(settings: Settings, config: Path) -> list[Service]:
     return [
         Service("gate", (*gate, "keys"), lambda: _answers(settings.keys)),
         Service("log-gate", (*gate, "log"), lambda: _answers(settings.log)),
+        *_spare(settings, gate),
         Service(
             "recorder",
             ("-m", "keyvault.recorder", "--settings", path),
@@ -68,6 +69,11 @@ def services(settings: Settings, config: Path) -> list[Service]:
         Service("clerk", ("-m", "keyvault.clerk", "--settings", path), lambda: True),
         *(_api(settings, path, number) for number in range(settings.api.workers)),
     ]
+
+
+def _spare(settings: Settings, gate: tuple[str, ...]) -> Iterator[Service]:
+    if (module := settings.spare) is not None:
+        yield Service("spare-gate", (*gate, "spare"), lambda: _answers(module))
 
 
 def _offices(settings: Settings, path: str) -> Iterator[Service]:

@@ -16,13 +16,19 @@ from pathlib import Path
 
 from hsm.device import Device
 from hsm.errors import DeviceUnavailableError, HsmError
-from hsm.types import Algorithm, KeySpec, KeyUsage
 from keyvault.domain.authority import Services
 from keyvault.domain.canonical import Document
-from keyvault.domain.keys import service_key_id
 from keyvault.gate.log import has_ed25519, signers
 from keyvault.gate.process import harden, pipe_of
-from keyvault.gate.services import EVIDENCE, KEK, LOG, LOG_ED25519, MAC, SESSION_CA
+from keyvault.gate.services import (
+    EVIDENCE,
+    KEK,
+    LOG,
+    LOG_ED25519,
+    MAC,
+    SESSION_CA,
+    service_spec,
+)
 from keyvault.gate.worker import exit_code, opened
 from keyvault.settings import ModuleSettings, Settings
 from keyvault.wire.errors import document_of, error_of
@@ -48,30 +54,26 @@ def hold(path: Path, keys_pin: bytearray, log_pin: bytearray) -> Services:
 
 def make_keys(device: Device) -> Document:
     """Make what the keys token holds for the service."""
-    _made(device, KEK, Algorithm.AES_256, KeyUsage.WRAP)
-    _made(device, MAC, Algorithm.HMAC_SHA256, KeyUsage.MAC)
-    public = {
-        "session_ca": _made(device, SESSION_CA, Algorithm.EC_P256, KeyUsage.SIGN),
-        "evidence": _made(device, EVIDENCE, Algorithm.EC_P256, KeyUsage.SIGN),
-    }
+    _made(device, KEK)
+    _made(device, MAC)
+    public = {"session_ca": _made(device, SESSION_CA), "evidence": _made(device, EVIDENCE)}
     return {name: base64.b64encode(spki).decode() for name, spki in public.items()}
 
 
 def make_log_keys(device: Device, origin: str) -> Document:
     """Make what the log token holds: the keys that sign checkpoints."""
-    _made(device, LOG, Algorithm.EC_P256, KeyUsage.SIGN)
+    _made(device, LOG)
     if has_ed25519(device):
-        _made(device, LOG_ED25519, Algorithm.ED25519, KeyUsage.SIGN)
+        _made(device, LOG_ED25519)
     return {"log_keys": [key.vkey for key, _ in signers(device, origin)]}
 
 
-def _made(device: Device, name: str, algorithm: Algorithm, usage: KeyUsage) -> bytes:
+def _made(device: Device, name: str) -> bytes:
     """Make a service key unless it is there; return its SPKI, empty for a secret key."""
-    key_id = service_key_id(name)
-    if not device.find(key_id):
-        spec = KeySpec(key_id, f"keyvault {name}", algorithm, usage, trusted=name == KEK)
+    spec = service_spec(name)
+    if not device.find(spec.key_id):
         return device.generate(spec).public_key
-    return device.public_key(key_id) if algorithm.is_pair else b""
+    return device.public_key(spec.key_id) if spec.algorithm.is_pair else b""
 
 
 def _in_child(path: Path, name: str, module: ModuleSettings, pin: bytearray) -> Document:

@@ -227,6 +227,29 @@ class Gate:
         """The ids of the handovers that the gate has open."""
         return list(self._call("handovers"))
 
+    def random(self, size: int) -> bytes:
+        """Return random bytes of the device."""
+        return bytes(self._call("random", size))
+
+    def issue_leaf(self, terms: Document, words: Sequence[Document], proof: bytes) -> bytes:
+        """Have an authority of ours certify a key (DER), by what people signed about it."""
+        self.push_authority()
+        return bytes(self._call("issue_leaf", terms, list(words), proof))
+
+    def sign_crl(
+        self, issuer: bytes, number: int, dates: Sequence[str], entries: Sequence[Sequence[str]]
+    ) -> bytes:
+        """Have an authority sign a list (DER): [serial in hex, time, reason] each."""
+        return bytes(
+            self._call("sign_crl", issuer, number, list(dates), [list(e) for e in entries])
+        )
+
+    def sign_ocsp(
+        self, issuer: bytes, answer: Document, dates: Sequence[str], nonce: bytes
+    ) -> bytes:
+        """Have an authority sign an OCSP response (DER) about one certificate."""
+        return bytes(self._call("sign_ocsp", issuer, answer, list(dates), nonce))
+
     def counter(self, series: str) -> int:
         """The highest originator counter of a series that was ever given."""
         return int(self._call("counter", series))

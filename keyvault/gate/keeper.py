@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Keep one gate until SIGTERM. Exit code EX_NOPERM: the PIN was refused, do not restart."""
     parser = argparse.ArgumentParser(prog="python -m keyvault.gate")
     parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--module", choices=("keys", "log"), required=True)
+    parser.add_argument("--module", choices=("keys", "log", "spare"), required=True)
     parser.add_argument("--pin-fd", type=int)
     options = parser.parse_args(arguments)
     logging.basicConfig(format=f"gate {options.module}: %(message)s", level=logging.INFO)

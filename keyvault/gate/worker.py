@@ -52,7 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HsmError as error:
         log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
         return exit_code(error)
-    gate = (LogGate if options.module == "log" else KeysGate)(device, settings)
+    gate = (
+        LogGate(device, settings)
+        if options.module == "log"
+        else KeysGate(device, settings, spare=options.module == "spare")
+    )
     with socket.socket(fileno=options.listener_fd) as listener:
         Worker(device, gate, listener, uids_of(module), options.restarts).serve()
     device.close()
@@ -152,7 +156,7 @@ class Worker:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keyvault.gate.worker")
     parser.add_argument("--settings", type=Path, required=True)
-    parser.add_argument("--module", choices=("keys", "log"), required=True)
+    parser.add_argument("--module", choices=("keys", "log", "spare"), required=True)
     for name in ("listener-fd", "pin-fd", "keeper", "restarts"):
         parser.add_argument(f"--{name}", type=int, required=True)
     return parser

@@ -11,6 +11,7 @@ from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.approvals import Approval, Request
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.backups import ALIVE, Backup
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.custody import DESTRUCTION_CONTEXT, DestructionCertificate
 from keyvault.domain.errors import KeyStateError, NotFoundError, VaultError
@@ -24,16 +25,22 @@ from keyvault.store.unit_of_work import Reading
 log = logging.getLogger("keyvault.destruction")
 
 
-def copies_of(vault: Vault, work: Reading, key: Key, destroyed: int) -> list[Document]:
-    """Name the copies that go with a key: objects on the token, or its wrapped record.
+def copies_of(
+    vault: Vault, work: Reading, key: Key, destroyed: int, second: int | None = None
+) -> list[Document]:
+    """Name the copies that go with a key: objects on the tokens, or its wrapped record.
 
-    `destroyed` objects were removed; none where an earlier attempt that was cut off had done it.
+    `destroyed` objects were removed, and `second` from the second token if there is one; none
+    where an earlier attempt that was cut off had done it.
     """
     token = vault.settings.keys.uri
     copies: list[Document] = []
     if key.residence is Residence.RESIDENT:
         how = "C_DestroyObject"
         copies.append({"what": "objects", "where": token, "how": how, "count": destroyed})
+    if second and vault.settings.spare is not None:
+        where, how = vault.settings.spare.uri, "C_DestroyObject"
+        copies.append({"what": "objects", "where": where, "how": how, "count": second})
     if wrapped := work.keys.wrapped(key.id):
         digest = sha256(wrapped.blob).hexdigest()
         how = "row deleted; the gate refuses its blob for ever"
@@ -75,6 +82,7 @@ def _statement(vault: Vault, work: Reading, key: Key, now: datetime) -> Document
         "destroyed_at": text_of(key.destroyed_at),
         "copies": payload.get("copies", []),
         "exported": _exports(work, key.id),
+        "backups": _backups(work, key),
         "request": str(request.id),
         "request_sha256": request.digest.hex(),
         "requester": request.requester,
@@ -122,6 +130,28 @@ def _exports(work: Reading, key_id: UUID) -> list[Document]:
         for one in found
         if one.header["out"] in left
     ]
+
+
+def _backups(work: Reading, key: Key) -> list[Document]:
+    """Backups that still hold the key, wrapped: what was written down cannot be unwritten.
+
+    Each is dead once the backup is destroyed, or the backup key and enough of its shares.
+    """
+    return [_copy(work, one) for one in work.backups.holding(key)]
+
+
+def _copy(work: Reading, backup: Backup) -> Document:
+    backup_key = work.backups.key(backup.backup_key)
+    alive = sum(one.state in ALIVE for one in work.backups.shares(backup_key.id))
+    return {
+        "backup": str(backup.id),
+        "taken_at": text_of(backup.taken_at),
+        "place": backup.place,
+        "backup_key": str(backup_key.id),
+        "backup_key_state": str(backup_key.state),
+        "shares_needed": backup_key.threshold,
+        "shares_left": alive,
+    }
 
 
 def _certified(actor: str, role: str, key: Key, made: DestructionCertificate) -> AuditEvent:

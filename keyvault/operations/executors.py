@@ -26,6 +26,7 @@ from keyvault.domain.commands import (
 )
 from keyvault.domain.errors import KeyStateError, OutcomeUnknownError, VaultError
 from keyvault.domain.scopes import Scope
+from keyvault.operations.acts import authorities as of_authorities
 from keyvault.operations.acts import authority as of_authority
 from keyvault.operations.acts import backups, evidence, handovers, making, moving
 from keyvault.operations.acts.base import Act, Acting, Asking
@@ -38,6 +39,7 @@ ACTS: dict[type[Command], Act] = {
     **handovers.ACTS,
     **backups.ACTS,
     **moving.ACTS,
+    **of_authorities.ACTS,
     **of_authority.ACTS,
     **evidence.ACTS,
 }

@@ -1,0 +1,155 @@
+"""Restorations and drills: shares go in one by one, then the file, then a verdict for the log."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from hsm.errors import HsmError
+from keyvault.domain.access import Action, Principal
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.backups import ALIVE, DRILL_WITHIN, Restoration, RestorationState, Share
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import NotPermittedError, RequestStateError, VaultError
+from keyvault.domain.standing import Reach
+from keyvault.domain.times import text_of
+from keyvault.operations.acts.backups import second
+from keyvault.operations.vault import Vault, key_stream, permit
+from keyvault.store.unit_of_work import Reading
+
+
+def page(
+    vault: Vault, who: Principal, after: str | None = None, limit: int = 50
+) -> tuple[list[Restoration], str | None]:
+    """List restorations and drills, the newest first, and the cursor of the next page."""
+    permit(vault, who, Action.KEY_READ)
+    with vault.database.reading() as work:
+        return work.backups.restorations(after, limit)
+
+
+def get(vault: Vault, who: Principal, restoration_id: UUID) -> Restoration:
+    permit(vault, who, Action.KEY_READ)
+    with vault.database.reading() as work:
+        return work.backups.restoration(restoration_id)
+
+
+def enter(vault: Vault, who: Principal, restoration_id: UUID, box: bytes) -> Restoration:
+    """Pass a holder's sealed share to the gate. Raises `ShareInvalidError`: it does not count."""
+    role, restoration = _collecting(vault, who, restoration_id, Action.KEY_RECORD)
+    with vault.database.reading() as work:
+        share = _held(work, who, restoration)
+    try:
+        answer = second(vault).enter_share(restoration_id.bytes, share.number, box)
+    except (HsmError, VaultError) as error:
+        told: Document = {"number": share.number, "code": error.code, "reason": str(error)}
+        _tell(vault, who, role, restoration, EventType.SHARE_ENTERED, Outcome.REFUSED, told)
+        raise
+    entered = (*restoration.entered, share.number)
+    return _tell(
+        vault,
+        who,
+        role,
+        replace(restoration, entered=entered),
+        EventType.SHARE_ENTERED,
+        Outcome.OK,
+        {"number": share.number, "holder": share.holder, "rebuilt": answer["rebuilt"]},
+    )
+
+
+def take(vault: Vault, who: Principal, restoration_id: UUID, offset: int, lines: bytes) -> Document:
+    """Pass the part of the file at `offset` to the gate; say how many keys are there by now."""
+    _collecting(vault, who, restoration_id, Action.REQUEST_EXECUTE)
+    return second(vault).restore_lines(restoration_id.bytes, offset, lines)
+
+
+def end(vault: Vault, who: Principal, restoration_id: UUID, *, keep: bool) -> Restoration:
+    """End it: what came of it is an event, with every count. What is not whole is undone."""
+    role, restoration = _collecting(vault, who, restoration_id, Action.REQUEST_EXECUTE)
+    try:
+        report = second(vault).end_restoration(restoration_id.bytes, keep)
+    except RequestStateError as error:  # its gate was restarted: shares and counts are gone
+        report = {"ok": False, "reason": str(error)}
+    good = bool(report["ok"])
+    state = RestorationState.DONE if good else RestorationState.FAILED
+    done = replace(restoration, state=state, done_at=vault.clock(), report=report)
+    kind = EventType.KEY_DRILLED if restoration.drill else EventType.KEY_RESTORED
+    outcome = Outcome.OK if good else Outcome.FAIL
+    return _tell(vault, who, role, done, kind, outcome, report)
+
+
+def overdue_drill(vault: Vault, work: Reading) -> str:
+    """Say if no backup was ever tried, or not for long; empty while there is nothing to try."""
+    backups, _ = work.backups.page(limit=1)
+    if not backups:
+        return ""
+    last = work.backups.last_drill()
+    if last is None or last.done_at is None:
+        return "no backup was ever restored in a drill: keyvault backups drill"
+    if vault.clock() >= last.done_at + DRILL_WITHIN:
+        return f"the last drill was on {text_of(last.done_at)[:10]}: keyvault backups drill"
+    return ""
+
+
+def overdue_shares(vault: Vault, work: Reading) -> list[str]:
+    """Name shares that nobody has looked at for long, and keys with no share to lose."""
+    found, now = [], vault.clock()
+    for key in work.backups.all_keys():
+        if key.destroyed_at is not None:
+            continue
+        shares = work.backups.shares(key.id)
+        late = [one.number for one in shares if one.overdue(now)]
+        if late:
+            numbers = ", ".join(map(str, late))
+            found.append(f"shares of {key.label} that nobody confirmed for long: {numbers}")
+        alive = sum(one.state in ALIVE for one in shares)
+        if alive <= key.threshold:
+            found.append(f"{key.label} needs {key.threshold} shares, and {alive} are left")
+    return found
+
+
+def _collecting(
+    vault: Vault, who: Principal, restoration_id: UUID, action: Action
+) -> tuple[str, Restoration]:
+    with vault.database.reading() as work:
+        restoration = work.backups.restoration(restoration_id)
+        scope = work.backups.key(work.backups.get(restoration.backup).backup_key).scope
+    permitted = permit(vault, who, action, where=scope or Reach.ALL)
+    if restoration.state is not RestorationState.COLLECTING:
+        raise RequestStateError(f"the restoration is {restoration.state}")
+    return permitted.role, restoration
+
+
+def _held(work: Reading, who: Principal, restoration: Restoration) -> Share:
+    backup = work.backups.get(restoration.backup)
+    for share in work.backups.shares(backup.backup_key, who.id):
+        if share.state in ALIVE:
+            return share
+    raise NotPermittedError(
+        f"{who.id} holds no share of this backup key", next_step="see keyvault shares list"
+    )
+
+
+def _tell(
+    vault: Vault,
+    who: Principal,
+    role: str,
+    restoration: Restoration,
+    kind: EventType,
+    outcome: Outcome,
+    told: Document,
+) -> Restoration:
+    with vault.database.work() as work:
+        backup = work.backups.get(restoration.backup)
+        work.backups.change_restoration(restoration)
+        about = {"restoration": str(restoration.id), "backup": str(backup.id)}
+        work.commit(
+            AuditEvent(
+                type=kind,
+                outcome=outcome,
+                operation=restoration.id,
+                stream=key_stream(backup.backup_key),
+                actor=who.actor,
+                role=role,
+                scope=backup.scope,
+                payload={**about, **told},
+            )
+        )
+        return restoration
