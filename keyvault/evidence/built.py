@@ -11,10 +11,12 @@ _HEAD = '''#!/usr/bin/env python3
 """Check an evidence bundle of a key vault, on any machine, without the help of its makers.
 
     python3 -I verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--policy FILE]
-                                      [--state FILE] [--standing] [--json]
+                                      [--state FILE] [--custody FILE] [--query NAME] [--standing]
+                                      [--transcript FILE] [--json]
 
 It needs Python 3.8 and OpenSSL 3 or later, and opens no network connection.
-Exit status: 0 everything holds, 1 the evidence is wrong, 2 it could not be checked.
+Exit status: 0 everything holds, 1 the evidence is wrong, 2 it could not be checked, 3 it holds
+and does not prove what a --query asked.
 """
 '''
 

@@ -7,6 +7,7 @@ import string
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from typing import IO
 
@@ -16,10 +17,11 @@ from keyvault.domain.chain import Record
 from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.tree import HASH_SIZE, ProofError, RangeProof, root_from_range
 from keyvault.evidence.built import verifier
+from keyvault.evidence.choosing import ALWAYS, FILTER_FIELDS, Filter, Sample, header_of, matches
+from keyvault.evidence.lone import Lone
 
 MEDIA_TYPE = "application/vnd.keyvault.evidence+zip"
 MANIFEST_CONTEXT = b"keyvault-manifest-v1\n"
-FILTER_FIELDS = frozenset({"ty", "out", "op", "st", "ac", "ro", "sc", "n"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time that a ZIP can write
 _COMMITMENT = len(',"p":"') + 44 + len('"}')  # how a leaf ends: 44 characters of base64
 _FLUSH = 1 << 16  # bytes
@@ -46,11 +48,12 @@ class Continuation:
 class BundleContents:
     """What goes into a bundle. `leaves` are the events of `range`, in order, read once.
 
-    `filter` maps header fields to the values to disclose; empty discloses everything. `dates`
+    A leaf without payload is one that was erased: `erasures` are the events that say so, each
+    with its proof. Of what `filter` covers a `sample` may be disclosed, if there is one. `dates`
     are RFC 3339; the range has to reach over them by more than a minute on either side, or to
     the end of the log, since times in the log may be out of order by that much. `authority` is
     the whole chain. `proofs` maps indexes to stand-alone proofs. `checkpoint` may have lines of
-    witnesses, which `policy` names.
+    witnesses, which `policy` names. `tsa` are files of time stamps, see docs/formats.md.
     """
 
     origin: str
@@ -61,12 +64,16 @@ class BundleContents:
     requester: str
     created_at: str
     software: str
-    filter: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    filter: Filter = field(default_factory=dict)
+    sample: Sample | None = None
+    erasures: Sequence[Lone] = ()
+    views: Mapping[str, IO[bytes]] = field(default_factory=dict)
     dates: tuple[str, str] | None = None
     previous: Continuation | None = None
     custody: Sequence[Document] = ()
     proofs: Mapping[int, bytes] = field(default_factory=dict)
     policy: bytes = b""
+    tsa: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) -> bytes:
@@ -83,6 +90,8 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
         bundle = _Bundle(archive)
         _write_texts(bundle, contents)
         counts = _write_events(bundle, contents)
+        for name, view in contents.views.items():
+            bundle.add(f"views/{name}", iter(partial(view.read, _FLUSH), b""))
         _write_proofs(bundle, contents)
         manifest = canonical({**_about(contents), "counts": counts, "files": dict(bundle.files)})
         bundle.add("manifest.json", manifest)
@@ -145,7 +154,7 @@ def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:
 
     def rows() -> Iterator[bytes]:
         for index, leaf in enumerate(contents.leaves, contents.range.start):
-            shown = _covered(leaf, contents.filter)
+            shown = covered(index, leaf, contents.filter, contents.sample)
             counts["disclosed" if shown else "withheld"] += 1
             hashes.extend(leaf.hash)
             yield _row(index, leaf, shown)
@@ -160,16 +169,21 @@ def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:
     return dict(counts)
 
 
-def _covered(leaf: Leaf, chosen: Mapping[str, Sequence[str]]) -> bool:
-    header = json.loads(leaf.data)["h"] if chosen else {}
-    return all(header[name] in values for name, values in chosen.items())
+def covered(index: int, leaf: Leaf, chosen: Filter, sample: Sample | None) -> bool:
+    """Whether the bundle discloses an event."""
+    if not (leaf.payload and (chosen or sample)):
+        return bool(leaf.payload)
+    header = header_of(leaf)
+    fits = matches(header, chosen) and (sample is None or index in sample.picked)
+    return header["ty"] in ALWAYS or fits
 
 
 def _row(index: int, leaf: Leaf, shown: bool) -> bytes:
     """Cut the header out of the leaf rather than write it anew: these bytes were hashed."""
     header, commitment = leaf.data[5:-_COMMITMENT], leaf.data[-46:-2]
     if not shown:
-        return b'{"c":"%b","h":%b,"i":%d}\n' % (commitment, header, index)
+        erased = b"" if leaf.payload else b'"e":1,'
+        return b'{"c":"%b",%b"h":%b,"i":%d}\n' % (commitment, erased, header, index)
     salt = base64.b64encode(leaf.salt)
     return b'{"h":%b,"i":%d,"p":%b,"s":"%b"}\n' % (header, index, leaf.payload, salt)
 
@@ -185,7 +199,11 @@ def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
     bundle.add("checkpoints/keys", "".join(f"{key}\n" for key in _log_keys(contents)).encode())
     records = (canonical(record.document()) + b"\n" for record in contents.authority)
     bundle.add("authority.ndjson", records)
+    if contents.erasures:
+        bundle.add("erasures.ndjson", (lone.line() for lone in contents.erasures))
     bundle.add("custody.json", canonical({"v": 1, "entries": list(contents.custody)}))
+    for name, content in sorted(contents.tsa.items()):
+        bundle.add(f"tsa/{name}", content)
     for index, proof in sorted(contents.proofs.items()):
         bundle.add(f"proofs/{index}.tlog-proof", proof)
 
@@ -210,7 +228,8 @@ def _about(contents: BundleContents) -> Document:
         "requester": contents.requester,
         "created_at": contents.created_at,
         "software": contents.software,
-        "redaction": "none",
+        "redaction": "erased" if contents.erasures else "none",
+        **({} if contents.sample is None else {"sample": contents.sample.document()}),
     }
 
 

@@ -1,7 +1,7 @@
 """Reading the log: events, hashes for proofs, tiles and checkpoints."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -172,10 +172,15 @@ class Audit:
         """Return a reader of the tree's hashes, good until this transaction ends."""
         return TileReader(lru_cache(maxsize=64)(self._tile))
 
+    def tile(self, level: int, number: int) -> bytes | None:
+        """Return a tile as it is stored, or None: partial ones are not."""
+        same = (_TILE.c.level == level) & (_TILE.c.number == number)
+        hashes: bytes | None = self._connection.scalar(select(_TILE.c.hashes).where(same))
+        return hashes
+
     def _tile(self, level: int, number: int) -> bytes:
         """Return a stored tile, or build it: the sealer stores only what it has checked."""
-        same = (_TILE.c.level == level) & (_TILE.c.number == number)
-        stored: bytes | None = self._connection.scalar(select(_TILE.c.hashes).where(same))
+        stored = self.tile(level, number)
         if stored is not None:
             return stored
         first = number * TILE_WIDTH
@@ -304,6 +309,12 @@ class Seals:
         if not self._connection.scalar(select(func.count()).where(same)):
             stamped_at = ticks(stamp.stamped_at)
             self._connection.execute(insert(_STAMP).values({**row, "stamped_at": stamped_at}))
+
+
+def erase(connection: Connection, events: Sequence[int], now: datetime) -> None:
+    """Erase what events say. Their leaves stay, and with them every proof."""
+    gone = {"salt": None, "payload": None, "erased_at": ticks(now)}
+    connection.execute(update(_PAYLOAD).where(_PAYLOAD.c.idx.in_(events)).values(gone))
 
 
 def _equal(filters: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:

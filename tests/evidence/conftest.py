@@ -11,7 +11,7 @@ from tests.evidence.built import verify
 
 def examined(data):
     """Everything but the signatures, each of which starts a program."""
-    unset = dict.fromkeys(("state", "genesis_sha256", "log_key", "policy"))
+    unset = dict.fromkeys(("state", "genesis_sha256", "log_key", "policy", "custody"))
     options = argparse.Namespace(**unset, standing=False)
     report, case = verify.Report(), None
     with report.step("well formed", ""):

@@ -15,13 +15,13 @@ MAX_LINE, MAX_PART, MAX_FILES = 1 << 20, 1 << 26, 100_000  # bytes, bytes, and h
 CHUNK = 1 << 20  # bytes
 EVENTS, AUTHORITY, LEAVES = "events.ndjson", "authority.ndjson", "leaf-hashes.bin"
 NEWEST, PREVIOUS = "checkpoints/newest.note", "checkpoints/previous.note"
-POLICY = "checkpoints/policy"
+POLICY, ERASURES = "checkpoints/policy", "erasures.ndjson"
 REQUIRED = {"README.txt", "VERIFY.txt", "verify.py", "manifest.json", "manifest.sig"} | {
     *("custody.json", "range.proof", "checkpoints/keys", EVENTS, AUTHORITY, LEAVES, NEWEST)
 }
 OPTIONAL = re.compile(
-    r"checkpoints/(previous\.note|consistency\.proof|policy)|tsa/[a-z0-9.-]{1,80}"
-    r"|proofs/(0|[1-9][0-9]{0,18})\.tlog-proof"
+    r"checkpoints/(previous\.note|consistency\.proof|policy)|erasures\.ndjson|tsa/[a-z0-9.-]{1,80}"
+    r"|views/[a-z0-9.-]{1,80}|proofs/(0|[1-9][0-9]{0,18})\.tlog-proof"
 )
 
 

@@ -10,6 +10,7 @@ from typing import IO
 
 from keyvault.evidence.verifier.archive import (
     AUTHORITY,
+    ERASURES,
     EVENTS,
     LEAVES,
     NEWEST,
@@ -18,6 +19,8 @@ from keyvault.evidence.verifier.archive import (
     Bundle,
 )
 from keyvault.evidence.verifier.authority import Authority
+from keyvault.evidence.verifier.choosing import Choice
+from keyvault.evidence.verifier.custody import Custody
 from keyvault.evidence.verifier.events import Events
 from keyvault.evidence.verifier.merkle import read_proof
 from keyvault.evidence.verifier.notes import read_note
@@ -35,9 +38,8 @@ from keyvault.evidence.verifier.words import (
 
 LIMITS = (
     "no witness has cosigned: others may have been shown another log, and this one may go on",
-    "times are the service's own: no time stamp authority has confirmed them yet",
     "that the device did what the events say rests on the device and the service",
-    "files in tsa/ and proofs/, custody.json and the texts were compared with the manifest only",
+    "files in proofs/, custody.json and the texts were compared with the manifest only",
 )
 
 
@@ -49,12 +51,15 @@ class Case:
         self.bundle = Bundle(file)
         report.at("manifest.json")
         self.manifest = loads(self.bundle.read("manifest.json"))
-        need(self.manifest["v"] == 1 and self.manifest["redaction"] == "none", "unknown version")
+        need(self.manifest["v"] == 1, "unknown version")
+        known = self.manifest["redaction"] in ("none", "erased")
+        need(known, "unknown version of redaction")
         report.at(AUTHORITY)
         self.authority = Authority([loads(x) for x in self.bundle.lines(AUTHORITY)], report)
         self.events = Events(self.manifest, self.bundle, self.authority, report, options.standing)
         self.memory = self.state.get(self.authority.origin, {})
         self.newest = (0, b"")
+        self.custody = Custody(self.authority, report)
         self.cosigners: dict[str, int] = {}
 
     def examine(self) -> None:
@@ -63,11 +68,20 @@ class Case:
             self.check_trust()
         with step("every file is the one that the manifest names", "manifest.json"):
             self.check_manifest()
+        with step("a key of the log has signed its head", NEWEST):
+            self.newest = self.checkpoint(NEWEST)
+        with step("", ERASURES):
+            self.events.erased.check(*self.newest)
+        with step("", "manifest.json"):
+            self.events.choice = Choice(self.manifest, self.newest[1], self.bundle)
         with step("every event is the log's own, complete, in order and approved", EVENTS):
             self.events.check()
         with step("the events stand in the tree of the signed checkpoint", "range.proof"):
             self.check_tree()
         self.events.sections.finish(self.report)
+        if self.options.custody:
+            with step("every hand-over of the bundle is signed", self.options.custody):
+                self.check_custody(self.options.custody)
         if self.options.policy:
             with step("your policy's quorum of witnesses has cosigned it", self.options.policy):
                 self.check_quorum(Policy(read_file(self.options.policy)))
@@ -97,8 +111,12 @@ class Case:
         about = (manifest["origin"], manifest["genesis"])
         need(about == (self.authority.origin, self.authority.heads[0]), "is about another log")
 
+    def check_custody(self, file: str) -> None:
+        created = self.manifest["created_at"]
+        self.custody.check(read_file(file), file, self.report.bundle, created)
+
     def check_tree(self) -> None:
-        size, root = self.newest = self.checkpoint(NEWEST)
+        size, root = self.newest
         known = self.previous(size, root)
         self.report.at("range.proof")
         numbers, tree, right = read_proof(self.bundle.read("range.proof"))
@@ -188,6 +206,11 @@ class Case:
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
+        if events.gone:
+            say("limit", f"{events.gone} events were erased, as several people decided")
+        self.describe_queries()
+        for sentence in self.custody.sentences:
+            say("custody", sentence)
         if events.hidden:
             say("limit", f"{events.hidden} approved acts are withheld and were not checked")
         if events.graced:
@@ -197,6 +220,16 @@ class Case:
         self.describe_witnesses()
         for limit in (*self.events.sections.limits(), *LIMITS[bool(self.cosigners) :]):
             say("limit", limit)
+
+    def describe_queries(self) -> None:
+        """Answer every query; which of them have to be proved is the reader's to say."""
+        for name, answer in self.events.queries.answers(not self.report.exit):
+            self.report.queries[name] = answer
+            self.report.say("query", f"{name}: {answer}")
+        if self.events.choice.sample is not None:
+            sample = self.events.choice.sample
+            drawn = f"{len(self.events.choice.picked)} of {sample['population']} events"
+            self.report.say("sample", f"{drawn}, drawn with seed {sample['seed']} and the root")
 
     def describe_witnesses(self) -> None:
         say = self.report.say

@@ -10,8 +10,11 @@ from typing import Any
 from keyvault.evidence.verifier.acts import ACTS, BIRTHS
 from keyvault.evidence.verifier.archive import AUTHORITY, EVENTS, LEAVES, Bundle
 from keyvault.evidence.verifier.authority import Authority
+from keyvault.evidence.verifier.choosing import Choice
+from keyvault.evidence.verifier.erasures import Erasures
 from keyvault.evidence.verifier.forms import fits
 from keyvault.evidence.verifier.merkle import Frontier
+from keyvault.evidence.verifier.queries import Queries
 from keyvault.evidence.verifier.redemption import (
     OTHER_RULE,
     Redemption,
@@ -53,7 +56,12 @@ class Events:
         self, manifest: Any, bundle: Bundle, authority: Authority, report: Report, standing: bool
     ) -> None:
         self.manifest, self.bundle, self.authority = manifest, bundle, authority
-        self.report, self.filter = report, manifest["filter"]
+        self.report = report
+        self.choice, self.erased = (
+            Choice({"filter": {}}, b"", bundle),
+            Erasures(bundle, authority, report),
+        )
+        self.queries = Queries(manifest["dates"])
         self.leaves: Iterator[bytes] = iter(())
         self.start, self.end = manifest["range"]["start"], manifest["range"]["end"]
         self.counters: dict[tuple[str, str], int] = {}
@@ -66,7 +74,7 @@ class Events:
         self.life: dict[str, str] = {}
         self.begun: dict[str, tuple[int, int, Any]] = {}  # operation: time, authority, payload
         self.first = self.last = self.latest = 0
-        self.disclosed = self.acts = self.hidden = self.classless = self.graced = 0
+        self.disclosed = self.gone = self.acts = self.hidden = self.classless = self.graced = 0
         self.standing = Standing(authority) if standing else None
         self.sections = Sections(bundle, authority, report)
 
@@ -95,17 +103,20 @@ class Events:
             commitment = base64.b64encode(digest)
             rebuilt = b'{"h":%b,"i":%d,"p":%b,"s":"%b"}' % (head, index, body, salt.encode())
         else:
-            commitment = row["c"].encode()
-            rebuilt = b'{"c":"%b","h":%b,"i":%d}' % (commitment, head, index)
+            commitment, mark = row["c"].encode(), b'"e":1,' if "e" in row else b""
+            rebuilt = b'{"c":"%b",%b"h":%b,"i":%d}' % (commitment, mark, head, index)
         need(rebuilt == line, "row is not canonical")
         leaf = hashlib.sha256(b'\0{"h":%b,"p":"%b"}' % (head, commitment)).digest()
         need(leaf == next(self.leaves, b""), "event is not what the log holds at this place")
-        wanted = all(header[name] in values for name, values in self.filter.items())
-        need(shown is wanted, f"event {WITHHELD if wanted else UNASKED}")
-        self.disclosed += shown
+        wanted = self.choice.wanted(index, header)
+        erased = "e" in row
+        need(not erased or index in self.erased.events, "is erased, and nobody approved that")
+        need(shown is wanted or erased, f"event {WITHHELD if wanted else UNASKED}")
+        self.disclosed, self.gone = self.disclosed + shown, self.gone + erased
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
         self.sections.event(index, header, row.get("p"))
+        self.queries.event(index, header, row.get("p"))
         if self.standing is not None:
             self.standing.note(index, header, row.get("p"), self.states[header["pv"]])
 

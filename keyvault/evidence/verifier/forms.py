@@ -29,19 +29,33 @@ duty: name=id version=number sha256=hash roles=role* since=day
 rule: id=id commands=text* key_classes=text* roles=role* approvals=number expires_after=number
   wait=number group_by=group? groups=number assurance=assurance vetting=vetting break_glass=truth
 key-class: name=id residence=residence verify=verify extractable=truth guarded=truth
-  module_level=number retention_days=number
+  module_level=number retention_days=number classification=text? location=text?
 standard: name=standard-name edition=text in_force_from=day? transition_until=day? reference=text
 generate-key: label=text algorithm=text usage=text key_class=text protect_days=number
   process_days=number need=text? supersedes=uuid? cell_usage=cell?
 import-key: label=text algorithm=text usage=text key_class=text protect_days=number
   process_days=number kek=uuid blob=bytes
 export-key: key=uuid kek=uuid reason=text
+import-components: label=text algorithm=text usage=text key_class=text protect_days=number
+  process_days=number custodians=text* check_value=text? minutes=number
+import-envelope: label=text algorithm=text usage=text key_class=text protect_days=number
+  process_days=number custodian=text public_key=bytes? check_value=text? minutes=number
+export-components: key=uuid custodians=text* minutes=number reason=text
+export-envelope: key=uuid recipient=bytes reason=text
+holder: person=id spki=bytes credential=text signature=bytes
+make-backup-key: label=text threshold=number holders=holder* supersedes=uuid? reason=text
+destroy-backup-key: backup_key=uuid reason=text
+restore-backup: backup=uuid backup_key=uuid sha256=hash threshold=number share_set=number
+  check_value=text drill=truth reason=text
+erase-payload: events=number* ground=text reason=text
+certify-authority: key=uuid parent=uuid? title=text days=number reason=text
 activate-key: key=uuid reason=text
 resume-key: key=uuid reason=text
 deactivate-key: key=uuid reason=text
 destroy-key: key=uuid reason=text
 allow-use: key=uuid uses=number hours=number reason=text
 lift-hold: key=uuid hold=uuid reason=text
+certify-authority: key=uuid parent=uuid? title=text days=number reason=text
 register-person: person=id full_name=text organisation=text site=text manager=id?
   credential=credential grants=grant* screening=screening login=credential?
 change-person: person=id organisation=text site=text manager=id? grants=grant* reason=text

@@ -10,6 +10,8 @@ from typing import IO
 
 from keyvault.evidence.verifier.archive import CHUNK
 from keyvault.evidence.verifier.case import Case
+from keyvault.evidence.verifier.outside import read_file
+from keyvault.evidence.verifier.queries import CLAIMS
 from keyvault.evidence.verifier.report import Report
 from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, need
 
@@ -20,7 +22,15 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
     parser.add_argument("--log-key", help="verifier key of the log, as you know it")
     parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
+    parser.add_argument(
+        "--tsa-ca", action="append", default=[], help="roots of time stamps that you trust (PEM)"
+    )
     parser.add_argument("--state", help="file that remembers the log between bundles")
+    parser.add_argument("--custody", help="file of the hand-overs of this bundle")
+    parser.add_argument(
+        "--query", action="append", default=[], choices=sorted(CLAIMS), help="has to be proved"
+    )
+    parser.add_argument("--transcript", help="file to write what was checked to")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     return parser.parse_args(arguments)
@@ -34,8 +44,16 @@ def main(arguments: list[str] | None = None) -> int:
     except CannotCheck as error:
         report.say("STOPPED", str(error))
         report.exit = report.exit or 2
+    if not report.exit and not proved(options, report):
+        report.exit = 3
+    if options.transcript:
+        Path(options.transcript).write_text(report.output(as_json=False), encoding="utf-8")
     sys.stdout.write(report.output(options.json))
     return report.exit
+
+
+def proved(options: argparse.Namespace, report: Report) -> bool:
+    return all(report.queries[name].startswith("proved") for name in options.query)
 
 
 def opened(path: str) -> IO[bytes]:
@@ -46,11 +64,13 @@ def opened(path: str) -> IO[bytes]:
 
 
 def examine(options: argparse.Namespace, report: Report, file: IO[bytes]) -> None:
+    report.stamp_roots = b"".join(map(read_file, options.tsa_ca))
     digest = hashlib.sha256()
     for piece in iter(lambda: file.read(CHUNK), b""):
         digest.update(piece)
     need(file.tell() <= MAX_BUNDLE, "is over 4 GiB")
-    report.say("bundle", f"SHA-256 {digest.hexdigest()}, {options.bundle}")
+    report.bundle = digest.hexdigest()
+    report.say("bundle", f"SHA-256 {report.bundle}, {options.bundle}")
     with report.step("the bundle is well formed and its authority a chain of approvals", ""):
         case = Case(options, report, file)
     if not report.exit:

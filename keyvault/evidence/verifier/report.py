@@ -23,7 +23,12 @@ from keyvault.evidence.verifier.words import (
     need,
 )
 
-VERDICTS = ("the evidence holds", "THE EVIDENCE IS WRONG", "the evidence could not be checked")
+VERDICTS = (
+    "the evidence holds",
+    "THE EVIDENCE IS WRONG",
+    "the evidence could not be checked",
+    "the evidence holds, and does not prove what was asked",
+)
 TOGETHER = 2048  # signatures: more are checked before the end, to spare memory
 
 
@@ -38,6 +43,9 @@ class Report:
         self.standing: list[dict[str, Any]] = []
         self.index: int | None = None
         self.signatures = 0
+        self.bundle = ""  # its SHA-256
+        self.queries: dict[str, str] = {}
+        self.stamp_roots = b""  # of time stamping authorities, as the reader knows them
 
     def at(self, file: str, index: int | None = None) -> None:
         self.file, self.index = file, index
@@ -101,7 +109,7 @@ class Report:
         if not as_json:
             return "".join(f"{mark:8} {sentence}\n" for mark, sentence in lines)
         body = {"exit": self.exit, "verdict": verdict, "problems": self.problems}
-        found = {"transcript": lines, "standing": self.standing}
+        found = {"transcript": lines, "standing": self.standing, "queries": self.queries}
         return json.dumps({**body, **found}, indent=1) + "\n"
 
 

@@ -29,7 +29,7 @@ class Stamps(Section):
     claim = "time stamps are over checkpoints of this log, and good, says openssl"
     types = ("TIME.STAMPED",)
 
-    def event(self, index: int, header: Any, payload: Any) -> None:  # noqa: ANN401, ARG002 - as every section has it
+    def event(self, index: int, header: Any, payload: Any) -> None:  # noqa: ARG002 - as every section has it
         if payload is None:
             return
         name = f"tsa/{payload['size']}-{payload['authority']}.tsr"

@@ -17,10 +17,11 @@ PROTECTIVE, PERSONAL = {"hold-person", "revoke-system"}, {"acknowledge-duty"}
 # Acts, and who may ask for them. What a person acknowledges, they say for themselves.
 ASKING_TABLE = """
 generate-key import-key: key-owner
-export-key activate-key resume-key deactivate-key destroy-key allow-use lift-hold: key-owner
+export-key activate-key resume-key deactivate-key destroy-key allow-use lift-hold
+  certify-authority: key-owner
   key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
-  enrol-credential revoke-credential enrol-system rotate-system: registrar
+  enrol-credential revoke-credential enrol-system rotate-system erase-payload: registrar
   senior-responsible-officer
 set-rule remove-rule set-key-class set-duty set-standard: registrar
 hold-person revoke-system: key-custodian key-approver registrar senior-responsible-officer
