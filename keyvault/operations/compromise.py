@@ -1,7 +1,7 @@
 """Compromise: declare it, see what it reaches, and tell those who have to know."""
 
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from uuid import UUID, uuid4
 
 from keyvault.domain.access import Action, Principal
@@ -35,15 +35,20 @@ def declare(
     reason: str,
     known_at: datetime | None = None,
     once: Once | None = None,
+    note: Callable[[Work, Key], Document] = lambda _, __: {},
 ) -> Key:
     """Declare a key compromised, or suspected, and open its case. It cannot be undone.
 
     The key is stopped before anybody looks what it reaches. `known_at` is now if nothing is said.
-    Raises `InvalidInputError` where that lies ahead.
+    Raises `InvalidInputError` where that lies ahead. `note` is as in `keys.Stop`.
     """
     if known_at is not None and known_at > vault.clock():
         raise InvalidInputError("a compromise cannot be known of before it is: mend known_at")
-    how = Stop(KeyState.COMPROMISED, reason, partial(_open, who, reason, known_at))
+
+    def opened(work: Work, key: Key) -> Document:
+        return {**_open(who, reason, known_at, work, key), **note(work, key)}
+
+    how = Stop(KeyState.COMPROMISED, reason, opened)
     changed = keys.stop(vault, who, key_id, how, once)
     _list_impact(vault, who, changed)
     return changed

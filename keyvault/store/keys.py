@@ -77,9 +77,11 @@ class Keys:
         query = select(_KEY).where(
             *(_KEY.c[name] == str(value) for name, value in filters.items() if value is not None)
         )
-        if scopes is not None:
-            query = query.where(_KEY.c.scope.in_(sorted(map(str, scopes))))
-        rows, following = _ORDER.page(self._connection, query, after, limit)
+        if scopes is None:
+            rows, following = _ORDER.page(self._connection, query, after, limit)
+        else:
+            among = _KEY.c.scope, sorted(map(str, scopes)), after, limit
+            rows, following = _ORDER.page_among(self._connection, query, *among)
         return [_key(row) for row in rows], following
 
     def wrapped(self, key_id: UUID) -> WrappedKey | None:

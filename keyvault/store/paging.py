@@ -1,6 +1,6 @@
 """Pages by keyset: a page costs the same wherever it lies, and a new row never shifts it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,40 @@ class Order:
         rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
         if len(rows) <= limit:
             return rows, None
-        last = rows[limit - 1]._mapping  # noqa: SLF001  (SQLAlchemy's public name for it)
-        return rows[:limit], f"{last[self.time]}.{last[self.id]}"
+        return rows[:limit], self._cursor(rows[limit - 1])
+
+    def page_among(
+        self,
+        connection: Connection,
+        query: Select[Any],
+        column: Column[Any],
+        values: Collection[str],
+        after: str | None,
+        limit: int,
+    ) -> tuple[Sequence[Row[Any]], str | None]:
+        """Do as `page` does with the rows whose `column` has one of these values.
+
+        Each value is asked for by itself, since no index has several of them in one order: else
+        the database would sort all rows of all of them for one page.
+        """
+        found: list[Row[Any]] = []
+        for value in values:
+            rows, _ = self.page(connection, query.where(column == value), after, limit)
+            found += rows
+            if len(rows) == limit:  # there may be one more, which decides whether a page follows
+                last = self._cursor(rows[-1])
+                found += self.page(connection, query.where(column == value), last, 1)[0]
+        found.sort(key=self._place, reverse=self.newest_first)
+        if len(found) <= limit:
+            return found, None
+        return found[:limit], self._cursor(found[limit - 1])
+
+    def _place(self, row: Row[Any]) -> tuple[Any, Any]:
+        return row._mapping[self.time], row._mapping[self.id]  # noqa: SLF001  (SQLAlchemy's public name)
+
+    def _cursor(self, row: Row[Any]) -> str:
+        time, id_ = self._place(row)
+        return f"{time}.{id_}"
 
     def _parse(self, cursor: str) -> Any:
         time, _, id_ = cursor.partition(".")

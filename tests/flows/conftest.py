@@ -15,6 +15,7 @@ ONE_DATABASE = (
     "test_compromise.py",
     "test_custody.py",
     "test_destruction.py",
+    "test_emergency.py",
     "test_life.py",
     "test_notices.py",
     "test_reconciliation.py",
