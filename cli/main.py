@@ -36,6 +36,8 @@ NOUNS = {
         "cli.remote.compromise",
         "cli.remote.destruction",
         "cli.remote.life",
+        "cli.remote.components",
+        "cli.remote.envelopes",
     ),
     "backups": ("cli.remote.backups", "cli.remote.restoring"),
     "shares": ("cli.remote.shares",),

@@ -108,6 +108,11 @@ def check_approval(
         raise ApprovalInvalidError(
             f"{person.name} cannot decide on themselves", next_step="somebody else has to decide"
         )
+    if person.id in getattr(request.command, "custodians", ()):
+        raise ApprovalInvalidError(
+            f"{person.name} is to carry a part of this key, and cannot approve it",
+            next_step="somebody who holds no part has to decide",
+        )
     signed_at = time_of(approval.at)
     until = min(request.expires_at, at + CLOCK_LEEWAY)
     if not request.requested_at - CLOCK_LEEWAY <= signed_at <= until:
