@@ -1,16 +1,13 @@
 """From a URI to a device; and what can be asked of a module before anybody logs in."""
 
 import base64
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from hsm import errors
 from hsm.device import Device
-from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, TokenNotFoundError
+from hsm.errors import TokenNotFoundError
+from hsm.modules import ask
 from hsm.pkcs11.session import Pkcs11Device
 from hsm.types import Algorithm, DeviceInfo, Mechanism, VerifyPolicy
 from hsm.uri import Pkcs11Uri, parse
@@ -23,7 +20,6 @@ MULTIARCH = (
     "/usr/lib64",
     "/usr/lib64/pkcs11",
 )
-CHILD_SECONDS = 60
 
 
 def open_device(
@@ -68,14 +64,14 @@ def module_of(uri: Pkcs11Uri) -> str:
 def probe(uri: str) -> DeviceInfo:
     """What the token claims of itself without a login, asked by a short-lived process."""
     wanted = parse(uri)
-    answer = _child({"do": "probe", "uri": uri, "path": module_of(wanted)})
+    answer = ask({"do": "probe", "uri": uri, "path": module_of(wanted)})
     return _info(answer)
 
 
 def list_tokens(module_path: str, init_args: str = "") -> list[dict[str, Any]]:
     """Slots with a token: slot_id, label, serial, manufacturer, model, initialised."""
     request = {"do": "list", "path": module_path, "init_args": init_args}
-    return list(_child(request)["tokens"])
+    return list(ask(request)["tokens"])
 
 
 def initialise_token(
@@ -98,43 +94,8 @@ def initialise_token(
         "user_pin": base64.b64encode(user_pin).decode(),
         "slot": slot,
     }
-    token = _child(request)
+    token = ask(request)
     return str(Pkcs11Uri(token=token["label"], serial=token["serial"], module_path=module_path))
-
-
-def _child(request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the module in a process of its own, for it may hang or crash.
-
-    Besides, a library that is loaded does not see what another process made. PINs go by pipe.
-    """
-    try:
-        done = _run(json.dumps(request).encode())
-    except subprocess.TimeoutExpired:
-        raise DeviceTimeoutError(
-            f"the module did not answer within {CHILD_SECONDS} s",
-            next_step="See whether the HSM can be reached.",
-        ) from None
-    if done.returncode:
-        raise DeviceUnavailableError(
-            f"the module ended its process with {done.returncode}",
-            cause=str(done.returncode),
-            next_step="See whether this library fits this machine.",
-        )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "error" in answer:
-        raise errors.restored(answer)
-    return answer
-
-
-def _run(question: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "hsm.pkcs11.child"],
-        input=question,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        timeout=CHILD_SECONDS,
-        check=False,
-    )
 
 
 def _info(answer: dict[str, Any]) -> DeviceInfo:

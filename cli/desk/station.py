@@ -1,5 +1,6 @@
 """One place with a reader where tokens are made: insert, wait, take out, hand over."""
 
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -24,6 +25,10 @@ JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
 Station = Annotated[str, typer.Option(metavar="NAME", help="This desk, as the settings name it.")]
 Reader = Annotated[
     str | None, typer.Option("--reader", metavar="NAME", help="Which reader, if there are several.")
+]
+Module = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="For a token with a PKCS#11 module of its own: the module."),
 ]
 
 
@@ -99,12 +104,16 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
 def _inserted(server: Server, path: str, station: str, reader: str) -> Document:
     try:
         with PcscCard(reader) as card:
-            return relay(server, path, station, card, lambda told: say(f"... {told}"))
+            return relay(server, path, station, card, _progress)
     except (CardRemovedError, CardMuteError, CardAbsentError) as error:
         return {"do": "failed", "code": AGAIN[0], "detail": str(error), "next_step": ""}
     except CardError as error:
         told = {"detail": str(error), "next_step": error.next_step}
         return {"do": "failed", "code": error.code, **told}
+
+
+def _progress(told: str) -> None:
+    say(f"... {told}")
 
 
 def _told(server: Server, job: UUID, ended: Document) -> None:

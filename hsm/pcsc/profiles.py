@@ -103,7 +103,7 @@ def _read(file: Path) -> Iterable[CardProfile]:
             text = opened.read(FILE_LIMIT + 1)
         if len(text) > FILE_LIMIT:
             raise DataInvalidError(f"{file.name} is larger than {FILE_LIMIT} bytes")
-        tables = tomllib.loads(text.decode())["card"]
+        tables = tomllib.loads(text.decode()).get("card", [])
         return [_profile(table) for table in tables]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataInvalidError(

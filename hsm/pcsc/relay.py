@@ -17,6 +17,7 @@ from hsm.pcsc.apdu import RESPONSE_LIMIT, TransmissionProtocol
 
 Message = dict[str, Any]
 GRACE = 15.0  # seconds that a message and its answer may take on the way
+CALL_SECONDS = 60.0
 PATIENCE = 10.0  # seconds until "wait" is said, so that no proxy thinks the call has died
 
 
@@ -65,6 +66,14 @@ class Relay:
 
     def reset(self) -> None:
         self.ask({"do": "reset"}, 0.0)
+
+    def call(self, call: Message) -> Message:
+        """One call on a PKCS#11 token there."""
+        answer = self.ask({"do": "call", "call": call}, CALL_SECONDS)
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise CardDataError("the desk answered something that is no result")
+        return result
 
     def ask(self, message: Message, seconds: float) -> Message:
         """Have the other side do something. Raises the `HsmError` that it had, or its silence."""
@@ -167,10 +176,20 @@ def carry(transport: Any, message: Message) -> Message:
             apdu, seconds = bytes.fromhex(message["apdu"]), float(message["seconds"])
             allowed(apdu)
             return {"number": number, "response": transmit_hex(transport, apdu, seconds)}
+        if message["do"] == "call":
+            return {"number": number, "result": _called(transport, message["call"])}
         transport.reset()
     except HsmError as error:
         return {"number": number, **told(error)}
     return {"number": number, "response": ""}
+
+
+def _called(transport: Any, call: Message) -> Message:
+    """A call on a token that has a module instead of APDUs, see `hsm.usb`."""
+    made = getattr(transport, "call", None)
+    if made is None:
+        raise CardDataError("the server calls a PKCS#11 token, and a card is in the reader")
+    return dict(made(call))
 
 
 def transmit_hex(transport: Any, apdu: bytes, seconds: float) -> str:

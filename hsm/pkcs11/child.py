@@ -10,7 +10,7 @@ from typing import Any
 from pkcs11.exceptions import PKCS11Error
 
 from hsm.errors import HsmError, MechanismUnsupportedError, TokenNotFoundError, told
-from hsm.pkcs11 import probe
+from hsm.pkcs11 import credential, probe
 from hsm.pkcs11.errors import of_exception
 from hsm.pkcs11.library import CKU_SO, Library, is_initialised
 from hsm.uri import parse
@@ -76,6 +76,7 @@ DO: dict[str, Callable[[Answer], Answer]] = {
     "list": list_tokens,
     "initialise": initialise,
     "probe": describe,
+    **credential.DO,
 }
 
 

@@ -14,6 +14,7 @@ from hsm.pcsc.piv import PivCard
 from hsm.pcsc.relay import Message, Relay
 from hsm.pcsc.token import PivToken
 from hsm.tokens import TokenDriver
+from hsm.usb import Pkcs11Token, load
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import EventType
 from keyvault.domain.canonical import Document
@@ -189,11 +190,12 @@ def _worked(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Mes
 
 
 def _driver(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> TokenDriver:
-    if job.kind != TokenKind.PIV_CARD:
-        raise InvalidInputError(f"tokens of kind {job.kind} are not made here")
+    known_file = vault.settings.issuing.profiles
+    if job.kind == TokenKind.PKCS11:
+        return Pkcs11Token(relay.call, job.token, load(known_file), lambda: house.opened(job.id))
     try:
         card = PivCard(Channel(relay))
-        known = profiles.load(vault.settings.issuing.profiles)
+        known = profiles.load(known_file)
         profile = profiles.recognise(known, relay.atr, card.label)
     except Exception as error:
         house.interrupted(job, error)

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from hsm import usb
 from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
 from hsm.pcsc import profiles
 from hsm.pcsc.piv import PivAlgorithm
@@ -25,7 +26,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing
 from keyvault.domain.people import thumbprint
-from keyvault.domain.tokens import Token
+from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
 from keyvault.operations import ca, tokens
 from keyvault.operations.personalising import keys_of
@@ -164,15 +165,23 @@ class VaultHouse:
             kind: gate.card_open(token, kind, b64decode(sealed))
             for kind, sealed in job.by_slot("sealed").items()
         }
-        profile = self._profile(job)
-        return Secrets(
-            SecretChange(profile.factory_pin, new["pin"], begun),
-            SecretChange(profile.factory_puk, new["puk"], begun),
-        )
+        pin, puk = self._factory(job)
+        return Secrets(SecretChange(pin, new["pin"], begun), SecretChange(puk, new["puk"], begun))
 
-    def _profile(self, job: IssueJob) -> profiles.CardProfile:
-        known = profiles.load(self._vault.settings.issuing.profiles)
-        return next(each for each in known if each.name == job.facts["model"])
+    def opened(self, job_id: UUID) -> Secrets:
+        """The secrets of a job as it was last written down."""
+        with self._vault.database.reading() as work:
+            job = work.issuing.get(job_id)
+        return self.secrets(job)
+
+    def _factory(self, job: IssueJob) -> tuple[bytes, bytes]:
+        """PIN and PUK, or SO-PIN, that the model comes with."""
+        path, model = self._vault.settings.issuing.profiles, job.facts["model"]
+        if job.kind == TokenKind.PKCS11:
+            token = next(each for each in usb.load(path) if each.name == model)
+            return b"", token.so_pin.encode()
+        card = next(each for each in profiles.load(path) if each.name == model)
+        return card.factory_pin, card.factory_puk
 
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         vault, who = self._vault, self._who

@@ -111,6 +111,8 @@ class _UnderWay:
             self._driver.take_over(begun=True, taken=True)
 
     def _take_over(self) -> Document:
+        if "sealed" not in self.job.facts:
+            self._save(self.job.noting(sealed=self._house.seal(self.job)), "secrets drawn")
         before = bool(self.job.begun("take_over"))
         self._save(self.job.beginning("take_over"), "begins to take over")
         return {"obeys": self._driver.take_over(begun=before, taken=False)}
@@ -134,8 +136,6 @@ class _UnderWay:
 
     def _certify(self) -> Document:
         """Possession first: the CA never hears of a key that the token did not sign with."""
-        if "sealed" not in self.job.facts:
-            self._save(self.job.noting(sealed=self._house.seal(self.job)), "secrets drawn")
         secrets = self._house.secrets(self.job)
         for name, spki in keys_of(self.job).items():
             if name not in self.job.by_slot("certificates"):
