@@ -39,7 +39,7 @@ from keyvault.domain.errors import (
     VaultError,
 )
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
-from keyvault.gate import destruction, services, sessions
+from keyvault.gate import destruction, reports, services, sessions
 from keyvault.gate.agreement import AgreementGate
 from keyvault.gate.authorities import Authorities
 from keyvault.gate.backups import Backups
@@ -59,7 +59,7 @@ MAX_REQUESTS = 64  # certification requests in one call, so that no other call w
 
 METHODS = (
     *("authority", "execute", "stop", "load", "issue_session", "session_ca", "sign_manifest"),
-    "sign_destruction",
+    *("sign_destruction", "sign_report", "report_certificate"),
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
     *("inventory", "inspect", "discard_public_half", "withdraw"),
     "certification_requests",
@@ -112,7 +112,10 @@ class KeysGate:
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         own = {name: getattr(self, name) for name in METHODS}
-        parts = (self._agreement, self._authorities, self._cards, self._backups, self._restoring)
+        parts = (
+            *(self._agreement, self._authorities, self._cards),
+            *(self._handovers, self._backups, self._restoring),
+        )
         return own | {name: how for part in parts for name, how in part.methods().items()}
 
     def status(self) -> Document:
@@ -363,6 +366,12 @@ class KeysGate:
 
     def sign_destruction(self, statement: bytes) -> bytes:
         return destruction.sign_destruction(self._device, self._register, statement)
+
+    def sign_report(self, attributes: bytes) -> bytes:
+        return reports.sign(self._device, attributes)
+
+    def report_certificate(self) -> bytes:
+        return reports.certificate(self._device, self._trust.current.origin)
 
     # What is on the token, for reconciling.
 
