@@ -27,6 +27,7 @@ from api.rest.routes import (
     agreement,
     audit,
     backups,
+    ca,
     ceremonies,
     certificates,
     compromise,
@@ -43,6 +44,7 @@ from api.rest.routes import (
     reconciliation,
     registers,
     requests,
+    tokens,
 )
 from api.rest.schemas.keys import JwkOut
 from api.telemetry import Gauges, Telemetry
@@ -116,6 +118,8 @@ def create_app(vault: Vault) -> VaultApi:
             compromise,
             life,
             certificates,
+            tokens,
+            ca,
             agreement,
             counters,
             issuing,

@@ -23,7 +23,7 @@ from api.names import BODY, PRINCIPAL, REQUEST_ID, WHOLE
 from api.rates import Rates
 from api.refusals import Refusals
 from api.rest import hot
-from api.rest.auth import OPEN
+from api.rest.auth import is_open
 from api.rest.problems import problem_of
 from api.telemetry import Telemetry
 from keyvault.domain.access import Principal
@@ -160,7 +160,7 @@ class Front:
         return who
 
     async def _who(self, scope: Any, certificate: str | None) -> Principal | None:
-        if (scope["method"], scope["path"]) not in OPEN:
+        if not is_open(scope["method"], scope["path"]):
             return await self._callers.of(certificate)
         try:
             return None if certificate is None else await self._callers.of(certificate)
@@ -215,6 +215,7 @@ class Front:
 
 
 _JSON = b"application/json"
+_OCSP = b"application/ocsp-request"
 _JSON_TYPE = (b"content-type", _JSON)
 _CLOSE = {"connection": "close"}
 
@@ -269,7 +270,8 @@ def _replay(body: bytes, receive: Any) -> Any:
 def _check_type(scope: Any, body: bytes) -> None:
     if not body:
         return
+    wanted = _OCSP if scope["path"] == "/v1/ca/ocsp" else _JSON
     for name, value in scope["headers"]:
-        if name == b"content-type" and value.split(b";", 1)[0].strip().lower() == _JSON:
+        if name == b"content-type" and value.split(b";", 1)[0].strip().lower() == wanted:
             return
     raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

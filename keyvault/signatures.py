@@ -18,6 +18,7 @@ from keyvault.domain.notes import (
     cosignature_parts,
     cosigned_message,
 )
+from keyvault.domain.profiles import ECDSA_SHA256
 
 ALGORITHM = ec.ECDSA(hashes.SHA256())
 SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
@@ -186,3 +187,8 @@ def verify_x509(spki: bytes, algorithm: bytes, message: bytes, signature: bytes)
     except (InvalidSignature, ValueError, UnsupportedAlgorithm):
         return False
     return True
+
+
+def verify_possession(spki: bytes, signature: bytes, message: bytes) -> bool:
+    """Check what a token signed: ECDSA in DER, or RSA PKCS#1 v1.5, both with SHA-256."""
+    return verify_x509(spki, ECDSA_SHA256, message, signature)

@@ -27,9 +27,28 @@ OPEN = frozenset(
         ("POST", "/v1/emergencies"),
         ("GET", "/v1/health/alive"),
         ("GET", "/v1/health/ready"),
+        ("GET", "/v1/ca/{issuer:id}/certificate"),
+        ("GET", "/v1/ca/{issuer:id}/crl"),
+        ("POST", "/v1/ca/ocsp"),
+        ("GET", "/v1/ca/ocsp/{question:path}"),
     }
 )
+_PARAMETERS = {"{issuer:id}": UUID_TEXT, "{question:path}": ".+"}
+
+
+def _pattern(method: str, path: str) -> str:
+    for name, pattern in _PARAMETERS.items():
+        path = path.replace(name, pattern)
+    return f"{method} {path}"
+
+
+_OPEN_PATHS = re.compile("|".join(_pattern(*each) for each in sorted(OPEN)))
 _KEY = re.compile(r"[!-~]{1,128}")
+
+
+def is_open(method: str, path: str) -> bool:
+    """Whether anybody may call this, without a certificate."""
+    return _OPEN_PATHS.fullmatch(f"{method} {path}") is not None
 
 
 class _IdConvertor(Convertor[str]):

@@ -192,6 +192,14 @@ class Gate:
         """Sign an evidence manifest: DER, over its context line and the manifest."""
         return bytes(self._call("sign_manifest", manifest))
 
+    def sign_report(self, attributes: bytes) -> bytes:
+        """Sign the signed attributes of a CMS signature with the evidence key: DER."""
+        return bytes(self._call("sign_report", attributes))
+
+    def report_certificate(self) -> bytes:
+        """Return a certificate (DER) of the evidence key, by itself."""
+        return bytes(self._call("report_certificate"))
+
     def sign_destruction(self, statement: bytes) -> bytes:
         """Sign that a key is gone: DER, over its context line and the statement."""
         return bytes(self._call("sign_destruction", statement))

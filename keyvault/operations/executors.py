@@ -218,4 +218,5 @@ def _stream(request: Request) -> str:
         return "authority"
     if isinstance(request.command, ErasePayload):
         return "log"
-    return key_stream(getattr(request.command, "key", request.id))
+    named = getattr(request.command, "key", None) or getattr(request.command, "backup_key", None)
+    return key_stream(named or request.id)

@@ -156,7 +156,7 @@ def _check_delegation(
         raise InvalidInputError(f"the delegation lacks {error}") from error
     with vault.database.reading() as work:
         authority = vault.authority(work)
-        fresh = _is_fresh(work, named, vault.clock())
+        fresh = is_fresh(work, named, vault.clock())
     person = authority.people.get(claimed)
     credential = person.credential(str(delegation.get("credential"))) if person else None
     message = canonical(delegation)
@@ -171,7 +171,7 @@ def _check_delegation(
     return person, until
 
 
-def _is_fresh(work: Reading, named: str, now: datetime) -> bool:
+def is_fresh(work: Reading, named: str, now: datetime) -> bool:
     size_text, _, root = named.partition(":")
     size, head = int(size_text) if size_text.isdecimal() else -1, work.audit.head()
     if not 0 < size <= head.size or tree_at(work.audit.hashes(), size).root.hex() != root:

@@ -17,6 +17,7 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
     ActivateKey,
     AllowUse,
+    CertifyAuthority,
     DeactivateKey,
     DestroyKey,
     NewKey,
@@ -36,7 +37,7 @@ from keyvault.operations.reconciliation import differences
 from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
-FINISHABLE = (ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse)
+FINISHABLE = (ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse, CertifyAuthority)
 
 
 class Finding(StrEnum):

@@ -209,6 +209,12 @@ class IssuedCertificates:
         rows, following = _NEWEST.page(self._connection, query, after, limit)
         return [_issued(row) for row in rows], following
 
+    def all_of(self, issuer: UUID) -> list[Issued]:
+        """Everything that an authority issued, the oldest first."""
+        query = select(_ISSUED).where(_ISSUED.c.issuer == str(issuer))
+        ordered = query.order_by(_ISSUED.c.not_before, _ISSUED.c.serial)
+        return [_issued(row) for row in self._connection.execute(ordered)]
+
     # Lists
 
     def add_list(self, made: RevocationList) -> None:

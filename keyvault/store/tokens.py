@@ -20,6 +20,7 @@ _TOKEN = tables.token
 _CUSTODY = tables.token_custody
 _KEY = tables.token_key
 _STATEMENT = tables.token_statement
+_COUNT = tables.stock_count
 _NEWEST = Order(_TOKEN.c.created_at, _TOKEN.c.id, str, newest_first=True)
 _TEXTS = ("serial", "model", "profile", "purpose", "custodian", "place", "seal", "batch", "holder")
 _TIMES = ("created_at", "changed_at", "due_at", "expires_at", "used_at")
@@ -36,6 +37,21 @@ class StatementRecord:
     second: Countersigned | None
 
 
+@dataclass(frozen=True, slots=True)
+class StockCount:
+    """What a blind count found in one place: `model serial` of what was missing or too much."""
+
+    id: UUID
+    place: str
+    counter: str
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
+    at: datetime
+    settled_by: str
+    finding: str
+    settled: bool
+
+
 class Tokens:
     """The room of tokens in one transaction."""
 
@@ -44,13 +60,17 @@ class Tokens:
 
     def add(self, token: Token) -> None:
         """Raises `ConflictError` if a token of this model and serial is there."""
-        same = (_TOKEN.c.model == token.model) & (_TOKEN.c.serial == token.serial)
-        if self._connection.scalar(select(_TOKEN.c.id).where(same)) is not None:
+        if self.known(token.model, token.serial):
             raise ConflictError(
                 f"token {token.model} {token.serial} is in stock already",
                 next_step="compare the serials with the delivery note",
             )
         self._connection.execute(insert(_TOKEN).values(_row(token)))
+
+    def known(self, model: str, serial: str) -> bool:
+        """Whether a token of this model and serial was ever here."""
+        same = (_TOKEN.c.model == model) & (_TOKEN.c.serial == serial)
+        return self._connection.scalar(select(_TOKEN.c.id).where(same)) is not None
 
     def get(self, token_id: UUID) -> Token:
         row = self._connection.execute(select(_TOKEN).where(_TOKEN.c.id == str(token_id))).first()
@@ -223,10 +243,61 @@ class Tokens:
         ordered = query.order_by(_STATEMENT.c.at, _STATEMENT.c.id).limit(limit)
         return [_statement(row) for row in self._connection.execute(ordered)]
 
+    def add_count(
+        self,
+        statement: UUID,
+        place: str,
+        counter: str,
+        missing: list[str],
+        surplus: list[str],
+        now: datetime,
+    ) -> None:
+        """Keep what a count of a place found; it is settled at once where nothing differs."""
+        right = not (missing or surplus)
+        self._connection.execute(
+            insert(_COUNT).values(
+                id=str(statement),
+                place=place,
+                counter=counter,
+                missing="\n".join(missing),
+                surplus="\n".join(surplus),
+                settled_by="",
+                finding="as it should be" if right else "",
+                at=ticks(now),
+                settled_at=ticks(now) if right else None,
+            )
+        )
+
+    def settle_count(self, statement: UUID, by: str, finding: str, now: datetime) -> None:
+        """Explain a difference, once. Raises `ConflictError`."""
+        same = (_COUNT.c.id == str(statement)) & _COUNT.c.settled_at.is_(None)
+        values = {"settled_by": by, "finding": finding, "settled_at": ticks(now)}
+        if self._connection.execute(update(_COUNT).where(same).values(values)).rowcount != 1:
+            raise ConflictError(f"no difference of count {statement} is open")
+
+    def stock_counts(self) -> list[StockCount]:
+        """Every count, the newest first."""
+        query = select(_COUNT).order_by(_COUNT.c.at.desc(), _COUNT.c.id).limit(1_000)
+        return [_count(row) for row in self._connection.execute(query)]
+
     def counts(self) -> dict[str, int]:
         """How many tokens are in each state."""
         query = select(_TOKEN.c.state, func.count().label("held")).group_by(_TOKEN.c.state)
         return {row.state: row.held for row in self._connection.execute(query)}
+
+
+def _count(row: Row[Any]) -> StockCount:
+    return StockCount(
+        id=UUID(row.id),
+        place=row.place,
+        counter=row.counter,
+        missing=tuple(filter(None, row.missing.split("\n"))),
+        surplus=tuple(filter(None, row.surplus.split("\n"))),
+        at=moment(row.at),
+        settled_by=row.settled_by,
+        finding=row.finding,
+        settled=row.settled_at is not None,
+    )
 
 
 def no_token(token_id: UUID) -> NotFoundError:

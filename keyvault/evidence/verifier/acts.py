@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # An act that is done to a key and begins with an intent: its event, and the command behind it.
 ACTS = {
     "KEY.GENERATED": "generate-key",
@@ -13,6 +15,9 @@ ACTS = {
     "KEY.DESTROYED": "destroy-key",
     "KEY.USE_ALLOWED": "allow-use",
     "KEY.HOLD_LIFTED": "lift-hold",
+    "BACKUP.KEY_MADE": "make-backup-key",
+    "BACKUP.KEY_DESTROYED": "destroy-backup-key",
+    "BACKUP.RESTORATION_BEGUN": "restore-backup",
     "CA.CERTIFIED": "certify-authority",
 }
 BIRTHS = ("generate-key", "import-key")
@@ -22,3 +27,10 @@ CHANGES = """
   hold-person enrol-credential revoke-credential acknowledge-duty enrol-system rotate-system
   revoke-system set-rule remove-rule set-key-class set-duty set-standard
 """.split()  # noqa: SIM905 - a list would be a line each
+
+
+def key_of(request: Any) -> str:
+    """The key that an act is about: its id is that of the request that ordered it."""
+    named = request["parameters"]
+    key: str = named.get("key") or named.get("backup_key") or request["id"]
+    return key

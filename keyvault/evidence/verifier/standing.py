@@ -18,7 +18,7 @@ PROTECTIVE, PERSONAL = {"hold-person", "revoke-system"}, {"acknowledge-duty"}
 ASKING_TABLE = """
 generate-key import-key: key-owner
 export-key activate-key resume-key deactivate-key destroy-key allow-use lift-hold
-  certify-authority: key-owner
+  certify-authority make-backup-key destroy-backup-key restore-backup: key-owner
   key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
   enrol-credential revoke-credential enrol-system rotate-system erase-payload: registrar

@@ -1,0 +1,51 @@
+"""Keys that become our own certification authorities."""
+
+from hashlib import sha256
+
+from keyvault.domain.audit import EventType
+from keyvault.domain.canonical import Document
+from keyvault.domain.commands import CertifyAuthority, Command
+from keyvault.domain.errors import KeyStateError
+from keyvault.domain.keys import KeyState
+from keyvault.domain.times import text_of
+from keyvault.domain.token_profiles import serial_text
+from keyvault.domain.x509 import read_certificate
+from keyvault.operations.acts.base import Act, Acting, Asking
+from keyvault.store.issued import Ca
+from keyvault.store.unit_of_work import Work
+
+
+def _check(asking: Asking, command: CertifyAuthority) -> None:
+    key = asking.work.keys.get(command.key)
+    if key.state is not KeyState.PRE_ACTIVE:
+        raise KeyStateError(
+            f"the key is {key.state}, so it may have signed other things before",
+            next_step="order a new key for the authority",
+        )
+    if command.parent is not None:
+        asking.work.issued.ca(command.parent)
+
+
+def _settle(acting: Acting, work: Work, command: CertifyAuthority, made: Document) -> Document:
+    certificate = bytes(made["certificate"])
+    read = read_certificate(certificate)
+    ca = Ca(
+        key=command.key,
+        parent=command.parent,
+        name=command.title,
+        certificate=certificate,
+        not_before=read.not_before,
+        not_after=read.not_after,
+    )
+    work.issued.add_ca(ca, acting.id)
+    return {
+        "key": str(command.key),
+        "parent": str(command.parent) if command.parent else None,
+        "name": command.title,
+        "serial": serial_text(read.serial),
+        "ends": text_of(read.not_after),
+        "sha256": sha256(certificate).hexdigest(),
+    }
+
+
+ACTS: dict[type[Command], Act] = {CertifyAuthority: Act(EventType.CA_CERTIFIED, _check, _settle)}
