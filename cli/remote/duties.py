@@ -9,7 +9,7 @@ import typer
 from cli.command import command, group
 from cli.confirm import confirm, screen
 from cli.desk.signing import CredentialFile, OnCard, ReaderName, given
-from cli.output import answer, facts, grouped, table
+from cli.output import answer, facts, grouped, say, table
 from cli.passphrases import PassphraseFd
 from cli.remote.asking import alone, ask
 from cli.remote.client import Server, connect
@@ -40,6 +40,16 @@ def list_(session: SessionDir = None) -> None:
     ]
     names = ("duty", "version", "acknowledged", "binds from", "who holds")
     answer(items, table(names, rows))
+
+
+@command(app, "mine", "keyvault duties mine")
+def mine(session: SessionDir = None) -> None:
+    """List all that waits for you: signatures, reviews, keys that end, shares, drills."""
+    found = connect(session).get("/v1/duties/mine")
+    rows = [(one["due"] or "", one["kind"], one["what"], one["command"]) for one in found["items"]]
+    answer(found, table(("due", "kind", "what", "how"), rows))
+    if not rows:
+        say("nothing waits for you")
 
 
 @command(app, "show", "keyvault duties show keeping-keys")

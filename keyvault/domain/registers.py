@@ -14,6 +14,8 @@ class Register(StrEnum):
     MODULES = "modules"
     PEOPLE = "people"
     CERTIFICATES = "certificates"
+    SHARES = "shares"
+    BACKUPS = "backups"
 
 
 class Form(StrEnum):
@@ -39,6 +41,14 @@ COLUMNS: dict[Register, tuple[str, ...]] = {
     Register.CERTIFICATES: (
         *("id", "kind", "state", "subject", "issuer", "serial", "profile", "scope", "key"),
         *("owner", "not_before", "not_after"),
+    ),
+    Register.SHARES: (
+        *("backup_key", "number", "owner", "state", "location", "bag", "fingerprint"),
+        *("changed_at", "confirmed_at"),
+    ),
+    Register.BACKUPS: (
+        *("id", "backup_key", "scope", "state", "owner", "location", "taken_at", "taken_by"),
+        *("keys", "left_out", "size", "sha256", "log_size", "destroyed_at"),
     ),
 }
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

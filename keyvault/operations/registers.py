@@ -29,9 +29,10 @@ Pages = Iterator[list[Document]]
 def export(vault: Vault, who: Principal, register: Register, form: Form) -> Iterator[bytes]:
     """Return a register as a file, part by part. Keys are those that the caller may list.
 
-    People and modules belong to every scope, so those take a grant for all of them.
+    All else belongs to every scope, so it takes a grant for all of them.
     """
-    where = Reach.ALL if register in (Register.PEOPLE, Register.MODULES) else None
+    own = register in (Register.KEYS, Register.CERTIFICATES)
+    where = None if own else Reach.ALL
     permitted = permit(vault, who, Action.REGISTER_EXPORT, where=where)
     with vault.database.work() as work:
         work.commit(
@@ -151,9 +152,49 @@ def _certificate(one: Certificate, owner: str) -> Document:
     }
 
 
+def _shares(vault: Vault, _: Principal) -> Pages:
+    names = ("number", "state", "bag", "fingerprint")
+    with vault.database.reading() as work:
+        shares = work.backups.shares()
+    yield [
+        {
+            **{name: str(getattr(one, name)) for name in names},
+            "backup_key": str(one.backup_key),
+            "owner": one.holder,
+            "location": one.place,
+            "changed_at": text_of(one.changed_at),
+            "confirmed_at": text_of(one.confirmed_at) if one.confirmed_at else None,
+        }
+        for one in shares
+    ]
+
+
+def _backups(vault: Vault, _: Principal) -> Pages:
+    names = ("id", "backup_key", "scope", "state", "owner", "taken_by", "sha256")
+    counts = ("keys", "left_out", "size", "log_size")
+    after: str | None = None
+    while True:
+        with vault.database.reading() as work:
+            found, after = work.backups.page(after, PAGE)
+        yield [
+            {
+                **{name: str(getattr(one, name) or "") for name in names},
+                **{name: getattr(one, name) for name in counts},
+                "location": one.place,
+                "taken_at": text_of(one.taken_at),
+                "destroyed_at": text_of(one.destroyed_at) if one.destroyed_at else None,
+            }
+            for one in found
+        ]
+        if after is None:
+            return
+
+
 _PAGES: dict[Register, Callable[[Vault, Principal], Pages]] = {
     Register.KEYS: _keys,
     Register.MODULES: _modules,
     Register.PEOPLE: _people,
     Register.CERTIFICATES: _certificates,
+    Register.SHARES: _shares,
+    Register.BACKUPS: _backups,
 }

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from keyvault.domain.compromise import Body, Case, NoticeSent
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -65,6 +65,26 @@ class Compromises:
                 actor=notice.actor,
             )
         )
+
+    def open_cases(self, limit: int) -> list[tuple[Case, int]]:
+        """Return cases of which not every body was told, and how many were; the oldest first."""
+        told = func.count(_NOTICE.c.body.distinct())
+        query = select(_CASE, told).outerjoin(_NOTICE, _NOTICE.c.key_id == _CASE.c.key_id)
+        query = query.group_by(*_CASE.c).having(told < len(Body))
+        rows = self._connection.execute(query.order_by(_CASE.c.known_at).limit(limit))
+        return [
+            (
+                Case(
+                    UUID(row.key_id),
+                    moment(row.known_at),
+                    moment(row.declared_at),
+                    row.declared_by,
+                    row.reason,
+                ),
+                row[-1],
+            )
+            for row in rows
+        ]
 
     def notices(self, key: UUID) -> list[NoticeSent]:
         """Return the notices of a key's case, the earliest first."""

@@ -103,6 +103,13 @@ class Keys:
         found = [UUID(key_id) for key_id in self._connection.scalars(first)]
         return found, int(self._connection.scalar(count) or 0)
 
+    def owned(self, owner: str, before: datetime, limit: int) -> list[Key]:
+        """Return keys of this owner that are in use and protect nothing new from a time before."""
+        query = select(_KEY).where(_KEY.c.owner == owner, _KEY.c.protect_until < ticks(before))
+        live = query.where(_KEY.c.state.in_((str(KeyState.ACTIVE), str(KeyState.PRE_ACTIVE))))
+        ordered = live.order_by(_KEY.c.protect_until, _KEY.c.id).limit(limit)
+        return [_key(row) for row in self._connection.execute(ordered)]
+
     def versions(self, key_ids: list[str]) -> dict[str, int]:
         """Return the version of each of these keys that exists."""
         query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))

@@ -17,6 +17,7 @@ ONE_DATABASE = (
     "test_destruction.py",
     "test_emergency.py",
     "test_life.py",
+    "test_mine.py",
     "test_notices.py",
     "test_reconciliation.py",
     "test_registers.py",

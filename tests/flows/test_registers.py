@@ -33,7 +33,7 @@ def test_the_other_registers_are_complete(stack: Stack):
     assert [row["name"] for row in modules] == ["keys", "log"]
     assert all(row["serial"] and row["library_sha256"] for row in modules)
     assert {"alice", "bob", "carol"} <= {row["id"] for row in rows(stack, "people")}
-    assert rows(stack, "certificates") == []
+    assert rows(stack, "certificates") == rows(stack, "shares") == rows(stack, "backups") == []
 
 
 def test_that_a_register_was_taken_away_is_in_the_log_before_its_first_byte(stack: Stack, vault):

@@ -17,7 +17,8 @@ from api.rest.schemas.people import (
     SystemsOut,
 )
 from api.rest.schemas.quorums import LeavingOut, QuorumOut, QuorumsOut
-from keyvault.operations import leaving, people, quorums
+from api.rest.schemas.tasks import TaskOut, TasksOut
+from keyvault.operations import leaving, mine, people, quorums
 
 router = APIRouter(tags=["people"], dependencies=[Depends(known_parameters)])
 _LIST = documented(403)
@@ -42,6 +43,12 @@ def show_person(person: Name, vault: V, who: Who) -> PersonOut:
 def show_leaving(person: Name, vault: V, who: Who) -> LeavingOut:
     """Show what is hurt if this person leaves: quorums, keys, open requests, sessions."""
     return LeavingOut.of(leaving.report(vault, who, person))
+
+
+@router.get("/v1/duties/mine", operation_id="list_my_duties", responses=_LIST)
+def list_my_duties(vault: V, who: Who) -> TasksOut:
+    """List what waits for the caller, what is due first at the top."""
+    return TasksOut(items=[TaskOut.of(one) for one in mine.tasks(vault, who)])
 
 
 @router.get("/v1/systems", operation_id="list_systems", responses=_LIST)
