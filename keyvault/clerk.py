@@ -26,14 +26,13 @@ log = logging.getLogger("clerk")
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work while this process is the elected one, until `stop`."""
     vault, channels = build(settings), carriers(settings)
-    reader = Background("fsck", partial(fsck.fsck, vault))
+    reader = Background("fsck", partial(fsck.when_due, vault))
     try:
         with vault.database.election("clerk") as holds:
             while not stop.wait(settings.notices.interval):
                 if holds():
                     turn(vault, channels)
-                    if fsck.is_due(vault):
-                        reader.start()
+                    reader.start()
     finally:
         vault.close()
 

@@ -5,13 +5,10 @@ leaf, hashes it with arithmetic of its own on top of the last signed checkpoint,
 what agrees with the head. One flipped bit that were signed would be wrong for ever.
 """
 
-import hashlib
-import json
 import logging
 import os
 import sys
 import threading
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,72 +23,17 @@ from keyvault.domain.errors import (
     VaultError,
 )
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
-from keyvault.domain.tree import ReadHash, tree_at
+from keyvault.domain.tree import tree_at
 from keyvault.office import Hopeless, hold
 from keyvault.settings import Settings
-from keyvault.store import Database, LoggedEvent, Reading, StoredCheckpoint
+from keyvault.shadow import BrokenLogError, Shadow, check_event
+from keyvault.store import Database, Reading, StoredCheckpoint
 from keyvault.wire import Client
 from keyvault.witness import anchors
 
-WIDTH, HEIGHT = 256, 8  # of a tile
 Seal = Callable[[int, bytes], str]
 """(size, root) → signed note."""
 log = logging.getLogger("sealer")
-
-
-class BrokenLogError(VaultError):
-    """The stored log contradicts itself or what was signed. Nothing is sealed on top of it."""
-
-    code = "log-broken"
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, next_step="stop, keep every copy, see runbook log-broken")
-
-
-class Shadow:
-    """The tree a second time: peaks as (leaves, hash), and the tiles that are not yet full."""
-
-    def __init__(self, read: ReadHash, size: int) -> None:
-        tree = tree_at(read, size)
-        counts = [1 << bit for bit in range(size.bit_length()) if size >> bit & 1]
-        self._peaks = list(zip(reversed(counts), tree.peaks, strict=True))
-        self._rows: list[list[bytes]] = []
-        self.size = size
-        self.full: list[tuple[int, int, bytes]] = []
-        while size >> (HEIGHT * len(self._rows)):
-            level = HEIGHT * len(self._rows)
-            nodes = size >> level
-            self._rows.append([read(level, at) for at in range(nodes - nodes % WIDTH, nodes)])
-
-    def add(self, leaf_hash: bytes) -> None:
-        """Append a leaf; tiles that it fills are put into `full` as (level, number, hashes)."""
-        count, node = 1, leaf_hash
-        while self._peaks and self._peaks[-1][0] == count:
-            node = _parent(self._peaks.pop()[1], node)
-            count *= 2
-        self._peaks.append((count, node))
-        self._tile(0, leaf_hash)
-        self.size += 1
-
-    @property
-    def root(self) -> bytes:
-        node = b""
-        for _, peak in reversed(self._peaks):
-            node = _parent(peak, node) if node else peak
-        return node or hashlib.sha256().digest()
-
-    def _tile(self, level: int, node: bytes) -> None:
-        if level == len(self._rows):
-            self._rows.append([])
-        row = self._rows[level]
-        row.append(node)
-        if len(row) == WIDTH:
-            self._rows[level] = []
-            number = (self.size + 1 >> HEIGHT * (level + 1)) - 1
-            self.full.append((level, number, b"".join(row)))
-            while len(row) > 1:
-                row = [_parent(row[at], row[at + 1]) for at in range(0, len(row), 2)]
-            self._tile(level + 1, row[0])
 
 
 class Sealer:
@@ -120,7 +62,7 @@ class Sealer:
             if size < shadow.size:
                 raise BrokenLogError(f"the log has {size} events and {shadow.size} were sealed")
             for event in reading.audit.events(shadow.size, size):
-                _check(event, shadow.size)
+                check_event(event, shadow.size)
                 shadow.add(event.leaf_hash)
         if (shadow.size, shadow.root) != (size, root):
             raise BrokenLogError(f"{shadow.size} events do not lead to the head of {size}")
@@ -167,30 +109,6 @@ class Sealer:
             return open_checkpoint(note.encode(), self._keys, signatures.verify_note)
         except NoteError as error:
             raise BrokenLogError(f"a checkpoint does not hold: {error}") from error
-
-
-def _parent(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def _check(event: LoggedEvent, place: int) -> None:
-    """Compare an event's stored bytes with everything that was derived from them."""
-    if event.index != place:
-        raise BrokenLogError(f"event {place} is missing")
-    if hashlib.sha256(b"\x00" + event.leaf).digest() != event.leaf_hash:
-        raise BrokenLogError(f"event {place} was changed after it was hashed")
-    try:
-        leaf = json.loads(event.leaf)
-        filed = {name: leaf["h"][name] for name in event.found_by} == event.found_by
-        committed = leaf["p"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenLogError(f"event {place} is no event") from error
-    if not filed:
-        raise BrokenLogError(f"event {place} is filed under what it is not")
-    if event.payload is not None and event.salt is not None:
-        commitment = hashlib.sha256(event.salt + event.payload).digest()
-        if b64encode(commitment).decode() != committed:
-            raise BrokenLogError(f"the payload of event {place} was changed")
 
 
 def log_keys(database: Database, genesis: str) -> list[VerifierKey]:

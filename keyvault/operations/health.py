@@ -7,7 +7,16 @@ from datetime import timedelta
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
-from keyvault.operations import expiry, notices, quorums, reconciliation, streams, timing, witnesses
+from keyvault.operations import (
+    expiry,
+    fsck,
+    notices,
+    quorums,
+    reconciliation,
+    streams,
+    timing,
+    witnesses,
+)
 from keyvault.operations.vault import Vault
 
 DISK_FLOOR = 256 * 1024 * 1024  # bytes: below it the log may soon be unwritable
@@ -45,6 +54,7 @@ def ready(vault: Vault) -> Readiness:
             ("register", reconciliation.remark),
             ("time", timing.remark),
             ("streams", streams.remark),
+            ("log", fsck.remark),
             ("notices", notices.remark),
             ("disk", _disk),
         )

@@ -1,19 +1,24 @@
 """What the clerk notices beside the web process: edited authority, and gates that say no."""
 
 import json
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from uuid import uuid4
 
 import pytest
 
+from cli.local import archives
 from keyvault import wire
 from keyvault.bootstrap import build
 from keyvault.domain.audit import EventType
 from keyvault.domain.commands import RevokeSystem
 from keyvault.domain.errors import AuthorityError, ConflictError, NotPermittedError, QuorumError
 from keyvault.domain.keys import service_key_id
-from keyvault.operations import watch
+from keyvault.evidence.built import verifier
+from keyvault.operations import fsck, heartbeat, watch
 from tests.flows.test_tampering import Owner
 
 OLD = 1  # a record that every running process has verified long ago
@@ -100,3 +105,50 @@ def test_a_gate_that_is_away_has_nothing_to_tell(vault, tmp_path):
     keys, log = (one.model_copy(update=away) for one in (vault.settings.keys, vault.settings.log))
     lonely = replace(vault, settings=vault.settings.model_copy(update={"keys": keys, "log": log}))
     assert watch.gates(lonely) == 0
+
+
+def test_the_whole_log_is_read_again_in_its_time_and_the_log_tells_of_it(vault):
+    found = fsck.fsck(vault)
+    assert (found.wrong, found.size > 0, found.checkpoints > 0) == ("", True, True)
+    kind, told = newest(vault, fsck.STREAM)
+    assert (kind, told["root"]) == (EventType.AUDIT_CHECKED, found.root)
+    assert fsck.when_due(vault) is None
+    assert fsck.remark(vault) == ""
+
+
+def test_a_heartbeat_is_written_once_in_its_time(vault):
+    heartbeat.beat(vault)
+    assert heartbeat.beat(vault) == 0
+    kind, told = newest(vault, f"heartbeat:{vault.settings.node}")
+    assert (kind, told["program_sha256"]) == (
+        EventType.AUDIT_HEARTBEAT,
+        heartbeat.program_digest(),
+    )
+
+
+def test_a_year_of_a_real_log_is_archived_and_answers_alone(stack, vault, tmp_path):
+    """The archive is exported with the database away; only the gate is asked, to sign."""
+    config = ("--config", str(stack.config))
+    year = vault.clock().year
+    assert told(archives.app, "archive", str(year), "--out", str(tmp_path / "a"), *config)["end"]
+    assert told(archives.app, "archive-check", str(tmp_path / "a"))["events"] > 0
+    moved = stack.config.with_name("without.toml")
+    text = stack.config.read_text().replace(vault.settings.database, "sqlite:///nowhere.db")
+    moved.write_text(text.replace('"sqlite:///keyvault.db"', '"sqlite:///nowhere.db"'))
+    bundle = tmp_path / "evidence.zip"
+    out = ("--out", str(bundle), "--config", str(moved), "--type", "KEY.GENERATED")
+    told(archives.app, "archive-export", str(tmp_path / "a"), *out)
+    program = tmp_path / "verify.py"
+    program.write_bytes(verifier())
+    line = [sys.executable, "-I", program, bundle]
+    done = subprocess.run(line, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert not stack.config.with_name("nowhere.db").exists()
+
+
+def told(app, *words):
+    """Call a command in this process and return its JSON."""
+    out = StringIO()
+    with redirect_stdout(out), redirect_stderr(StringIO()):
+        app([*words, "--json"], standalone_mode=False)
+    return json.loads(out.getvalue())

@@ -17,7 +17,8 @@ from keyvault.domain.notes import (
     sign_checkpoint,
 )
 from keyvault.domain.tree import HashReader, consistency_proof, root_of, verify_consistency
-from keyvault.sealer import BrokenLogError, Sealer, Shadow
+from keyvault.sealer import Sealer
+from keyvault.shadow import BrokenLogError, Shadow
 from keyvault.store import Database
 from keyvault.store.engine import open_engine, writing
 from tests.store.events import check_log, used
