@@ -5,12 +5,15 @@ from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
-from hsm.errors import HsmError
+from hsm.errors import CardAbsentError, CardError, CardMuteError, CardRemovedError
 from hsm.pcsc.apdu import TransmissionProtocol
+from hsm.pcsc.reader import PcscCard
 from hsm.pcsc.relay import carry
 from keyvault.domain.canonical import Document
 
 ENDS = ("done", "failed")
+# What a token that is put in again may mend.
+AGAIN = ("card-removed", "card-mute", "card-service-unavailable", "card-reader-busy")
 
 
 class Caller(Protocol):
@@ -59,8 +62,22 @@ def relay(
     return message
 
 
+def inserted(
+    server: Caller, path: str, station: str, reader: str, tell: Callable[[str], None]
+) -> Document:
+    """Open the card that is in a reader and work through this insertion, whatever comes of it."""
+    try:
+        with PcscCard(reader) as card:
+            return relay(server, path, station, card, tell)
+    except (CardRemovedError, CardMuteError, CardAbsentError) as error:
+        return {"do": "failed", "code": AGAIN[0], "detail": str(error), "next_step": ""}
+    except CardError as error:
+        told = {"detail": str(error), "next_step": error.next_step}
+        return {"do": "failed", "code": error.code, **told}
+
+
 def _leave(server: Caller, session: UUID) -> None:
     try:
         server.delete(f"/v1/issuing/sessions/{session}")
-    except (HsmError, Exception) as error:  # noqa: BLE001  (it hears of the silence anyway)
+    except Exception as error:  # noqa: BLE001  (it hears of the silence anyway)
         sys.stderr.write(f"kv: the session could not be ended: {type(error).__name__}\n")

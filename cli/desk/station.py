@@ -7,18 +7,18 @@ from uuid import UUID
 import typer
 
 from cli.command import command, group
-from cli.desk.relaying import relay
+from cli.desk.hopper import run_batch
+from cli.desk.relaying import AGAIN, inserted
 from cli.errors import UsageError
 from cli.output import answer, facts, say, table
 from cli.remote.client import Server, connect
 from cli.state import SessionDir
-from hsm.errors import CardAbsentError, CardError, CardMuteError, CardRemovedError
-from hsm.pcsc.reader import PcscCard, list_readers, wait_for_card
+from hsm.errors import CardAbsentError, CardError, CardRemovedError
+from hsm.pcsc.reader import list_readers, wait_for_card
 from keyvault.domain.canonical import Document
 
 app = group("The reader on this desk, lent to the service that makes tokens.")
 INSERT_SECONDS = 600.0
-AGAIN = ("card-removed", "card-mute", "card-service-unavailable", "card-reader-busy")
 ROUNDS = 20  # insertions of one token before the desk gives up
 
 JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
@@ -50,39 +50,32 @@ def issue(job: JobId, station: Station, reader: Reader = None, session: SessionD
     _told(server, job, ended)
 
 
-@command(app, "batch", "keyvault desk batch BATCH --station leeds-1")
+@command(app, "batch", "keyvault desk batch BATCH --at 'leeds-1=Reader A' --at 'leeds-2=Reader B'")
 def batch(
     batch_id: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch of jobs.")],
-    station: Station,
-    reader: Reader = None,
+    at: Annotated[
+        list[str],
+        typer.Option(
+            metavar="STATION=READER", help="A station and its reader; several side by side."
+        ),
+    ],
     session: SessionDir = None,
 ) -> None:
-    """Make every open token of a batch, one after another, and reconcile: in, out, spoiled.
+    """Make every open token of a batch at one or several stations, and reconcile it.
 
-    Several desks may work on one batch: a job that another desk is at is left to it.
+    Follow what is said for each station. Several desks may work on one batch: a job that another
+    is at is left to it. At the end: tokens in, out, spoiled.
     """
-    name, server = reader or _only_reader(), connect(session)
-    left: set[str] = set()
-    while job := _next(server, batch_id, left):
-        token = server.get(f"/v1/tokens/{job['token']}")
-        say(f"next is token {token['serial']} for {token['holder']}")
-        ended = _made(server, f"/v1/issuing/jobs/{job['id']}", station, name)
-        if ended["do"] == "failed":
-            say(f"{ended['detail']}: {ended['next_step']}")
-            left.add(str(job["id"]))
-        say("take the token out")
-        wait_for_card(name, present=False, seconds=INSERT_SECONDS)
-    found = server.get(f"/v1/issuing/batches/{batch_id}")
+    places = [_place(each) for each in at]
+    found = run_batch(lambda: connect(session), batch_id, places, say)
     answer(found, facts((k, v) for k, v in found.items() if k != "standing"))
 
 
-def _next(server: Server, batch_id: UUID, left: set[str]) -> Document | None:
-    for standing in ("interrupted", "open"):
-        page = server.get("/v1/issuing/jobs", batch=batch_id, standing=standing, limit=200)
-        for job in page["items"]:
-            if job["id"] not in left:
-                return dict(job)
-    return None
+def _place(text: str) -> tuple[str, str]:
+    station, equals, reader = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} is not of the form STATION=READER")
+    return station, reader
 
 
 def _made(server: Server, path: str, station: str, reader: str) -> Document:
@@ -91,7 +84,7 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
     for _ in range(ROUNDS):
         if not wait_for_card(reader, seconds=INSERT_SECONDS):
             raise CardAbsentError(f"no token was put into {reader}", next_step="begin again")
-        ended = _inserted(server, path, station, reader)
+        ended = inserted(server, path, station, reader, _progress)
         if ended["do"] == "done" or ended["code"] not in AGAIN:
             return ended
         say(f"{ended['detail']}. Put the SAME token in again: nothing is lost")
@@ -99,17 +92,6 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
     raise CardRemovedError(
         f"the token was pulled {ROUNDS} times", next_step="look at the reader, then begin again"
     )
-
-
-def _inserted(server: Server, path: str, station: str, reader: str) -> Document:
-    try:
-        with PcscCard(reader) as card:
-            return relay(server, path, station, card, _progress)
-    except (CardRemovedError, CardMuteError, CardAbsentError) as error:
-        return {"do": "failed", "code": AGAIN[0], "detail": str(error), "next_step": ""}
-    except CardError as error:
-        told = {"detail": str(error), "next_step": error.next_step}
-        return {"do": "failed", "code": error.code, **told}
 
 
 def _progress(told: str) -> None:

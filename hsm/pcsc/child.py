@@ -101,9 +101,13 @@ class Pcsc:
         self._protocol = 0
 
     def list_readers(self, _: Answer) -> Answer:
-        """Names, each with the ATR of the card in it, empty without one."""
-        with_state = self._states(self._names(), 0.0)
-        return {"readers": [[name, bytes(atr).hex()] for name, _, atr in with_state]}
+        """Names, each with the ATR of the card in it and the count of its comings and goings."""
+        try:
+            states = self._states(self._names(), 0.0)
+        except errors.CardError:
+            self._forget()  # of a service that was restarted: the next call begins anew
+            raise
+        return {"readers": [[name, bytes(atr).hex(), state >> 16] for name, state, atr in states]}
 
     def wait(self, request: Answer) -> Answer:
         """Until a card is in the reader, or is out of it; the reader itself may come and go."""

@@ -27,10 +27,14 @@ CHUNK = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """`atr` is the answer to reset of the card in it (ISO/IEC 7816-3), empty without a card."""
+    """`atr` is the answer to reset of the card in it (ISO/IEC 7816-3), empty without a card.
+
+    `changes` counts insertions and removals, so that a card exchanged unseen is noticed.
+    """
 
     name: str
     atr: bytes
+    changes: int = 0
 
     @property
     def has_card(self) -> bool:
@@ -39,9 +43,8 @@ class Reader:
 
 def list_readers(seconds: float = CALL_SECONDS) -> list[Reader]:
     """Readers in the order of the PC/SC service. Raises `PcscUnavailableError`."""
-    with _Child() as child:
-        answer = child.ask({"do": "list"}, seconds)
-    return [Reader(name, bytes.fromhex(atr)) for name, atr in answer["readers"]]
+    with Child() as child:
+        return child.readers(seconds)
 
 
 def wait_for_card(reader: str, *, present: bool = True, seconds: float = 60.0) -> bool:
@@ -51,7 +54,7 @@ def wait_for_card(reader: str, *, present: bool = True, seconds: float = 60.0) -
     """
     deadline = time.monotonic() + seconds  # the same clock in every process of a host
     request = {"do": "wait", "reader": reader, "present": present, "deadline": deadline}
-    with _Child() as child:
+    with Child() as child:
         return bool(child.ask(request, seconds + CLOSE_SECONDS)["seen"])
 
 
@@ -69,7 +72,7 @@ class PcscCard:
         `PcscUnavailableError`.
         """
         self.reader = reader
-        self._child = _Child()
+        self._child = Child()
         try:
             answer = self._child.ask({"do": "open", "reader": reader}, seconds)
         except BaseException:
@@ -101,7 +104,7 @@ class PcscCard:
         self.close()
 
 
-class _Child:
+class Child:
     """The process, a line out and a line in. After a late answer it is dead."""
 
     def __init__(self) -> None:
@@ -137,6 +140,11 @@ class _Child:
         if "error" in answer:
             raise restored(answer)
         return answer
+
+    def readers(self, seconds: float) -> list[Reader]:
+        """Readers as they are now. Raises `PcscUnavailableError`; the next call begins anew."""
+        found = self.ask({"do": "list"}, seconds)["readers"]
+        return [Reader(name, bytes.fromhex(atr), changes) for name, atr, changes in found]
 
     def _line(self, deadline: float) -> bytes:
         """Raises TimeoutError, and ValueError on an end without a line."""
