@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from keyvault.domain.errors import CeremonyError, VaultError
 from keyvault.settings import Settings
 
 ANSWER_LIMIT = 1_048_576  # bytes
+_GLANCE = 0.05  # seconds between looks at what a command says
 _TAIL = 8_192  # bytes of what a command says, in which its error stands
 
 
@@ -51,16 +53,17 @@ def run(call: Call) -> Document:
     if call.secrets is not None:
         line += ["--passphrase-fd", str(call.secrets)]
     seed = {CALLS: str(call.seed)} if call.seed else {}
-    with TemporaryFile() as out:
+    # Into files, not pipes: a command that is under way ends well even if this process is killed.
+    with TemporaryFile() as out, TemporaryFile() as words:
         with subprocess.Popen(  # noqa: S603  (our own interpreter and commands)
             line,
             stdout=out,
-            stderr=subprocess.PIPE,
+            stderr=words,
             pass_fds=inherited,
             cwd=call.folder,
             env={**os.environ, **seed},
         ) as child:
-            said = _told(child)
+            said = _told(child, words.fileno())
         out.seek(0)
         answer = out.read(ANSWER_LIMIT)
     if child.returncode != os.EX_OK:
@@ -89,15 +92,18 @@ def founded(folder: Path) -> dict[str, str] | None:
     }
 
 
-def _told(child: subprocess.Popen[bytes]) -> bytes:
-    """Pass on what the child says, and return the end of it."""
-    tail = b""
-    source = child.stderr
-    while source is not None and (part := os.read(source.fileno(), 4_096)):
-        sys.stderr.buffer.write(part)
-        sys.stderr.buffer.flush()
-        tail = (tail + part)[-_TAIL:]
-    return tail
+def _told(child: subprocess.Popen[bytes], source: int) -> bytes:
+    """Pass on what the child says until it ends, and return the end of it."""
+    place, tail = 0, b""
+    while True:
+        ended = child.poll() is not None
+        while part := os.pread(source, 65_536, place):
+            place, tail = place + len(part), (tail + part)[-_TAIL:]
+            sys.stderr.buffer.write(part)
+            sys.stderr.buffer.flush()
+        if ended:
+            return tail
+        time.sleep(_GLANCE)
 
 
 def _failure(said: bytes, status: int) -> VaultError:

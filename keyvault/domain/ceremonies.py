@@ -54,8 +54,12 @@ ACTS: dict[str, Act] = {
         signs=True,
         asks=True,
     ),
+    "keys order": Act(
+        options=("scope", "label", "algorithm", "usage", "class", "protect-days", "process-days"),
+        keeps=("id", "check_words"),
+    ),
     "approvals approve": Act(("request",), ("reason",), ("id", "state"), signs=True, asks=True),
-    "approvals execute": Act(("request",), (), (), asks=True),
+    "approvals execute": Act(("request",), asks=True),
     "health": Act(keeps=("ready",)),
 }
 """What a script may run, by the words of the command."""

@@ -120,7 +120,8 @@ class Entry:
                 tuple(map(_signature, document["signatures"])),
             )
             time_of(entry.at)
-            strict = equal(entry.document(), document)
+            texts = all(isinstance(one, str) for one in (entry.previous, entry.step))
+            strict = equal(entry.document(), document) and type(entry.number) is int and texts
         except (KeyError, TypeError, ValueError, AttributeError, VaultError) as error:
             raise CeremonyError("the journal holds a line that is no entry") from error
         if not strict:
