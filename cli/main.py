@@ -55,6 +55,7 @@ NOUNS = {
     "duties": ("cli.remote.duties",),
     "standards": ("cli.remote.standards",),
     "audit": ("cli.remote.audit", "cli.local.archives"),
+    "tokens": ("cli.remote.tokens", "cli.remote.token_steps"),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),
     "tsa": ("cli.local.tsa",),

@@ -61,6 +61,13 @@ def ledger(vault: Vault, who: Principal, token_id: UUID) -> list[Custody]:
         return work.tokens.ledger(token_id)
 
 
+def keys(vault: Vault, who: Principal, token_id: UUID) -> list[tuple[str, bytes]]:
+    """Slot and SPKI (DER) of the keys on a token."""
+    get(vault, who, token_id)
+    with vault.database.reading() as work:
+        return work.tokens.keys(token_id)
+
+
 def holder_at(vault: Vault, who: Principal, token_id: UUID, at: datetime) -> str:
     """Who had a token at a time: exactly one name. Raises `NotFoundError` before its first."""
     return had(ledger(vault, who, token_id), at)

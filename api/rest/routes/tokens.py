@@ -21,6 +21,8 @@ from api.rest.schemas.tokens import (
     StockCountOut,
     StockCountsOut,
     StopIn,
+    TokenKeyOut,
+    TokenKeysOut,
     TokenOut,
     TokensOut,
 )
@@ -133,6 +135,13 @@ def list_custody(token_id: Id, vault: V, who: Who) -> LedgerOut:
     """List every change of hands of a token, the first first."""
     found = tokens.ledger(vault, who, token_id)
     return LedgerOut(items=[CustodyOut.of(one) for one in found])
+
+
+@router.get(f"{_ONE}/keys", operation_id="list_token_keys", responses=_READ)
+def list_token_keys(token_id: Id, vault: V, who: Who) -> TokenKeysOut:
+    """List the public keys of a token."""
+    found = tokens.keys(vault, who, token_id)
+    return TokenKeysOut(items=[TokenKeyOut(slot=slot, spki=spki) for slot, spki in found])
 
 
 @router.get(f"{_ONE}/holder", operation_id="show_holder_at", responses=_READ)

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from api.rest.schemas.common import (
+    Bytes,
     Hex64,
     Id,
     Instant,
@@ -144,6 +145,17 @@ class LedgerOut(Wire):
     """Everything that happened to the custody of one token, the first first."""
 
     items: list[CustodyOut]
+
+
+class TokenKeyOut(Wire):
+    """A key that was made on the token: `spki` in DER."""
+
+    slot: str
+    spki: Bytes
+
+
+class TokenKeysOut(Wire):
+    items: list[TokenKeyOut]
 
 
 class HolderOut(Wire):
