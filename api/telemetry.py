@@ -171,6 +171,8 @@ _GAUGES = (
     ("register_drift", "Findings in the newest reconciliation of register and tokens"),
     ("register_reconciled", "When it was taken, in seconds since 1970"),
     ("register_overdue", "1 if nobody has reconciled within the time that is set"),
+    ("shares_overdue", "Shares of backup keys that nobody confirmed for long"),
+    ("drill_overdue", "1 if there is a backup and none was restored in a drill for long"),
     ("quorum_able", "People who can sign under a rule now", "rule"),
     ("quorum_needed", "Signatures that it takes", "rule"),
     ("quorum_margin", "People who may fall away; below 0 it breaks", "rule", "days"),
@@ -204,6 +206,8 @@ class Gauges:
         self._gauges["register_reconciled"].set(figures.reconciled.since.timestamp())
         self._gauges["register_overdue"].set(figures.reconciled.overdue)
         self._show_certificates(figures.certificates)
+        self._gauges["shares_overdue"].set(len(figures.backups.shares))
+        self._gauges["drill_overdue"].set(figures.backups.drill_overdue)
         self._show_quorums(figures.quorums)
 
     def _show_quorums(self, quorums: Iterable[Quorum]) -> None:

@@ -36,6 +36,7 @@ def about_leaving(report: Document) -> Pairs:
         ("left alone", alone or "no scope"),
         ("reporting to them", report["reports"] or "nobody"),
         ("sessions that end", report["sessions"]),
+        ("shares they hold", _shares(report) or "none"),
         ("their open requests", report["asked"] or "none"),
         ("requests they signed", report["signed"] or "none"),
         ("keys they ordered", _keys(report)),
@@ -49,3 +50,7 @@ def _keys(report: Document) -> list[str]:
 
 def _where(grant: Document) -> str:
     return "everywhere" if grant["scope"] == EVERYWHERE else str(grant["scope"])
+
+
+def _shares(report: Document) -> list[str]:
+    return [f"share {one['number']} of {one['backup_key']}" for one in report["shares"]]

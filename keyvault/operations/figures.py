@@ -7,7 +7,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.quorums import Quorum
-from keyvault.operations import expiry, quorums, reconciliation
+from keyvault.operations import backup_watch, expiry, quorums, reconciliation
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -23,6 +23,7 @@ class Figures:
     certificates: expiry.Watch
     quorums: tuple[Quorum, ...]
     reconciled: reconciliation.State
+    backups: backup_watch.Watch
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -32,6 +33,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         counts = work.keys.count_by_state()
         size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
+        backups = backup_watch.watch(vault, work)
         certificates, rules = expiry.watch(vault, work), quorums.current(vault, work)
     return Figures(
         gate_up=_is_up(vault),
@@ -43,6 +45,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         certificates=certificates,
         quorums=rules,
         reconciled=reconciliation.state(vault),
+        backups=backups,
     )
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from hsm.errors import HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
 from keyvault.operations import (
+    backup_watch,
     expiry,
     fsck,
     notices,
@@ -52,6 +53,7 @@ def ready(vault: Vault) -> Readiness:
             ("certificates", expiry.remark),
             ("quorums", quorums.remark),
             ("register", reconciliation.remark),
+            ("backups", backup_watch.remark),
             ("time", timing.remark),
             ("streams", streams.remark),
             ("log", fsck.remark),

@@ -7,6 +7,7 @@ from keyvault import signatures
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.approvals import RequestState
 from keyvault.domain.authority import Authority
+from keyvault.domain.backups import ALIVE, Share
 from keyvault.domain.changes import applied
 from keyvault.domain.commands import RemovePerson
 from keyvault.domain.errors import AuthorityError
@@ -35,6 +36,7 @@ class Leaving:
     signed: list[UUID]  # open requests that lose this signature
     keys: list[UUID]  # that they ordered and that are not destroyed
     keys_count: int
+    shares: list[Share]  # of backup keys: somebody else has to get one, of a new key
 
 
 def report(vault: Vault, who: Principal, person: str) -> Leaving:
@@ -54,6 +56,7 @@ def report(vault: Vault, who: Principal, person: str) -> Leaving:
             signed=work.requests.signed_by(person, _OPEN, SHOWN),
             keys=ordered,
             keys_count=count,
+            shares=[one for one in work.backups.shares(holder=person) if one.state in ALIVE],
         )
 
 

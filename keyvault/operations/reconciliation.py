@@ -137,6 +137,7 @@ def _ordered(vault: Vault, found: Found) -> Iterator[bytes]:
             yield from (UUID(one).bytes for one in work.keys.versions(list(map(str, chunk))))
     with vault.database.reading() as work:
         yield from (asked.request.id.bytes for asked in work.requests.executing())
+        yield from (key.id.bytes for key in work.backups.all_keys() if key.destroyed_at is None)
 
 
 def _register(vault: Vault, found: Found, counted: Counted) -> Iterator[Finding]:

@@ -6,11 +6,10 @@ from uuid import UUID
 from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.backups import ALIVE, DRILL_WITHIN, Restoration, RestorationState, Share
+from keyvault.domain.backups import ALIVE, Restoration, RestorationState, Share
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotPermittedError, RequestStateError, VaultError
 from keyvault.domain.standing import Reach
-from keyvault.domain.times import text_of
 from keyvault.operations.acts.backups import second
 from keyvault.operations.vault import Vault, key_stream, permit
 from keyvault.store.unit_of_work import Reading
@@ -73,36 +72,6 @@ def end(vault: Vault, who: Principal, restoration_id: UUID, *, keep: bool) -> Re
     kind = EventType.KEY_DRILLED if restoration.drill else EventType.KEY_RESTORED
     outcome = Outcome.OK if good else Outcome.FAIL
     return _tell(vault, who, role, done, kind, outcome, report)
-
-
-def overdue_drill(vault: Vault, work: Reading) -> str:
-    """Say if no backup was ever tried, or not for long; empty while there is nothing to try."""
-    backups, _ = work.backups.page(limit=1)
-    if not backups:
-        return ""
-    last = work.backups.last_drill()
-    if last is None or last.done_at is None:
-        return "no backup was ever restored in a drill: keyvault backups drill"
-    if vault.clock() >= last.done_at + DRILL_WITHIN:
-        return f"the last drill was on {text_of(last.done_at)[:10]}: keyvault backups drill"
-    return ""
-
-
-def overdue_shares(vault: Vault, work: Reading) -> list[str]:
-    """Name shares that nobody has looked at for long, and keys with no share to lose."""
-    found, now = [], vault.clock()
-    for key in work.backups.all_keys():
-        if key.destroyed_at is not None:
-            continue
-        shares = work.backups.shares(key.id)
-        late = [one.number for one in shares if one.overdue(now)]
-        if late:
-            numbers = ", ".join(map(str, late))
-            found.append(f"shares of {key.label} that nobody confirmed for long: {numbers}")
-        alive = sum(one.state in ALIVE for one in shares)
-        if alive <= key.threshold:
-            found.append(f"{key.label} needs {key.threshold} shares, and {alive} are left")
-    return found
 
 
 def _collecting(

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from api.rest.schemas.backups import ShareOut
 from api.rest.schemas.common import Moment, Wire
 from api.rest.schemas.people import LapseOut
 from keyvault.domain.leaving import Hurt
@@ -102,6 +103,7 @@ class LeavingOut(Wire):
     signed: list[UUID] = Field(description="Open requests that lose their signature")
     keys: list[UUID] = Field(description="Keys that they ordered, the newest hundred")
     keys_count: int
+    shares: list[ShareOut] = Field(description="Shares of backup keys that they hold")
 
     @classmethod
     def of(cls, leaving: Leaving) -> "LeavingOut":
@@ -117,4 +119,5 @@ class LeavingOut(Wire):
             signed=leaving.signed,
             keys=leaving.keys,
             keys_count=leaving.keys_count,
+            shares=[ShareOut.of(one) for one in leaving.shares],
         )

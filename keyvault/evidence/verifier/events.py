@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from keyvault.evidence.verifier.acts import ACTS, BIRTHS
+from keyvault.evidence.verifier.acts import ACTS, BIRTHS, key_of
 from keyvault.evidence.verifier.archive import AUTHORITY, EVENTS, LEAVES, Bundle
 from keyvault.evidence.verifier.authority import Authority
 from keyvault.evidence.verifier.choosing import Choice
@@ -138,7 +138,7 @@ class Events:
             self.check_life(header["st"], header["ty"])
 
     def check_life(self, stream: str, kind: str) -> None:
-        if kind not in (*ACTS, *IDLE, "KEY.USED"):
+        if kind not in (*ACTS, *IDLE, "KEY.USED") or kind.startswith("BACKUP."):
             return
         before = self.life.get(stream, "")
         known = before or self.start or kind in ("KEY.GENERATED", "KEY.IMPORTED")
@@ -192,7 +192,7 @@ class Events:
         check_request(request, self.authority.origin, command)
         need(all(fits("approval", one) for one in approvals), "an approval is none")
         approved = request["parameters"]
-        key = request["id"] if command in BIRTHS else approved["key"]
+        key = key_of(request)
         happened = payload["key"] == key and header["st"] == f"key:{key}"
         need(happened, "it happened to another key than people approved")
         for name in set(approved) & set(payload):
@@ -227,7 +227,7 @@ class Events:
 
     def redeem(self, request: Any, approvals: Any, moments: list[Any]) -> list[Any]:
         """Find the moment, and the authority, at which the act counts, or say why at none."""
-        key = request["id"] if request["command"] in BIRTHS else request["parameters"]["key"]
+        key = key_of(request)
         problem = None
         for number, at in moments:
             state = self.authority.states[number]

@@ -59,6 +59,7 @@ def _made(acting: Acting, work: Work, command: MakeBackupKey, made: Document) ->
         )
         acting.also.append(_share_created(acting, each))
     return {
+        "key": str(acting.id),
         "backup_key": str(acting.id),
         "check_value": made["check_value"],
         "share_set": made["share_set"],
@@ -102,7 +103,7 @@ def _destroyed(acting: Acting, work: Work, command: DestroyBackupKey, made: Docu
     work.backups.change_key(replace(key, state=gone, destroyed_at=now))
     alive = [s.number for s in work.backups.shares(key.id) if s.state in ALIVE]
     return {
-        "backup_key": str(key.id),
+        "key": str(key.id),
         "objects": made["destroyed"],
         "backups": [str(one.id) for one in work.backups.under(key.id)],
         "shares_left": alive,
@@ -137,7 +138,8 @@ def _begun(acting: Acting, work: Work, command: RestoreBackup, made: Document) -
     work.backups.add_restoration(
         Restoration(acting.id, command.backup, command.drill, state, entry, now, by)
     )
-    return {"restoration": str(acting.id), "entry_sha256": thumbprint(entry)}
+    told: Document = {"key": str(command.backup_key), "restoration": str(acting.id)}
+    return {**told, "entry_sha256": thumbprint(entry)}
 
 
 def second(vault: Vault) -> Gate:
