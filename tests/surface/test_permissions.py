@@ -56,6 +56,11 @@ CALLS = {
     Action.KEY_COMPROMISE: ("POST", "/v1/keys/{key}/compromises", REASON),
     Action.KEY_RECORD: ("POST", "/v1/keys/{key}/steps", {"step": "labelled", "text": "x"}),
     Action.KEY_HOLD: ("POST", "/v1/keys/{key}/holds", {"kind": "dispute", **REASON}),
+    Action.CEREMONY_READ: ("GET", "/v1/ceremonies", None),
+    Action.CEREMONY_HOLD: (
+        *("POST", "/v1/ceremonies"),
+        {"id": "0b6cf6a6-4f3c-4a6e-9d0f-0123456789ab", "script": "AAAA"},
+    ),
     Action.KEY_SIGN: ("POST", "/v1/keys/{key}/signatures", {"digest": DIGEST}),
     Action.KEY_VERIFY: (
         *("POST", "/v1/keys/{key}/verifications"),
