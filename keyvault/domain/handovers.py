@@ -21,8 +21,8 @@ from keyvault.domain.people import check_id
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import time_of
 
-STATEMENT_CONTEXT = b"keyvault-handover-v1\n"
-TRANSCRIPT_CONTEXT = b"keyvault-handover-transcript-v1\n"
+STATEMENT_CONTEXT = b"keyvault-key-handover-v1\n"
+TRANSCRIPT_CONTEXT = b"keyvault-key-handover-transcript-v1\n"
 DELIVERY_CONTEXT = "keyvault-delivery-v1"
 SEALING_CONTEXT = "keyvault-component-v1"
 LIMIT = 65_536  # bytes of a statement or transcript

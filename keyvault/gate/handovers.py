@@ -134,7 +134,7 @@ class HandoverGate:
             return None
         if not isinstance(command, ExportComponents):
             check_resident(command, key_class)
-            self._check_known(getattr(command, "public_key", None))
+            self._check_known(getattr(command, "public_half", None))
         if len(self._open) >= MAX_OPEN:
             raise BusyError(f"{MAX_OPEN} handovers are open", next_step="end one of them")
         return partial(self._begin, request, command, key_class)
@@ -297,14 +297,14 @@ class HandoverGate:
     def _made(self, handover: Open) -> Carried:
         command = handover.command
         if isinstance(command, ImportEnvelope):
-            accept = partial(hold_against, command.check_value)
+            accept = partial(hold_against, command.expected)
             envelope, spec = handover.given[1].delivery.content, handover.ordered
-            public = command.public_key or b""
+            public = command.public_half or b""
             return self._device.open_envelope(
                 handover.transport, envelope, spec, accept, public_key=public
             )
         parts = [partial(self._opened, handover, g.delivery) for g in handover.given.values()]
-        accept = partial(hold_against, getattr(command, "check_value", None))
+        accept = partial(hold_against, getattr(command, "expected", None))
         return self._device.combine(handover.ordered, parts, accept)
 
     def _hand_out(self, handover: Open, given: Given) -> Document:

@@ -16,12 +16,14 @@ ONE_DATABASE = (
     "test_custody.py",
     "test_destruction.py",
     "test_emergency.py",
+    "test_handovers.py",
     "test_life.py",
     "test_mine.py",
     "test_notices.py",
     "test_reconciliation.py",
     "test_registers.py",
     "test_revocation.py",
+    "test_tokens.py",
     "test_watch.py",
 )
 

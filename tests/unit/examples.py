@@ -39,10 +39,10 @@ EXAMPLES = {
     "import-components": {
         **TERMS,
         **{"algorithm": "AES-192", "usage": "mac", "minutes": 60},
-        **{"custodians": ["erin", "frank", "grace"], "check_value": "cmac:1a2b3c"},
+        **{"custodians": ["erin", "frank", "grace"], "expected": "cmac:1a2b3c"},
     },
     "import-envelope": {
-        **{**TERMS, "custodian": "erin", "public_key": "AAEC", "check_value": None},
+        **{**TERMS, "custodian": "erin", "public_half": "AAEC", "expected": None},
         "minutes": 60,
     },
     "export-components": {**ON_A_KEY, "custodians": ["erin", "frank"], "minutes": 60},

@@ -20,7 +20,7 @@ CHECK_VALUE = re.compile(r"(cmac|ecb):[0-9a-f]{6}")
 class ImportComponents(Command):
     """Make an AES key of components that these people bring, each their own, within a time.
 
-    The first of `custodians` brings component 1. `check_value` is of the whole key, as
+    The first of `custodians` brings component 1. `expected` is the check value of the whole key, as
     `cmac:1a2b3c` or `ecb:1a2b3c`: any other key is refused.
     """
 
@@ -32,7 +32,7 @@ class ImportComponents(Command):
     protect_days: int
     process_days: int
     custodians: tuple[str, ...]
-    check_value: str | None
+    expected: str | None
     minutes: int
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class ImportComponents(Command):
         if self.algorithm not in AES:
             raise InvalidInputError("only AES keys are put together from components")
         _check_custodians(self.custodians)
-        _check_value(self.check_value)
+        _check_value(self.expected)
         _check_minutes(self.minutes)
 
 
@@ -48,7 +48,7 @@ class ImportComponents(Command):
 class ImportEnvelope(Command):
     """Take in a key that another party wraps for an RSA key made for this (RSA-OAEP, AES-KWP).
 
-    `custodian` brings the envelope. A pair comes with its `public_key` (SPKI in DER).
+    `custodian` brings the envelope. A pair comes with its `public_half` (SPKI in DER).
     """
 
     name = "import-envelope"
@@ -59,18 +59,18 @@ class ImportEnvelope(Command):
     protect_days: int
     process_days: int
     custodian: str
-    public_key: bytes | None
-    check_value: str | None
+    public_half: bytes | None
+    expected: str | None
     minutes: int
 
     def __post_init__(self) -> None:
         check_key_terms(self)
-        if self.algorithm.is_pair != (self.public_key is not None):
+        if self.algorithm.is_pair != (self.public_half is not None):
             raise InvalidInputError("a pair comes with its public key, and nothing else does")
-        if self.check_value is not None and self.algorithm not in AES:
+        if self.expected is not None and self.algorithm not in AES:
             raise InvalidInputError("only AES keys have check values of these styles")
         check_id(self.custodian)
-        _check_value(self.check_value)
+        _check_value(self.expected)
         _check_minutes(self.minutes)
 
     @property

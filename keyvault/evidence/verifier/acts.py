@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-# An act that is done to a key and begins with an intent: its event, and the command behind it.
+# An act that is done to a key and begins with an intent: its event, and the commands behind it.
 ACTS = {
     "KEY.GENERATED": "generate-key",
-    "KEY.IMPORTED": "import-key",
-    "KEY.EXPORTED": "export-key",
+    "KEY.IMPORTED": "import-key import-components import-envelope",
+    "KEY.EXPORTED": "export-key export-components export-envelope",
     "KEY.ACTIVATED": "activate-key",
     "KEY.RESUMED": "resume-key",
     "KEY.DEACTIVATED": "deactivate-key",
@@ -20,7 +20,7 @@ ACTS = {
     "BACKUP.RESTORATION_BEGUN": "restore-backup",
     "CA.CERTIFIED": "certify-authority",
 }
-BIRTHS = ("generate-key", "import-key")
+BIRTHS = ("generate-key", "import-key", "import-components", "import-envelope")
 # These change authority, by the method of their name in `Change`.
 CHANGES = """
   register-person change-person remove-person review-screening suspend-person reinstate-person

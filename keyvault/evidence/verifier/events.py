@@ -188,7 +188,8 @@ class Events:
 
     def check_act(self, index: int, header: Any, payload: Any, state: int) -> None:
         request, approvals = payload["request"], payload["approvals"]
-        command = ACTS[header["ty"]]
+        commands = ACTS[header["ty"]].split()
+        command = request["command"] if request["command"] in commands else commands[0]
         check_request(request, self.authority.origin, command)
         need(all(fits("approval", one) for one in approvals), "an approval is none")
         approved = request["parameters"]

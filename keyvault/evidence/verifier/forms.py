@@ -37,10 +37,10 @@ import-key: label=text algorithm=text usage=text key_class=text protect_days=num
   process_days=number kek=uuid blob=bytes
 export-key: key=uuid kek=uuid reason=text
 import-components: label=text algorithm=text usage=text key_class=text protect_days=number
-  process_days=number custodians=text* check_value=text? minutes=number
+  process_days=number custodians=id* expected=text? minutes=number
 import-envelope: label=text algorithm=text usage=text key_class=text protect_days=number
-  process_days=number custodian=text public_key=bytes? check_value=text? minutes=number
-export-components: key=uuid custodians=text* minutes=number reason=text
+  process_days=number custodian=id public_half=bytes? expected=text? minutes=number
+export-components: key=uuid custodians=id* minutes=number reason=text
 export-envelope: key=uuid recipient=bytes reason=text
 holder: person=id spki=bytes credential=text signature=bytes
 make-backup-key: label=text threshold=number holders=holder* supersedes=uuid? reason=text

@@ -111,6 +111,8 @@ class Redemption:
         asked = who == self.request["requester"] and not self.alone
         need(not asked, f"{who} asked for this and cannot approve it")
         need(who != self.subject or self.alone, f"{who} cannot decide on themselves")
+        carries = who in self.request["parameters"].get("custodians", ())
+        need(not carries, f"{who} is to carry a part of this key, and cannot approve it")
         in_time = self.asked - LEEWAY <= signed <= self.until
         need(in_time, f"the approval of {who} is outside the request's time")
         need(signed <= self.at + LEEWAY, f"{who} approved after it had happened")

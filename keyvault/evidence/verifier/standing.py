@@ -16,8 +16,9 @@ EVERYWHERE = "*"
 PROTECTIVE, PERSONAL = {"hold-person", "revoke-system"}, {"acknowledge-duty"}
 # Acts, and who may ask for them. What a person acknowledges, they say for themselves.
 ASKING_TABLE = """
-generate-key import-key: key-owner
-export-key activate-key resume-key deactivate-key destroy-key allow-use lift-hold
+generate-key import-key import-components import-envelope: key-owner
+export-key export-components export-envelope
+  activate-key resume-key deactivate-key destroy-key allow-use lift-hold
   certify-authority make-backup-key destroy-backup-key restore-backup: key-owner
   key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
