@@ -62,7 +62,8 @@ class SecondIn(Wire):
     signature: Signature
 
     def read(self) -> Countersigned:
-        return Countersigned(**self.model_dump())
+        own = self.model_dump(exclude={"signature"})
+        return Countersigned(**own, signature=self.signature)
 
 
 class StatementOut(Wire):
