@@ -165,7 +165,7 @@ def run(database: str, kills: int) -> Campaign:
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(empty_database_url):
-    assert run(empty_database_url, kills=8).killed.total() == 8
+    assert run(empty_database_url, kills=4).killed.total() == 4
 
 
 @pytest.mark.soak
