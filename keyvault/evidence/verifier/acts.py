@@ -29,7 +29,7 @@ CHANGES = """
 """.split()  # noqa: SIM905 - a list would be a line each
 
 
-def key_of(request: Any) -> str:
+def subject_of(request: Any) -> str:
     """The key that an act is about: its id is that of the request that ordered it."""
     named = request["parameters"]
     key: str = named.get("key") or named.get("backup_key") or request["id"]

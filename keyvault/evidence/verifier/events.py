@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from keyvault.evidence.verifier.acts import ACTS, BIRTHS, key_of
+from keyvault.evidence.verifier.acts import ACTS, BIRTHS, subject_of
 from keyvault.evidence.verifier.archive import AUTHORITY, EVENTS, LEAVES, Bundle
 from keyvault.evidence.verifier.authority import Authority
 from keyvault.evidence.verifier.choosing import Choice
@@ -193,7 +193,7 @@ class Events:
         check_request(request, self.authority.origin, command)
         need(all(fits("approval", one) for one in approvals), "an approval is none")
         approved = request["parameters"]
-        key = key_of(request)
+        key = subject_of(request)
         happened = payload["key"] == key and header["st"] == f"key:{key}"
         need(happened, "it happened to another key than people approved")
         for name in set(approved) & set(payload):
@@ -228,7 +228,7 @@ class Events:
 
     def redeem(self, request: Any, approvals: Any, moments: list[Any]) -> list[Any]:
         """Find the moment, and the authority, at which the act counts, or say why at none."""
-        key = key_of(request)
+        key = subject_of(request)
         problem = None
         for number, at in moments:
             state = self.authority.states[number]
