@@ -54,14 +54,14 @@ NOUNS = {
     "classes": ("cli.remote.classes",),
     "duties": ("cli.remote.duties",),
     "standards": ("cli.remote.standards",),
-    "audit": ("cli.remote.audit", "cli.local.archives"),
+    "audit": ("cli.remote.audit", "cli.remote.evidence", "cli.local.archives"),
     "tokens": ("cli.remote.tokens", "cli.remote.token_steps"),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),
     "tsa": ("cli.local.tsa",),
     "credential": ("cli.desk.credentials",),
     "issuing": ("cli.remote.issuing",),
-    "desk": ("cli.desk.station",),
+    "desk": ("cli.desk.station", "cli.desk.servicing"),
 }
 
 

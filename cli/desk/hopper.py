@@ -74,7 +74,7 @@ class _Place:
             try:
                 self._make(job)
             except (VaultError, queue.Empty) as error:
-                self._say(f"{error or 'no token came'}: this station stops")
+                self._say(f"{str(error) or 'no token came'}: this station stops")
                 return
         self._say("nothing is left to do")
 

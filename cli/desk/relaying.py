@@ -37,14 +37,20 @@ class Card(Protocol):
 
 
 def relay(
-    server: Caller, path: str, station: str, card: Card, tell: Callable[[str], None]
+    server: Caller,
+    path: str,
+    station: str,
+    card: Card,
+    tell: Callable[[str], None],
+    more: Document | None = None,
 ) -> Document:
     """Work through one insertion; return the service's last message: "done" or "failed".
 
-    `path` is what the token is inserted for. Leaving in any other way, such as ^C, ends the
-    session: to the service the token was pulled.
+    `path` is what the token is inserted for, `more` what is said about that. Leaving in any other
+    way, such as ^C, ends the session: to the service the token was pulled.
     """
-    opened = {"station": station, "atr": card.atr.hex(), "protocol": int(card.protocol)}
+    opened: Document = {"station": station, "atr": card.atr.hex(), "protocol": int(card.protocol)}
+    opened |= more or {}
     message = server.post(f"{path}/sessions", opened)
     session = UUID(str(message["session"]))
     said = ""

@@ -23,7 +23,7 @@ ROUNDS = 20  # insertions of one token before the desk gives up
 
 JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
 Station = Annotated[str, typer.Option(metavar="NAME", help="This desk, as the settings name it.")]
-Reader = Annotated[
+ReaderName = Annotated[
     str | None, typer.Option("--reader", metavar="NAME", help="Which reader, if there are several.")
 ]
 Module = Annotated[
@@ -42,9 +42,11 @@ def readers() -> None:
 
 
 @command(app, "issue", "keyvault desk issue JOB --station leeds-1")
-def issue(job: JobId, station: Station, reader: Reader = None, session: SessionDir = None) -> None:
+def issue(
+    job: JobId, station: Station, reader: ReaderName = None, session: SessionDir = None
+) -> None:
     """Make one token: follow what is said here. A token that was pulled is put in again."""
-    name = reader or _only_reader()
+    name = chosen_reader(reader)
     server = connect(session)
     ended = _made(server, f"/v1/issuing/jobs/{job}", station, name)
     _told(server, job, ended)
@@ -84,7 +86,7 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
     for _ in range(ROUNDS):
         if not wait_for_card(reader, seconds=INSERT_SECONDS):
             raise CardAbsentError(f"no token was put into {reader}", next_step="begin again")
-        ended = inserted(server, path, station, reader, _progress)
+        ended = inserted(server, path, station, reader, progress)
         if ended["do"] == "done" or ended["code"] not in AGAIN:
             return ended
         say(f"{ended['detail']}. Put the SAME token in again: nothing is lost")
@@ -94,13 +96,18 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
     )
 
 
-def _progress(told: str) -> None:
+def progress(told: str) -> None:
     say(f"... {told}")
 
 
-def _told(server: Server, job: UUID, ended: Document) -> None:
+def refused(ended: Document) -> None:
+    """Raise what the service says is wrong with the token, if it does."""
     if ended["do"] == "failed":
         raise _FailedError(str(ended["detail"]), str(ended["code"]), str(ended["next_step"]))
+
+
+def _told(server: Server, job: UUID, ended: Document) -> None:
+    refused(ended)
     found = server.get(f"/v1/issuing/jobs/{job}")
     pairs = [(name, found[name]) for name in ("id", "token", "step", "standing", "guidance")]
     answer(found, facts(pairs))
@@ -114,7 +121,10 @@ class _FailedError(CardError):
         self.code = code
 
 
-def _only_reader() -> str:
+def chosen_reader(name: str | None) -> str:
+    """The reader that was named, or the only one. Raises `UsageError`."""
+    if name is not None:
+        return name
     names = [reader.name for reader in list_readers()]
     if len(names) == 1:
         return names[0]

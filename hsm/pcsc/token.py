@@ -235,9 +235,9 @@ class PivToken:
         self._card.select()
 
     def unblock(self, puk: SecretChange, pin: bytes) -> None:
-        """Give the card a new PIN by its PUK, and at once another PUK in the old one's place."""
-        piv_issue.unblock_pin(self._card, puk.new if puk.begun else puk.old, pin)
+        """Another PUK in place of the one that was opened, and by it a new PIN."""
         _change(piv_issue.change_puk, self._card, puk, new_first=puk.begun % 2 == 1)
+        piv_issue.unblock_pin(self._card, puk.new, pin)
 
     def rekey(self, new: OwnKey) -> None:
         """Replace our management key by that of another master's version."""

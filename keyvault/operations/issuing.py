@@ -143,7 +143,7 @@ def begin(
     that another has to look.
     """
     permit(vault, who, Action.TOKEN_ISSUE)
-    place = _station(vault, station)
+    place = station_of(vault, station)
     with vault.database.reading() as work:
         job = work.issuing.get(job_id)
     if job.resumes >= SECOND_PERSON_AFTER and job.actor == who.id:
@@ -161,15 +161,15 @@ def begin(
     relay = Relay(atr, TransmissionProtocol(protocol), vault.settings.issuing.idle)
     relay.run(lambda over: _worked(over, opened, house, vault))
     session = vault.relays.add(relay, who.id, job_id)
-    return session, _said(relay, None)
+    return session, said(relay, None)
 
 
 def exchange(vault: Vault, who: Principal, session: UUID, answer: Message | None) -> Message:
     """Take a desk's answer and say what is next. What the token did wrong is a message, too."""
-    return _said(vault.relays.get(session, who.id), answer)
+    return said(vault.relays.get(session, who.id), answer)
 
 
-def _said(relay: Relay, answer: Message | None) -> Message:
+def said(relay: Relay, answer: Message | None) -> Message:
     try:
         return relay.exchange(answer)
     except HsmError as error:
@@ -204,7 +204,7 @@ def _driver(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Tok
     return PivToken(card, profile, own)
 
 
-def _station(vault: Vault, name: str) -> StationSettings:
+def station_of(vault: Vault, name: str) -> StationSettings:
     known = {station.name: station for station in vault.settings.issuing.stations}
     if name not in known:
         raise NotPermittedError(

@@ -9,6 +9,7 @@ from api.rest.schemas.common import ABSENT, Id, Moment, Page, Text, Wire
 from hsm.pcsc.apdu import RESPONSE_LIMIT
 from hsm.pcsc.relay import APDU_LIMIT, Message
 from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, PinRoute, guidance
+from keyvault.operations.servicing import Service
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
 SlotName = Literal["9A", "9C"]
@@ -95,6 +96,13 @@ class SessionIn(Wire):
     protocol: Literal[1, 2]
 
 
+class ServiceIn(SessionIn):
+    """A finished token is in a reader. Unblocking takes the release that two people signed."""
+
+    service: Service
+    statement: Id = ABSENT
+
+
 class AnswerIn(Wire):
     """What the desk's token answered to message `number`, or why it did not."""
 
@@ -124,6 +132,7 @@ class MessageOut(Wire):
     job: UUID | None = None
     standing: str | None = None
     guidance: str | None = None
+    pin: str | None = None
     code: str | None = None
     detail: str | None = None
     next_step: str | None = None

@@ -1,0 +1,90 @@
+"""A finished card at a desk: a new PIN, by its holder or after two people's release; wiping."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cli.command import command, group
+from cli.desk.relaying import relay
+from cli.desk.station import ReaderName, Station, chosen_reader, progress, refused
+from cli.errors import UsageError
+from cli.output import answer, facts, say
+from cli.passphrases import PassphraseFd, Secrets
+from cli.remote.client import connect
+from cli.state import SessionDir
+from hsm.pcsc.apdu import Channel
+from hsm.pcsc.piv import PivCard, pin_block
+from hsm.pcsc.piv_issue import change_pin
+from hsm.pcsc.reader import PcscCard
+from keyvault.domain.canonical import Document
+
+app = group("")
+TokenId = Annotated[UUID, typer.Argument(metavar="TOKEN", help="Token.")]
+
+
+@command(app, "pin", "keyvault desk pin")
+def pin(reader: ReaderName = None, passphrase_fd: PassphraseFd = None) -> None:
+    """Change the PIN of your own card: the old one, then a new one. No server hears of it."""
+    name, secrets = chosen_reader(reader), Secrets(passphrase_fd)
+    with PcscCard(name) as card:
+        piv = PivCard(Channel(card))
+        say(f"{piv.tries_left()} PIN tries left")
+        old = secrets.next(f"PIN of the card in {name}")
+        change_pin(piv, old, _chosen(secrets))
+    answer({"changed": name}, facts([("changed", f"the PIN of the card in {name}")]))
+
+
+@command(app, "unblock", "keyvault desk unblock TOKEN --release STATEMENT --station leeds-1")
+def unblock(
+    token: TokenId,
+    release: Annotated[UUID, typer.Option(metavar="STATEMENT", help="What two people signed.")],
+    station: Station,
+    reader: ReaderName = None,
+    passphrase_fd: PassphraseFd = None,
+    session: SessionDir = None,
+) -> None:
+    """Give a blocked card a PIN that its holder types here, and another PUK."""
+    asked: Document = {"service": "unblock", "statement": str(release)}
+    name, secrets = chosen_reader(reader), Secrets(passphrase_fd)
+    with PcscCard(name) as card:
+        path = f"/v1/issuing/tokens/{token}"
+        ended = relay(connect(session), path, station, card, progress, asked)
+        refused(ended)
+        say("the holder chooses a PIN now")
+        change_pin(PivCard(Channel(card)), str(ended["pin"]).encode(), _chosen(secrets))
+    answer({"unblocked": str(token)}, facts([("unblocked", token)]))
+
+
+def _serviced(service: str, token: UUID, station: str, reader: str | None, at: Path | None) -> None:
+    with PcscCard(chosen_reader(reader)) as card:
+        path = f"/v1/issuing/tokens/{token}"
+        ended = relay(connect(at), path, station, card, progress, {"service": service})
+    refused(ended)
+    answer(ended, facts([("token", token), ("next", ended["guidance"])]))
+
+
+@command(app, "rekey", "keyvault desk rekey TOKEN --station leeds-1")
+def rekey(
+    token: TokenId, station: Station, reader: ReaderName = None, session: SessionDir = None
+) -> None:
+    """Give a card the management key of the newest master."""
+    _serviced("rekey", token, station, reader, session)
+
+
+@command(app, "wipe", "keyvault desk wipe TOKEN --station leeds-1")
+def wipe(
+    token: TokenId, station: Station, reader: ReaderName = None, session: SessionDir = None
+) -> None:
+    """Overwrite the keys of a card that came back, before it is destroyed."""
+    _serviced("wipe", token, station, reader, session)
+
+
+def _chosen(secrets: Secrets) -> bytes:
+    chosen = secrets.chosen("new PIN, 6 to 8 digits")
+    try:
+        pin_block(chosen)
+    except Exception as error:
+        raise UsageError(str(error), next_step="choose 6 to 8 digits") from error
+    return chosen

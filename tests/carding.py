@@ -1,0 +1,171 @@
+"""A service that issues tokens: authorities, masters, stations, and the people it takes.
+
+carding = Carding.on(stack)           # the stack has been started
+token = carding.allocated("1234")     # in stock, nominated, vetted
+job = carding.order(token)
+outcome = carding.insert(job, card)   # a simulated card, at a desk without a reader
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from cli.desk.relaying import relay
+from keyvault.domain.commands import CertifyAuthority
+from keyvault.domain.people import Role, thumbprint
+from keyvault.domain.statements import (
+    Allocate,
+    Countersigned,
+    Nominate,
+    Said,
+    Signed,
+    Statement,
+    TakeIn,
+)
+from keyvault.domain.times import text_of
+from keyvault.domain.tokens import TokenKind
+from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.vpcd import CardSide
+from tests.stack import Document, Someone, Stack, ok
+
+STATIONS = ("leeds-1", "leeds-2")
+
+
+class Desk:
+    """What a desk's program calls, over an HTTP client of a test."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def post(self, path: str, body: Document | None = None) -> Document:
+        answer: Document = ok(self._client.post(path, json=body or {}))
+        return answer
+
+    def delete(self, path: str) -> None:
+        self._client.delete(path)
+
+
+class Inserted(InProcess):
+    """A simulated card in a reader that is not there."""
+
+    def __init__(self, card: CardSide) -> None:
+        super().__init__(card)
+        self.atr = card.atr
+        card.reset()
+
+
+@dataclass
+class Carding:
+    stack: Stack
+    issuer: Someone  # makes tokens
+    witness: Someone
+    holder: Someone
+    senior: Someone  # nominates
+
+    @classmethod
+    def on(cls, stack: Stack, profiles: str = "") -> "Carding":
+        """Give a started stack all that issuing takes. The gate and the api start again."""
+        authorities(stack)
+        secret = {"algorithm": "AES-256", "key_class": "critical"}
+        master = stack.active_key(**secret, usage="mac", label="card master 1")
+        seal = stack.active_key(**secret, usage="encrypt", label="PINs and PUKs")
+        stations = "".join(
+            f"[[issuing.stations]]\nname = '{name}'\ntrusted = true\n" for name in STATIONS
+        )
+        file = f"profiles = '{profiles}'\n" if profiles else ""
+        for name in ("api", "gate"):
+            stack.stop(name)
+        stack.configure(
+            tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\n{file}{stations}"
+        )
+        stack.start("gate", "api")
+        return cls(
+            stack,
+            stack.register("erin", Role.TOKEN_ISSUER),
+            stack.register("wendy", Role.WITNESS),
+            stack.register("harry", Role.TOKEN_HOLDER),
+            stack.register("sam", Role.SENIOR_RESPONSIBLE_OFFICER),
+        )
+
+    # Statements
+
+    def says(
+        self, who: Someone, said: Said, token: Document | None = None, second: Someone | None = None
+    ) -> Document:
+        """Sign a statement, and have its second signer sign it too."""
+        door = ok(self.stack.client().post("/v1/login/challenges"))
+        statement = Statement(
+            id=uuid4(),
+            origin=door["origin"],
+            said=said,
+            token=UUID(token["id"]) if token else None,
+            version=token["version"] if token else 0,
+            person=who.id,
+            credential=thumbprint(who.credential.spki),
+            second=second.id if second else "",
+            challenge=door["challenge"],
+            at=text_of(datetime.now(UTC)),
+        )
+        signed = Signed(statement, who.credential.sign(statement.message()))
+        record = ok(who.client().post("/v1/tokens/statements", json=signed.document()))
+        return record if second is None else self._seconds(second, signed)
+
+    def _seconds(self, who: Someone, first: Signed) -> Document:
+        door = ok(self.stack.client().post("/v1/login/challenges"))
+        own = thumbprint(who.credential.spki)
+        now = text_of(datetime.now(UTC))
+        unsigned = Countersigned(who.id, own, door["challenge"], now)
+        signature = who.credential.sign(unsigned.message(first))
+        body = replace(unsigned, signature=signature).document()
+        path = f"/v1/tokens/statements/{first.statement.id}/signatures"
+        return ok(who.client().post(path, json=body))
+
+    def token(self, serial: str) -> Document:
+        client = self.issuer.client()
+        (found,) = ok(client.get("/v1/tokens", params={"serial": serial}))["items"]
+        return found
+
+    def allocated(self, serial: str, *, kind: TokenKind = TokenKind.PIV_CARD) -> Document:
+        """A token from delivery to allocation, for harry."""
+        delivery = TakeIn(kind, "a model", "B-1", "a supplier", "seal 7", "safe 1", (serial,))
+        self.says(self.issuer, delivery, second=self.witness)
+        bob = self.stack.person("bob")
+        named = Nominate(self.holder.id, "opens the portal", "cct", "he is our ARO")
+        nomination = self.says(self.senior, named)["statement"]["id"]
+        self.says(bob, Allocate(UUID(nomination), "ID-4711"), self.token(serial))
+        return self.token(serial)
+
+    # Jobs
+
+    def order(self, *tokens: Document, **more: object) -> list[Document]:
+        body = {"tokens": [each["id"] for each in tokens], **more}
+        return list(ok(self.issuer.client().post("/v1/issuing/jobs", json=body))["jobs"])
+
+    def job(self, job: Document) -> Document:
+        return ok(self.issuer.client().get(f"/v1/issuing/jobs/{job['id']}"))
+
+    def insert(self, job: Document, card: Any, station: str = STATIONS[0]) -> Document:
+        """One insertion at a desk; the service's last word about it."""
+        desk, path = Desk(self.issuer.client()), f"/v1/issuing/jobs/{job['id']}"
+        reader = card if hasattr(card, "call") else Inserted(card)
+        return relay(desk, path, station, reader, lambda _: None)
+
+    def serve(self, token: Document, card: CardSide, **asked: object) -> Document:
+        """A finished card in the reader, for something else."""
+        desk, path = Desk(self.issuer.client()), f"/v1/issuing/tokens/{token['id']}"
+        return relay(desk, path, STATIONS[0], Inserted(card), lambda _: None, asked)
+
+
+def authorities(stack: Stack) -> tuple[str, str]:
+    """A root, and what it certified to issue: their ids."""
+    root = _authority(stack, "A root", None)
+    return root, _authority(stack, "An issuing authority", UUID(root))
+
+
+def _authority(stack: Stack, title: str, parent: UUID | None) -> str:
+    key = stack.order_key(key_class="critical", label=title, protect_days=3650, process_days=3650)
+    wanted = CertifyAuthority(UUID(key), parent, title, 1800, "for a test")
+    stack.carry_out(stack.ask(wanted))
+    stack.change(key, "activations")
+    return key

@@ -1,0 +1,128 @@
+"""Cards made by a whole service: a desk relays, the service decides, and a pull costs nothing."""
+
+from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cryptography import x509
+
+from hsm.usb import UsbReader
+from keyvault.domain.tokens import TokenKind
+from tests import devices
+from tests.carding import Carding
+from tests.cards.personalising import Puller
+from tests.cards.simulator.models import FACTORY_PUK, MODELS
+from tests.stack import Stack
+
+PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
+
+
+@pytest.fixture(scope="module")
+def carding():
+    with Stack.make() as stack:
+        stack.start()
+        yield Carding.on(stack)
+
+
+def _blank(carding, serial):
+    card = MODELS["yubico"].make()
+    card.application.serial = serial
+    return card, carding.allocated(str(serial))
+
+
+def test_a_card_pulled_three_times_is_done_with_one_certificate_a_key(carding):
+    card, token = _blank(carding, 1001)
+    (job,) = carding.order(token)
+    for at in PULLS[:2]:
+        ended = carding.insert(job, Puller(card, at, executed=True))
+        assert (ended["do"], ended["code"]) == ("failed", "card-removed")
+        assert "same token" in carding.job(job)["guidance"]
+    done = carding.insert(job, card)
+    assert (done["do"], done["standing"]) == ("done", "done")
+    assert carding.token("1001")["state"] == "personalised"
+    applet = card.application
+    assert applet.pin.left == applet.pin.limit
+    assert applet.puk.value != FACTORY_PUK
+    assert len(applet.management_key) == 32
+    slots = {"9A": 0x5FC105, "9C": 0x5FC10A}
+    for slot, certificate in carding.job(job)["certificates"].items():
+        der = b64decode(certificate)
+        assert der in applet.objects[slots[slot]]
+        public = applet.keys[int(slot, 16)].public_key()
+        assert x509.load_der_x509_certificate(der).public_key() == public
+
+
+def test_two_stations_make_a_batch_side_by_side_and_it_is_reconciled(carding):
+    blanks = [_blank(carding, serial) for serial in (2001, 2002)]
+    jobs = carding.order(*(token for _, token in blanks))
+    with ThreadPoolExecutor() as pool:
+        work = zip(jobs, (card for card, _ in blanks), STATIONS, strict=True)
+        ended = list(pool.map(lambda each: carding.insert(*each), work))
+    assert [each["standing"] for each in ended] == ["done", "done"]
+    client = carding.issuer.client()
+    found = ok(client.get(f"/v1/issuing/batches/{jobs[0]['batch']}"))
+    assert (found["tokens"], found["out"], found["spoiled"], found["open"]) == (2, 2, 0, 0)
+    one, other = (card.application for card, _ in blanks)
+    assert one.management_key != other.management_key
+    assert one.pin.value != other.pin.value
+
+
+def test_a_pin_is_printed_once_and_never_by_who_made_the_token(carding):
+    card, token = _blank(carding, 3001)
+    (job,) = carding.order(token)
+    path = f"/v1/issuing/jobs/{job['id']}/mailer"
+    bob = carding.stack.person("bob").client()
+    assert bob.post(path).json()["code"] == "issue-state"
+    carding.insert(job, card)
+    assert carding.issuer.client().post(path).status_code == 403
+    printed = bob.post(path)
+    assert printed.content.startswith(b"%PDF")
+    assert bob.post(path).json()["code"] == "not-permitted"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"station": "kitchen"}, "not-permitted"), ({"atr": "3b00"}, "card-foreign")],
+)
+def test_a_station_or_a_card_that_nobody_knows_makes_nothing(carding, change, code):
+    card, token = _blank(carding, 4000 + len(code))
+    (job,) = carding.order(token)
+    body = {"station": STATIONS[0], "atr": card.atr.hex(), "protocol": 2, **change}
+    client, path = carding.issuer.client(), f"/v1/issuing/jobs/{job['id']}"
+    answer = client.post(f"{path}/sessions", json=body)
+    if answer.is_success:  # the card is looked at before it is refused
+        ended = carding.insert(job, _posing(card, bytes.fromhex(change["atr"])))
+        assert ended["code"] == code
+    else:
+        assert answer.json()["code"] == code
+    assert card.application.management_key == MODELS["yubico"].make().application.management_key
+
+
+def _posing(card, atr):
+    card.atr = atr
+    return card
+
+
+def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path, monkeypatch):
+    service = devices.softhsm(tmp_path, "another")
+    monkeypatch.setenv("SOFTHSM2_CONF", service.environment["SOFTHSM2_CONF"])
+    token = carding.allocated("USB-1", kind=TokenKind.PKCS11)
+    (job,) = carding.order(token, plan={"9C": "EC-P256"})
+    ended = carding.insert(job, UsbReader(devices.SOFTHSM))
+    assert ended["do"] == "done", ended
+    assert carding.token("USB-1")["state"] == "personalised"
+
+
+def test_an_abandoned_job_leaves_no_certificate_in_force(carding):
+    card, token = _blank(carding, 5001)
+    (job,) = carding.order(token)
+    carding.insert(job, Puller(card, 40, executed=True))
+    assert len(carding.job(job)["certificates"]) == 2
+    client, reason = carding.issuer.client(), {"reason": "the reader broke it"}
+    ended = ok(client.post(f"/v1/issuing/jobs/{job['id']}/abandonment", json=reason))
+    assert ended["standing"] == "abandoned"
+    assert carding.token("5001")["state"] == "allocated"
+    authority = ok(client.get("/v1/ca"))["items"][-1]["key"]
+    issued = ok(client.get(f"/v1/ca/{authority}/issued", params={"limit": 200}))["items"]
+    own = [each for each in issued if each["token"] == token["id"]]
+    assert {each["status"] for each in own} == {"revoked"}
