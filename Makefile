@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo authority-drill run test soak lint format bench bench-csr bench-peers docs permissions lock clean
+.PHONY: help demo custody-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -9,6 +9,10 @@ help: ## show this list
 demo: ## run the main job from order to evidence, narrated, under ./demo
 	@tools/install run
 	@$(BIN)/python tools/demo.py
+
+custody-demo: ## drive keys from order to certified destruction, under ./custody-demo; ARGS="--csrs 50000" for all
+	@tools/install test
+	@$(BIN)/python tools/custody_demo.py $(ARGS)
 
 authority-drill: ## play an attacker who owns api and database against T1 to T12, under ./drill
 	@tools/install test
@@ -40,10 +44,15 @@ format: ## put the code into the one shape that lint accepts
 bench: ## measure, one JSON line a scenario, as ratios to raw calls of the module
 	@tools/install test
 	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench.registers
 
 bench-csr: ## build, check, submit and accept 50,000 certification requests: time and peak memory
 	@tools/install test
 	@$(BIN)/python -m bench.certificates $(ARGS)
+
+bench-registers: ## page and export registers of 100 to 1,000,000 keys on both databases
+	@tools/install test
+	@$(BIN)/python -m bench.registers $(ARGS)
 
 bench-peers: ## measure beside OpenBao, installed under bench/work, and write docs/benchmarks.md
 	@tools/install test
@@ -63,4 +72,4 @@ lock: ## write requirements.lock anew from requirements*.in
 	    --no-emit-find-links --output-file=requirements.lock requirements-dev.in $(ARGS)
 
 clean: ## remove what the demo, the drill and the caches left; ./run and .venv stay
-	rm -rf demo drill build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo custody-demo drill build .pytest_cache .mypy_cache .ruff_cache .hypothesis

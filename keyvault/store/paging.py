@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, literal, tuple_
+from sqlalchemy import Column, Connection, Row, Select, literal, select, tuple_, union_all
 
 from keyvault.domain.errors import InvalidInputError
 
 MAX_LIMIT = 1_000
+_VALUES = 100  # asked for in one statement; SQLite takes 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,19 @@ class Order:
         """Return up to `limit` rows and the cursor of the next page, if there is one."""
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidInputError(f"a page has 1 to {MAX_LIMIT} rows")
+        rows = connection.execute(self._ordered(query, after).limit(limit + 1)).all()
+        if len(rows) <= limit:
+            return rows, None
+        return rows[:limit], self._cursor(rows[limit - 1])
+
+    def _ordered(self, query: Select[Any], after: str | None) -> Select[Any]:
         order: list[Any] = [self.time, self.id]
         if after is not None:
             here, there = tuple_(*order), self._parse(after)
             query = query.where(here < there if self.newest_first else here > there)
         if self.newest_first:
             order = [column.desc() for column in order]
-        rows = connection.execute(query.order_by(*order).limit(limit + 1)).all()
-        if len(rows) <= limit:
-            return rows, None
-        return rows[:limit], self._cursor(rows[limit - 1])
+        return query.order_by(*order)
 
     def page_among(
         self,
@@ -49,26 +53,26 @@ class Order:
         """Do as `page` does with the rows whose `column` has one of these values.
 
         Each value is asked for by itself, since no index has several of them in one order: else
-        the database would sort all rows of all of them for one page.
+        the database would sort all rows of all of them for one page. Only the places are merged;
+        rows are read of those that the page has.
         """
-        found: list[Row[Any]] = []
-        for value in values:
-            rows, _ = self.page(connection, query.where(column == value), after, limit)
-            found += rows
-            if len(rows) == limit:  # there may be one more, which decides whether a page follows
-                last = self._cursor(rows[-1])
-                found += self.page(connection, query.where(column == value), last, 1)[0]
-        found.sort(key=self._place, reverse=self.newest_first)
-        if len(found) <= limit:
-            return found, None
-        return found[:limit], self._cursor(found[limit - 1])
+        places: list[tuple[Any, Any]] = []
+        for start in range(0, len(values), _VALUES):
+            some = list(values)[start : start + _VALUES]
+            parts = [self._places(query.where(column == one), after, limit) for one in some]
+            places += [(row[0], row[1]) for row in connection.execute(union_all(*parts))]
+        places.sort(reverse=self.newest_first)
+        chosen = [place[1] for place in places[: limit + 1]]
+        return self.page(connection, query.where(self.id.in_(chosen)), after, limit)
 
-    def _place(self, row: Row[Any]) -> tuple[Any, Any]:
-        return row._mapping[self.time], row._mapping[self.id]  # noqa: SLF001  (SQLAlchemy's public name)
+    def _places(self, query: Select[Any], after: str | None, limit: int) -> Select[Any]:
+        """Where the rows of one value lie: read from an index alone."""
+        ordered = self._ordered(query.with_only_columns(self.time, self.id), after)
+        return select(ordered.limit(limit + 1).subquery())
 
     def _cursor(self, row: Row[Any]) -> str:
-        time, id_ = self._place(row)
-        return f"{time}.{id_}"
+        values = row._mapping  # noqa: SLF001  (SQLAlchemy's public name for it)
+        return f"{values[self.time]}.{values[self.id]}"
 
     def _parse(self, cursor: str) -> Any:
         time, _, id_ = cursor.partition(".")
