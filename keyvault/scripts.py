@@ -68,6 +68,7 @@ class _Record(_Step):
     sign: Annotated[tuple[Id, ...], Field(min_length=1, max_length=12)]
     pattern: Annotated[str, Field(pattern=_PATTERN, max_length=100)] | None = None
     example: Line
+    rehearsed: Annotated[str, Field(pattern=r"^\{[a-z0-9-]+(\.[a-z0-9_]+)?\}$")] | None = None
 
 
 class _Verify(_Step):
@@ -87,6 +88,7 @@ class _File(_Strict):
     purpose: Words
     roles: Annotated[dict[Id, Line], Field(min_length=1, max_length=12)]
     bring: Annotated[tuple[Line, ...], Field(max_length=40)] = ()
+    after: Id | None = None
     steps: Annotated[tuple[_Any, ...], Field(min_length=1, max_length=MAX_STEPS)]
 
 
@@ -138,6 +140,7 @@ def _script(found: _File, digest: str) -> Script:
         bring=found.bring,
         steps=tuple(map(_step, found.steps)),
         sha256=digest,
+        after=found.after or "",
     )
 
 
@@ -163,7 +166,7 @@ def _faults(script: Script) -> Iterator[str]:
 
 def _leaves(step: Step) -> tuple[str, ...]:
     if step.kind is Kind.RUN:
-        return ACTS[step.command].keeps if step.command in ACTS else ()
+        return ACTS[step.command].fields if step.command in ACTS else ()
     return ("value",) if step.kind in (Kind.RECORD, Kind.VERIFY) else ()
 
 

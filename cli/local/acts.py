@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 from uuid import UUID
 
 from cli.errors import ProblemError
@@ -25,11 +26,11 @@ _TAIL = 8_192  # bytes of what a command says, in which its error stands
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One run of a command. `secrets` is a descriptor that it reads passphrases from."""
+    """One run of a command. `secrets` are descriptors that it reads from, by their options."""
 
     words: Sequence[str]
     folder: Path
-    secrets: int | None = None
+    secrets: Mapping[str, int] = field(default_factory=dict)
     seed: UUID | None = None
 
 
@@ -39,7 +40,8 @@ def line_of(command: str, options: Mapping[str, str]) -> list[str]:
     words = [*command.split(), *(options[name] for name in act.places)]
     for name in act.options:
         if name in options and name != "officers":
-            words += [f"--{name}", options[name]]
+            values = options[name].split() if name in act.many else [options[name]]
+            words += [word for value in values for word in (f"--{name}", value)]
     return words
 
 
@@ -49,9 +51,7 @@ def run(call: Call) -> Document:
     What it says for people goes to the terminal as it comes.
     """
     line = [sys.executable, "-m", "cli", *call.words, "--json"]
-    inherited = () if call.secrets is None else (call.secrets,)
-    if call.secrets is not None:
-        line += ["--passphrase-fd", str(call.secrets)]
+    line += [word for name, one in call.secrets.items() for word in (name, str(one))]
     seed = {CALLS: str(call.seed)} if call.seed else {}
     # Into files, not pipes: a command that is under way ends well even if this process is killed.
     with TemporaryFile() as out, TemporaryFile() as words:
@@ -59,7 +59,7 @@ def run(call: Call) -> Document:
             line,
             stdout=out,
             stderr=words,
-            pass_fds=inherited,
+            pass_fds=tuple(set(call.secrets.values())),
             cwd=call.folder,
             env={**os.environ, **seed},
         ) as child:
@@ -73,8 +73,14 @@ def run(call: Call) -> Document:
 
 def kept(command: str, answer: Document) -> dict[str, str]:
     """What of an answer goes into the journal: short texts of the fields that are listed."""
-    found = {name: answer[name] for name in ACTS[command].keeps if name in answer}
-    return {name: str(value)[:VALUE_LIMIT] for name, value in found.items()}
+    act, found = ACTS[command], {}
+    for name, place in zip(act.fields, act.keeps, strict=True):
+        value: Any = answer
+        for part in place.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            found[name] = str(value)[:VALUE_LIMIT]
+    return found
 
 
 def founded(folder: Path) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ import typer
 from cli.command import command, group
 from cli.local.book import Book
 from cli.local.ceremony_papers import blank_script, transcript_paper
-from cli.local.conducting import Conductor, Purse, Table
+from cli.local.conducting import Conductor, Need, Purse, Table
 from cli.local.door import Door
 from cli.local.rehearsal import rehearse as rehearsed
 from cli.local.seats import EXAMPLE, Seat, seated
@@ -20,7 +20,7 @@ from cli.passphrases import PassphraseFd, Secrets
 from cli.state import SessionDir
 from keyvault import durable, signatures
 from keyvault.domain.canonical import Document, canonical, parse
-from keyvault.domain.ceremonies import Script
+from keyvault.domain.ceremonies import Act, Script
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.journals import (
     TRANSCRIPT_LIMIT,
@@ -85,8 +85,9 @@ def rehearse(script: ScriptFile, out: Out) -> None:
     """Hold the whole script on throw-away tokens; only a transcript stays, marked as rehearsal."""
     text = _bytes(script)
     found = read_script(text)
+    before = [read_script(_bytes(script.with_name(f"{found.after}.yaml")))] if found.after else []
     _new(out)
-    journal = rehearsed(found)
+    journal = rehearsed([*before, found])
     _tell(_transcribed(out, text.decode(), found, journal))
 
 
@@ -151,7 +152,7 @@ def _hold(table: Table, door: Door | None, values: list[str] | None) -> None:
             check(book.journal, table.script, signatures.verify)
         if door:
             door.start(table.opening["ceremony"], text)
-            table.enter = lambda seat: door.enter(seat, table.folder, table.purse.for_command(1))
+            table.enter = lambda seat: door.enter(seat, table.folder, _for_login(table.purse))
         ended = book.journal.ended
         journal = book.journal if ended else Conductor(table, book).hold()
     shutil.rmtree(table.folder / "sessions", ignore_errors=True)
@@ -160,6 +161,10 @@ def _hold(table: Table, door: Door | None, values: list[str] | None) -> None:
     if not handed_in:
         say(f"hand it in once the service runs: keyvault ceremony register {made['json']}")
     _tell({**made, "registered": handed_in})
+
+
+def _for_login(purse: Purse) -> dict[str, int]:
+    return purse.for_command(Need(Act(secrets=1)))
 
 
 def _transcribed(folder: Path, text: str, script: Script, journal: Journal) -> Document:

@@ -4,7 +4,6 @@ Whatever goes wrong, the ceremony stands still where it is: what is in the journ
 not in it is not, and going on begins with the first step that is not settled.
 """
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from cli.output import grouped, say
 from cli.passphrases import Secrets, line_of
 from hsm.errors import HsmError
 from keyvault.domain.canonical import Document
-from keyvault.domain.ceremonies import ACTS, Kind, Script, Step, filled, fits, same
+from keyvault.domain.ceremonies import ACTS, Act, Kind, Script, Step, filled, fits, same
 from keyvault.domain.errors import VaultError
 from keyvault.domain.journals import (
     Entry,
@@ -49,9 +48,22 @@ class Purse:
     secrets: Secrets
     descriptor: int | None = None
 
-    def for_command(self, times: int) -> int | None:  # noqa: ARG002  (of those who rehearse)
-        """A descriptor for a command that asks so many times, or None: it asks by itself."""
-        return self.descriptor
+    def for_command(self, need: "Need") -> dict[str, int]:
+        """Descriptors for a command, by its options; without any it asks at the terminal."""
+        if self.descriptor is None or not need.act.secrets:
+            return {}
+        typed = {"--component-fd": self.descriptor} if need.act.component else {}
+        return {**typed, "--passphrase-fd": self.descriptor}
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A command that is about to ask its person for something unseen, so many times."""
+
+    act: Act
+    times: int = 1
+    seat: Seat | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,6 +79,7 @@ class Table:
     values: Mapping[str, str] = field(default_factory=dict)  # given beforehand, by step
     yes: bool = False
     work: Path = field(default_factory=Path.cwd)  # where commands run
+    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # what a rehearsal had
     officers: Sequence[str] = ()  # what `init` is told of them, in a rehearsal
 
     @property
@@ -198,6 +211,8 @@ class Conductor:
 
     def _value(self, step: Step, prompt: str, example: str) -> str:
         given = example if self.table.rehearsed else self.table.values.get(step.id)
+        if self.table.rehearsed and step.rehearsed:
+            given = filled(step.rehearsed, self.table.before)
         for _ in range(1 if given is not None else TRIES):
             if given is None:
                 print(f"keyvault: {prompt}: ", end="", file=sys.stderr, flush=True)
@@ -247,7 +262,7 @@ class Conductor:
 
     def _call(self, step: Step, options: Mapping[str, str], marks: Sequence[Mark]) -> acts.Call:
         act, seat = ACTS[step.command], self.table.seats[step.by]
-        words, asked = acts.line_of(step.command, options), 1
+        words, asked = acts.line_of(step.command, options), act.secrets
         if step.command == "init":
             officers = self._officers(options)
             words += [word for one in officers for word in ("--officer", one)]
@@ -258,7 +273,7 @@ class Conductor:
             words += ["--session", str(self.table.enter(seat))]
         if act.asks and self.table.yes:
             words.append("--yes")
-        secrets = self.table.purse.for_command(asked) if act.signs else None
+        secrets = self.table.purse.for_command(Need(act, asked, seat, options))
         ceremony = UUID(str(self.table.opening["ceremony"]))
         seed = uuid5(ceremony, f"{step.id}/{marks.count(Mark.FAILED)}")
         return acts.Call(words, self.table.work, secrets, seed)
@@ -284,11 +299,3 @@ class Conductor:
         credential = seat.place.to_decide(self.table.purse.secrets, [who.spki])
         unsigned = Signature(role, who.person, thumbprint(who.spki), _now())
         return replace(unsigned, signature=credential.sign(unsigned.message(entry)))
-
-
-def pipe_with(lines: bytes) -> int:
-    """Return a descriptor from which these few lines can be read."""
-    reading, writing = os.pipe()
-    os.write(writing, lines)
-    os.close(writing)
-    return reading

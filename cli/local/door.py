@@ -54,7 +54,7 @@ class Door:
             return False
         return True
 
-    def enter(self, seat: Seat, folder: Path, secrets: int | None) -> Path:
+    def enter(self, seat: Seat, folder: Path, secrets: Mapping[str, int]) -> Path:
         """Return the folder of somebody's session, after a login where there is none."""
         session = folder / "sessions" / seat.participant.person
         if _lasts(session):

@@ -11,10 +11,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,19 +24,29 @@ from cli.desk.signing import KeyFile
 from cli.local import acts
 from cli.local.acts import Call
 from cli.local.book import Book
-from cli.local.conducting import Conductor, Purse, Table, pipe_with
+from cli.local.conducting import Conductor, Need, Purse, Table
+from cli.local.layout import CONFIG, SOFTHSM_CONFIG
 from cli.local.seats import Seat
+from cli.local.tokens import module_file
 from cli.passphrases import Secrets
+from cli.remote.client import connect
+from cli.remote.shares import opened_share
+from hsm.registry import initialise_token
 from keyvault.domain.canonical import Document
-from keyvault.domain.ceremonies import Script
+from keyvault.domain.ceremonies import Act, Script
 from keyvault.domain.errors import NotReadyError
 from keyvault.domain.journals import Journal, Mode, Participant
 from keyvault.domain.times import day_text
 from keyvault.signatures import SoftwareCredential
 
 _PASSPHRASE = b"rehearsal only"
+_PIN = b"123456"  # of a token that lives for minutes
 _LEAST = 3  # officers of a service
 _PATIENCE = 20.0  # seconds for a service to end
+_COMPONENT = (
+    32  # bytes: the n-th component is n in each of them, so that scripts can name its check value
+)
+_LOGIN = Act(secrets=1)
 
 
 class _Known(Secrets):
@@ -50,52 +61,107 @@ class _Known(Secrets):
 
 @dataclass
 class _KnownPurse(Purse):
-    secrets: Secrets = field(default_factory=_Known)
-    given: list[int] = field(default_factory=list)
+    """Types what people would: passphrases, components that mean nothing, words of shares."""
 
-    def for_command(self, times: int) -> int | None:
+    folder: Path = field(default_factory=Path)
+    open: list[int] = field(default_factory=list)
+    components: int = 0
+    share_keys: dict[str, str] = field(default_factory=dict)  # of each person, their file
+
+    def for_command(self, need: Need) -> dict[str, int]:
         self.close()
-        self.given.append(pipe_with((_PASSPHRASE + b"\n") * times))
-        return self.given[-1]
+        if not need.act.secrets:
+            return {}
+        person = need.seat.participant.person if need.seat else ""
+        if need.act.secrets > 1 and need.seat:
+            self.share_keys[person] = need.options["out"]
+        if need.act.words:
+            return {"--passphrase-fd": self._pipe(self._words(person) + b"\n")}
+        given = {"--passphrase-fd": self._pipe((_PASSPHRASE + b"\n") * need.times)}
+        if need.act.component:
+            self.components += 1
+            typed = bytes([self.components] * _COMPONENT).hex().encode() + b"\n"
+            given["--component-fd"] = self._pipe(typed * 2)
+        return given
 
     def close(self) -> None:
-        while self.given:
-            os.close(self.given.pop())
+        while self.open:
+            os.close(self.open.pop())
+
+    def _pipe(self, lines: bytes) -> int:
+        reading, writing = os.pipe()
+        os.write(writing, lines)
+        os.close(writing)
+        self.open.append(reading)
+        return reading
+
+    def _words(self, person: str) -> bytes:
+        session = self.folder / "sessions" / person
+        [share] = connect(session).get("/v1/shares", holder=person)["items"]
+        file = self.folder / self.share_keys[person]
+        return opened_share(session, share["backup_key"], file, self.secrets).words.encode()
 
 
-def rehearse(script: Script) -> Journal:
-    """Hold the whole script and return its journal. Raises what stops it; nothing stays either way.
+def rehearse(scripts: Sequence[Script]) -> Journal:
+    """Hold whole scripts one after another, and return the journal of the last.
 
-    Commands that need a service get one of their own, with the roles as its officers.
+    Raises what stops it; nothing stays either way. Commands that need a service get one of their
+    own, with the roles as its officers, and a second token beside it.
     """
     folder = Path(tempfile.mkdtemp(prefix="kv-rehearsal-"))
-    purse = _KnownPurse(_Known())
+    purse = _KnownPurse(_Known(), folder=folder)
     try:
-        seats = _seats(folder, script)
-        table = Table(folder, script, seats, purse, _opening(script, seats), yes=True, work=folder)
-        with _service(table, purse), Book(folder) as book:
-            return Conductor(table, book).hold()
+        roles = tuple(dict.fromkeys(role for script in scripts for role in script.roles))
+        seats = {role: _seat(folder, number, role) for number, role in enumerate(roles, 1)}
+        needed = any(script.needs_service for script in scripts)
+        with _service(folder, seats, purse) if needed else _nothing() as made:
+            return _held(folder, scripts, seats, purse, made)
     finally:
         purse.close()
         shutil.rmtree(folder)
 
 
-def _seats(folder: Path, script: Script) -> dict[str, Seat]:
-    today = day_text(datetime.now(UTC))
-    seats = {}
-    for number, role in enumerate(script.roles, 1):
-        key = folder / f"{role}.key"
-        spki = SoftwareCredential.create(key, _PASSPHRASE).spki
-        person = f"rehearsing-{number}"
-        screened = f"reviewed={today},reference=rehearsal"
-        officer = f"id={person},name=Rehearsing {role},{screened},credential={key}"
-        write_public(public_file(key), spki)
-        who = Participant(role, person, f"Rehearsing {role}", spki)
-        seats[role] = Seat(who, KeyFile(key), officer)
-    return seats
+def _held(
+    folder: Path,
+    scripts: Sequence[Script],
+    seats: Mapping[str, Seat],
+    purse: _KnownPurse,
+    made: Document | None,
+) -> Journal:
+    journal, before = Journal(), dict[str, dict[str, str]]()
+    for script in scripts:
+        place = folder / f"ceremony-{script.name}"
+        place.mkdir()
+        own = {role: seats[role] for role in script.roles}
+        table = Table(place, script, own, purse, _opening(script, own), yes=True, work=folder)
+        table.before = before
+        table.enter = partial(_entered, folder, purse, made) if made else None
+        with Book(place) as book:
+            journal = Conductor(table, book).hold()
+        before = journal.values()
+    return journal
 
 
-def _opening(script: Script, seats: dict[str, Seat]) -> Document:
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def _seat(folder: Path, number: int, role: str) -> Seat:
+    person, name = f"rehearsing-{number}", f"Rehearsing {role}"
+    key, officer = _credential(folder, person, name)
+    spki = SoftwareCredential.open(key, _PASSPHRASE).spki
+    return Seat(Participant(role, person, name, spki), KeyFile(key), officer)
+
+
+def _credential(folder: Path, person: str, name: str) -> tuple[Path, str]:
+    key = folder / f"{person}.key"
+    write_public(public_file(key), SoftwareCredential.create(key, _PASSPHRASE).spki)
+    screened = f"reviewed={day_text(datetime.now(UTC))},reference=rehearsal"
+    return key, f"id={person},name={name},{screened},credential={key}"
+
+
+def _opening(script: Script, seats: Mapping[str, Seat]) -> Document:
     return {
         "ceremony": str(uuid4()),
         "mode": str(Mode.REHEARSAL),
@@ -106,50 +172,63 @@ def _opening(script: Script, seats: dict[str, Seat]) -> Document:
 
 
 @contextmanager
-def _service(table: Table, purse: _KnownPurse) -> Iterator[None]:
-    """A service of the rehearsal's own, if the script needs one."""
-    if not table.script.needs_service:
-        yield
-        return
-    made = _founded(table, purse)
+def _service(folder: Path, seats: Mapping[str, Seat], purse: _KnownPurse) -> Iterator[Document]:
+    """A service of the rehearsal's own, which lasts as long as it."""
+    made = _founded(folder, seats, purse)
     line = [sys.executable, "-m", "cli", "serve", "--config", made["config"]]
-    with (table.folder / "service.log").open("wb") as log:
+    with (folder / "service.log").open("wb") as log:
         service = subprocess.Popen(  # noqa: S603  (our own command)
             line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
         )
     try:
         if not (service.stdout and service.stdout.readline().startswith(b"ready")):
             raise NotReadyError("the service of the rehearsal did not start")
-        table.enter = lambda seat: _entered(table, purse, made, seat)
-        yield
+        yield made
     finally:
         _ended(service)
 
 
-def _founded(table: Table, purse: _KnownPurse) -> Document:
-    officers = [seat.officer for seat in table.seats.values()]
-    words = ["init", "--folder", str(table.folder / "service"), "--site", "keyvault.rehearsal"]
+def _founded(folder: Path, seats: Mapping[str, Seat], purse: _KnownPurse) -> Document:
+    officers = [seat.officer for seat in seats.values()]
+    more = range(len(officers), _LEAST)
+    officers += [_credential(folder, f"officer-{n}", f"Officer {n}")[1] for n in more]
+    words = ["init", "--folder", str(folder / "service"), "--site", "keyvault.rehearsal"]
     words += ["--port", str(_free_port()), "--yes"]
-    officers += [_more(table.folder, number) for number in range(len(officers), _LEAST)]
     words += [word for one in officers for word in ("--officer", one)]
-    return acts.run(Call(words, table.folder, purse.for_command(len(officers))))
+    made = acts.run(Call(words, folder, purse.for_command(Need(_LOGIN, len(officers)))))
+    _add_spare(folder / "service")
+    return made
 
 
-def _more(folder: Path, number: int) -> str:
-    """One more officer, where a script has fewer roles than a service has officers."""
-    key = folder / f"officer-{number}.key"
-    write_public(public_file(key), SoftwareCredential.create(key, _PASSPHRASE).spki)
-    screened = f"reviewed={day_text(datetime.now(UTC))},reference=rehearsal"
-    return f"id=officer-{number},name=Officer {number},{screened},credential={key}"
+def _add_spare(service: Path) -> None:
+    """A second token, for backups to be restored into."""
+    tokens, config = service / "spare-tokens", service / "spare.conf"
+    tokens.mkdir()
+    config.write_text(SOFTHSM_CONFIG.format(tokens=tokens))
+    before = os.environ.get("SOFTHSM2_CONF")
+    os.environ["SOFTHSM2_CONF"] = str(config)
+    uri = initialise_token(module_file("softhsm2"), "spare", _PIN, _PIN)
+    if before is None:
+        del os.environ["SOFTHSM2_CONF"]
+    else:
+        os.environ["SOFTHSM2_CONF"] = before
+    pin = service / "credentials" / "spare"
+    pin.touch(0o600)
+    pin.write_bytes(_PIN + b"\n")
+    with (service / CONFIG).open("a") as settings:
+        settings.write(
+            f"[spare]\nuri = '''{uri}'''\nsocket = 'sockets/spare.sock'\npin = 'spare'\n"
+        )
+        settings.write(f"[spare.environment]\nSOFTHSM2_CONF = '{config}'\n")
 
 
-def _entered(table: Table, purse: _KnownPurse, made: Document, seat: Seat) -> Path:
-    session = table.folder / "sessions" / seat.participant.person
+def _entered(folder: Path, purse: _KnownPurse, made: Document, seat: Seat) -> Path:
+    session = folder / "sessions" / seat.participant.person
     if not (session / "session.json").exists():
         words = ["login", "--person", seat.participant.person, *seat.door]
         words += ["--server", made["server"], "--ca", made["ca"], "--genesis", made["genesis"]]
         words += ["--session", str(session)]
-        acts.run(Call(words, table.folder, purse.for_command(1)))
+        acts.run(Call(words, folder, purse.for_command(Need(_LOGIN))))
     return session
 
 

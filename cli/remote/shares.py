@@ -83,7 +83,7 @@ def open_share(
     session: SessionDir = None,
 ) -> None:
     """Open your own share: its words are shown on this screen, or go onto a page to be printed."""
-    opened = _opened(session, key, share_key, Secrets(passphrase_fd))
+    opened = opened_share(session, key, share_key, Secrets(passphrase_fd))
     if paper is None:
         screen(f"share {opened.number} of {key}", opened.lines())
     else:
@@ -95,7 +95,7 @@ def open_share(
     answer(told, facts(told.items()))
 
 
-def _opened(session: Path | None, key: UUID, share_key: Path, secrets: Secrets) -> Opened:
+def opened_share(session: Path | None, key: UUID, share_key: Path, secrets: Secrets) -> Opened:
     here = open_session(session)
     server = Server.of(here)
     number = _own(server, key, here.person)

@@ -32,17 +32,29 @@ class Kind(StrEnum):
 class Act:
     """A command that a script may run: its words, what it takes and what is kept of its answer.
 
-    `local` commands need no session. One that `signs` asks for the credential of who runs it.
+    `keeps` names fields, and fields within fields; what is kept has the last part of the name.
+    `secrets` counts what it asks for unseen: passphrases or PINs, and one of the `many` options
+    stands in a script once, with its values between spaces.
     """
 
     places: tuple[str, ...] = ()  # arguments, in order
     options: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
-    local: bool = False
-    signs: bool = False
+    many: tuple[str, ...] = ()
+    secrets: int = 0
+    signs: bool = False  # with the credential of whoever runs it
     asks: bool = False  # it shows a screen and wants a yes
+    component: bool = False  # somebody types the component of a key, unseen
+    words: bool = False  # what is typed unseen are the words of a share
+    local: bool = False  # it needs no service
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names under which later steps find what was kept."""
+        return tuple(name.rpartition(".")[2] for name in self.keeps)
 
 
+_TERMS = ("scope", "label", "algorithm", "usage", "class", "protect-days", "process-days")
 ACTS: dict[str, Act] = {
     "init": Act(
         options=(
@@ -50,17 +62,55 @@ ACTS: dict[str, Act] = {
             *("keys-uri", "log-uri", "officers"),
         ),
         keeps=("config", "genesis", "origin", "server", "ca"),
+        secrets=1,
+        asks=True,
         local=True,
+    ),
+    "health": Act(keeps=("ready",)),
+    "keys order": Act(options=_TERMS, keeps=("id", "check_words")),
+    "keys components import": Act(
+        options=(*_TERMS, "custodian", "check-value", "minutes"),
+        keeps=("id", "check_words"),
+        many=("custodian",),
+    ),
+    "keys components enter": Act(
+        places=("request",),
+        options=("check-value",),
+        keeps=("state",),
+        secrets=1,
         signs=True,
         asks=True,
+        component=True,
     ),
-    "keys order": Act(
-        options=("scope", "label", "algorithm", "usage", "class", "protect-days", "process-days"),
+    "keys components show": Act(places=("request",), keeps=("state",)),
+    "approvals approve": Act(("request",), ("reason",), ("id", "state"), (), 1, True, True),
+    "approvals execute": Act(
+        places=("request",),
+        keeps=("request.state", "outcome.backup_key", "outcome.restoration"),
+        asks=True,
+    ),
+    "shares key": Act(options=("out",), keeps=("share_key", "statement"), secrets=2, signs=True),
+    "shares open": Act(
+        places=("key",),
+        options=("share-key", "paper", "bag"),
+        keeps=("number", "fingerprint"),
+        secrets=1,
+    ),
+    "shares confirm": Act(places=("key",), options=("bag", "place"), keeps=("state",)),
+    "shares enter": Act(
+        places=("restoration",), keeps=("state",), secrets=1, asks=True, words=True
+    ),
+    "backups key": Act(
+        options=("label", "threshold", "holder", "reason", "supersedes", "scope"),
         keeps=("id", "check_words"),
+        many=("holder",),
     ),
-    "approvals approve": Act(("request",), ("reason",), ("id", "state"), signs=True, asks=True),
-    "approvals execute": Act(("request",), asks=True),
-    "health": Act(keeps=("ready",)),
+    "backups make": Act(
+        options=("backup-key", "out", "place", "owner", "scope"), keeps=("id", "sha256")
+    ),
+    "backups restore": Act(("backup",), ("reason",), ("id", "check_words")),
+    "backups drill": Act(("backup",), ("reason",), ("id", "check_words")),
+    "backups load": Act(("restoration",), ("file",), ("state",)),
 }
 """What a script may run, by the words of the command."""
 
@@ -78,6 +128,7 @@ class Step:
     options: Mapping[str, str] = field(default_factory=dict)
     pattern: str = ""
     example: str = ""
+    rehearsed: str = ""  # what a rehearsal takes instead: a value of the script it held before
     value: str = ""
     expected: str = ""  # empty: somebody reads it from elsewhere and types it in
 
@@ -94,6 +145,7 @@ class Script:
     bring: tuple[str, ...]
     steps: tuple[Step, ...]
     sha256: str
+    after: str = ""  # the script beside it that a rehearsal holds before
 
     @property
     def needs_service(self) -> bool:
