@@ -41,6 +41,7 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
 from keyvault.gate import destruction, reports, services, sessions
 from keyvault.gate.agreement import AgreementGate
+from keyvault.gate.anchor import RedeemedAnchor
 from keyvault.gate.authorities import Authorities
 from keyvault.gate.backups import Backups
 from keyvault.gate.cards import CardGate, refuse_reserved
@@ -103,6 +104,8 @@ class KeysGate:
         self._backups = Backups(device, self._register)
         self._restoring = Restoring(device, self._register, may_restore=spare)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
+        self._anchor = RedeemedAnchor(device, self._register, settings.node)
+        self._anchor.check()
         self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
         folder = settings.state / "authorities"
         self._authorities = Authorities(
@@ -145,6 +148,7 @@ class KeysGate:
         act = self._handovers.act(request, key_class) or self._act(request, command, key_class)
         if not again:
             self._register.redeem(request, key_class, now)
+            self._anchor.note()
         log.info("%s %s, asked for by %s", command.name, request.id, request.requester)
         return act()
 

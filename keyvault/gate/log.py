@@ -8,7 +8,7 @@ from typing import Any
 from hsm.device import Device
 from hsm.types import Algorithm, Mechanism, VerifyPolicy
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import ConflictError, InvalidInputError
+from keyvault.domain.errors import ConflictError, InvalidInputError, RolledBackError
 from keyvault.domain.keys import service_key_id
 from keyvault.domain.notes import (
     ED25519_SIZE,
@@ -19,6 +19,7 @@ from keyvault.domain.notes import (
     VerifierKey,
     sign_checkpoint,
 )
+from keyvault.gate.anchor import LogAnchor
 from keyvault.gate.services import LOG, LOG_ED25519, sign_p256
 from keyvault.settings import Settings
 
@@ -32,10 +33,31 @@ class LogGate:
         self._device = device
         self._origin = settings.origin
         self._signers = signers(device, settings.origin)
-        self._newest = Checkpoint(settings.origin, 0, bytes(32))
+        self._anchor = LogAnchor(device, settings.state / "log-anchor.json")
+        self._newest, self._epoch, self._trouble = self._remembered()
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        return {"seal": self.seal, "log_keys": self.log_keys, "inventory": self.inventory}
+        return {
+            "anchor": self.anchor,
+            "seal": self.seal,
+            "log_keys": self.log_keys,
+            "inventory": self.inventory,
+        }
+
+    def _remembered(self) -> tuple[Checkpoint, int, RolledBackError | None]:
+        """What was sealed last, by whichever process; an old token is said to whoever asks."""
+        try:
+            seen = self._anchor.read()
+        except RolledBackError as error:
+            return Checkpoint(self._origin, 0, bytes(32)), 1, error
+        root = bytes.fromhex(seen["root"]) or bytes(32)
+        return Checkpoint(self._origin, seen["size"], root), seen["epoch"], None
+
+    def anchor(self) -> Document:
+        """The largest log that this gate has seen. Raises `RolledBackError`: its token is old."""
+        if self._trouble is not None:
+            raise self._trouble
+        return {"size": self._newest.size, "root": self._newest.root, "epoch": self._epoch}
 
     def status(self) -> Document:
         return {"info": asdict(self._device.info), "sealed": self._newest.size}
@@ -47,6 +69,8 @@ class LogGate:
         except (NoteError, TypeError) as error:
             raise InvalidInputError("not the size and root of a log") from error
         newest = self._newest
+        if self._trouble is not None:
+            raise self._trouble
         if size < newest.size or (size == newest.size and newest.size and root != newest.root):
             raise ConflictError(
                 f"this contradicts the checkpoint of size {newest.size} that was signed before",
@@ -54,6 +78,7 @@ class LogGate:
             )
         note = sign_checkpoint(checkpoint, self._signers)
         self._newest = checkpoint
+        self._anchor.note(size, checkpoint.root, self._epoch)
         return note.to_bytes().decode()
 
     def inventory(self) -> list[Document]:

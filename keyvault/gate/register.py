@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS life (
     key BLOB PRIMARY KEY, class TEXT NOT NULL, verify TEXT NOT NULL, guarded INTEGER NOT NULL,
     state TEXT NOT NULL, protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS anchor (token TEXT PRIMARY KEY, redeemed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS allowance (
     request TEXT PRIMARY KEY, key BLOB NOT NULL, uses INTEGER NOT NULL, until INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -112,6 +113,21 @@ class Register:
         """Use a request up without acting on it; one that was redeemed stays as it is."""
         with self._writing() as file:
             file.execute("INSERT OR IGNORE INTO redeemed VALUES (?, ?)", (str(request_id), b""))
+
+    def redeemed(self) -> int:
+        """How many requests were ever redeemed or withdrawn here: it only rises."""
+        query = "SELECT coalesce(max(rowid), 0) FROM redeemed"
+        return int(self._file.execute(query).fetchone()[0])
+
+    def anchored(self, token: str) -> int:
+        """How many of them the token with this serial number was told of."""
+        query = "SELECT redeemed FROM anchor WHERE token = ?"
+        row = self._file.execute(query, (token,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def anchor(self, token: str, redeemed: int) -> None:
+        with self._writing() as file:
+            file.execute("INSERT OR REPLACE INTO anchor VALUES (?, ?)", (token, redeemed))
 
     def get(self, request_id: UUID) -> Request | None:
         """Return a request that was redeemed here."""

@@ -25,7 +25,7 @@ from hsm.errors import (
     PinIncorrectError,
 )
 from hsm.registry import open_device
-from keyvault.domain.errors import VaultError
+from keyvault.domain.errors import RolledBackError, VaultError
 from keyvault.gate.deadlines import SLOW, deadline, timed
 from keyvault.gate.keys import KeysGate
 from keyvault.gate.log import LogGate
@@ -52,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HsmError as error:
         log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
         return exit_code(error)
-    gate = (
-        LogGate(device, settings)
-        if options.module == "log"
-        else KeysGate(device, settings, spare=options.module == "spare")
-    )
+    try:
+        gate = (
+            LogGate(device, settings)
+            if options.module == "log"
+            else KeysGate(device, settings, spare=options.module == "spare")
+        )
+    except RolledBackError as error:
+        log.error("%s; next step: %s", error, error.next_step)  # noqa: TRY400  (a sentence)
+        return os.EX_CONFIG
     with socket.socket(fileno=options.listener_fd) as listener:
         Worker(device, gate, listener, uids_of(module), options.restarts).serve()
     device.close()

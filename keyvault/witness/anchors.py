@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from hsm.errors import HsmError
 from keyvault import durable, signatures
 from keyvault.domain.errors import RolledBackError
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
@@ -17,6 +18,7 @@ from keyvault.domain.policy import shown
 from keyvault.domain.tree import ReadHash, tree_at
 from keyvault.domain.witnessing import AddCheckpoint, WitnessError
 from keyvault.settings import Settings
+from keyvault.wire import Client
 from keyvault.witness.client import (
     WitnessClient,
     WitnessUnreachableError,
@@ -24,6 +26,7 @@ from keyvault.witness.client import (
     read_policy,
 )
 
+PATIENCE = 10.0  # seconds for the gate to answer
 LIMIT = 65_536  # bytes of an anchor file
 log = logging.getLogger("keyvault")
 
@@ -43,7 +46,7 @@ def gathered(settings: Settings, keys: Sequence[VerifierKey], newest: str) -> li
     A witness that does not answer is passed over with a warning. Raises `RolledBackError`
     where the anchor file is gone or is not of this log.
     """
-    anchors = [*_of_file(settings, keys, newest)]
+    anchors = [*_of_file(settings, keys, newest), *_of_gate(settings)]
     if settings.witnesses is not None:
         asked = clients(read_policy(settings.witnesses, settings.origin), settings.witnesses)
         with ThreadPoolExecutor(max(1, len(asked))) as pool:
@@ -82,6 +85,20 @@ def _of_file(settings: Settings, keys: Sequence[VerifierKey], newest: str) -> It
     if checkpoint.origin != settings.origin:
         raise _rolled_back(f"the anchor file {path} is of another log")
     yield Anchor(f"the anchor file {path}", checkpoint.size, checkpoint.root)
+
+
+def _of_gate(settings: Settings) -> Iterator[Anchor]:
+    """What the log's own gate has sealed, as its token and its file remember it."""
+    gate = Client(settings.log.socket)
+    try:
+        seen = gate.call("anchor", timeout=PATIENCE)
+    except (OSError, HsmError) as error:
+        log.warning("the log gate could not be asked how much it has sealed: %s", error)
+        return
+    finally:
+        gate.close()
+    if seen["size"]:
+        yield Anchor("the token of the log", seen["size"], bytes(seen["root"]))
 
 
 def _of_witness(

@@ -13,7 +13,7 @@ from keyvault import splitting
 from keyvault.domain.errors import BackupInvalidError
 from keyvault.domain.keys import service_key_id
 from keyvault.signatures import verify
-from tests.flows.test_main_job import assert_evidence_holds
+from tests.assessor import assert_evidence_holds
 from tests.holders import (
     back_up,
     backup_key,
@@ -241,4 +241,4 @@ def test_a_backup_key_is_replaced_and_destroyed_with_what_only_it_opened(
 
 def test_an_auditor_checks_backup_keys_and_restorations_without_us(stack, kek, tmp_path):
     back_up(stack, kek, tmp_path / "all", SCOPE)
-    assert_evidence_holds(stack, tmp_path)
+    assert_evidence_holds(stack)
