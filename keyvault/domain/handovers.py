@@ -112,7 +112,12 @@ class Delivery:
     @property
     def message(self) -> bytes:
         """The bytes that the custodian signs."""
-        return canonical({"ctx": DELIVERY_CONTEXT, **self.document()})
+        return canonical({"ctx": DELIVERY_CONTEXT, **self.told()})
+
+    def told(self) -> Document:
+        """What is kept of it: all but the content, of which the SHA-256 is signed."""
+        own = {name: value for name, value in self.document().items() if name != "content"}
+        return {**own, "content_sha256": digest(self.content)}
 
     @classmethod
     def read(cls, document: Document) -> "Delivery":
@@ -149,8 +154,9 @@ def told(check: CheckValues) -> Document:
     return {"cmac": check.cmac, "ecb": check.ecb}
 
 
-def digest(statement: bytes) -> str:
-    return sha256(statement).hexdigest()
+def digest(data: bytes) -> str:
+    """The SHA-256 of a statement, transcript or content, in hex."""
+    return sha256(data).hexdigest()
 
 
 def sealing_context(request: UUID, statement: bytes, number: int, person: str) -> bytes:

@@ -382,11 +382,9 @@ def _transcript(ended: Open, now: datetime, outcome: str, reason: str, combined:
 
 def _part(ended: Open, number: int) -> Document:
     given = ended.given[number]
-    check = ended.checks[number - 1] if ended.checks else given.delivery.check
-    own = {name: value for name, value in given.delivery.document().items() if name != "content"}
+    check = ended.checks[number - 1] if ended.checks else NO_CHECK
     return {
-        **own,
-        "check_values": told(check),
-        "content_sha256": digest(given.delivery.content),
+        **given.delivery.told(),
+        **({"handed_out": told(check)} if ended.checks else {}),
         "signature": b64encode(given.signature).decode(),
     }

@@ -166,11 +166,9 @@ def _write_down(under_way: UnderWay, delivery: Delivery, signature: bytes, made:
 
 
 def _told(delivery: Delivery, signature: bytes, check: CheckValues) -> Document:
-    own = {name: value for name, value in delivery.document().items() if name != "content"}
     return {
-        **own,
-        "check_values": told(check),
-        "content_sha256": digest(delivery.content),
+        **delivery.told(),
+        **({} if check == delivery.check else {"handed_out": told(check)}),
         "signature": b64encode(signature).decode(),
     }
 

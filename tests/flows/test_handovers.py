@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hsm.types import Algorithm, CheckValues, KeyUsage
 from keyvault import components, sealed, signatures
+from keyvault.domain.canonical import canonical
 from keyvault.domain.commands import (
     ExportComponents,
     ExportEnvelope,
@@ -29,6 +30,7 @@ from keyvault.domain.commands import (
     ImportEnvelope,
 )
 from keyvault.domain.handovers import (
+    DELIVERY_CONTEXT,
     STATEMENT_CONTEXT,
     TRANSCRIPT_CONTEXT,
     Delivery,
@@ -137,7 +139,8 @@ def verified(vault, context, data, signature):
 
 
 def objects(vault):
-    return {(one.object_class, one.key_id) for one in vault.gate.inventory()}
+    found = vault.gate.inventory()
+    return {(one.object_class, one.key_id) for one in found if one.object_class != "DATA"}
 
 
 def told(stack, key):
@@ -166,6 +169,11 @@ def test_three_custodians_make_a_key_whose_check_values_openssl_knows(stack, vau
     assert said["check_values"] == {"cmac": expected.cmac, "ecb": expected.ecb}
     assert (said["outcome"], said["combined"]) == ("done", "xor-in-gate-overwritten")
     assert [one["person"] for one in said["parts"]] == list(CUSTODIANS)
+    for desk, one in zip(desks, said["parts"], strict=True):  # anybody can check who brought it
+        signed = canonical(
+            {"ctx": DELIVERY_CONTEXT, **{n: v for n, v in one.items() if n != "signature"}}
+        )
+        assert signatures.verify(desk.credential.spki, b64decode(one["signature"]), signed)
     own = ended["transcript"], ended["transcript_signature"]
     assert verified(vault, TRANSCRIPT_CONTEXT, *own)
     kept = ok(stack.person("bob").client().get(f"/v1/keys/{key}"))

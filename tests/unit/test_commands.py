@@ -79,7 +79,8 @@ def test_parameters_are_an_object(parameters):
 
 
 WRONG = [None, True, 1.5, -1, 0, "", [], {}, [[]], [None], "\x1b[2J"]
-FITS = {  # what other fields may not be
+FITS = {
+    "expected": [None],  # what other fields may not be
     "manager": [None],
     "need": [None],
     "supersedes": [None],
