@@ -25,7 +25,7 @@ RAW = "raw.c.sign_p256"
 APPENDS = "raw.sqlite.append.x256"
 PEER = "peer.openbao.sign.file"
 PARTS = ("api", "gate", "recorder", "sealer", "log-gate")
-ACTIONS = ("key:sign", "key:verify", "key:read", "key:encrypt", "key:mac")
+ACTIONS = ("key:sign", "key:verify", "key:read", "key:encrypt", "key:mac", "key:derive")
 KEYS: dict[str, dict[str, str]] = {
     "standard": {},
     "critical": {"key_class": "critical"},
@@ -33,6 +33,7 @@ KEYS: dict[str, dict[str, str]] = {
     "rsa": {"algorithm": "RSA-2048"},
     "aes": {"algorithm": "AES-256", "usage": "encrypt"},
     "mac": {"algorithm": "AES-256", "usage": "mac"},
+    "agree": {"usage": "agree"},
 }
 
 
@@ -56,10 +57,12 @@ HTTP = (
     Http("http.rsa2048.c32", 32, 1, "rsa", "rsa", "raw.c.sign_rsa2048"),
     Http("http.rsa2048.batch100.c8", 8, 100, "rsa", "rsa", "raw.c.sign_rsa2048"),
     Http("http.encrypt_1k.c32", 32, 1, "aes", "encryptions", "raw.c.gcm_1k"),
+    Http("http.agreed_mac.c32", 32, 1, "agree", "agreements", "raw.c.ecdh_p256"),
     Http("http.cmac_1k.c32", 32, 1, "mac", "macs", "raw.c.cmac_1k"),
 )
+PATHS = {"rsa": "signatures", "agreements": "agreed-mac-checks"}  # of a dialect, if another
 SLOW = Http("http.sign.audit.slowflush2ms.c32", 32, raw="http.sign.audit.c32")
-RAWS = ("sign_p256", "sign_rsa2048", "gcm_1k", "cmac_1k")
+RAWS = ("sign_p256", "sign_rsa2048", "gcm_1k", "cmac_1k", "ecdh_p256")
 PEERS = ((f"{PEER}.c1", 1, 1), (f"{PEER}.c32", 32, 1), (f"{PEER}.batch100.c8", 8, 100))
 
 
@@ -92,7 +95,7 @@ class Bench:
 
     def http(self, http: Http, *ratios_to: str) -> Scenario:
         key = self.keys[http.key]
-        path = http.dialect if http.dialect != "rsa" else "signatures"
+        path = PATHS.get(http.dialect, http.dialect)
         return Scenario(
             http.name,
             self._load(

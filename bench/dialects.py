@@ -3,11 +3,15 @@
 from base64 import b64encode, urlsafe_b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 Public = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 DIGESTED = utils.Prehashed(hashes.SHA256())
@@ -29,7 +33,7 @@ class Dialect:
     """One service's words for "use this key on these items"."""
 
     status: int
-    body: Callable[[list[bytes]], dict[str, Any]]
+    body: Callable[[list[bytes], Public], dict[str, Any]]  # of items, for the service's key
     results: Callable[[dict[str, Any]], list[str]]
     raw: Callable[[str], bytes]  # one result of an answer → bytes
     verify: Callable[[Public, bytes, bytes], None] | None = _ecdsa
@@ -55,7 +59,7 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def _openbao_body(digests: list[bytes]) -> dict[str, Any]:
+def _openbao_body(digests: list[bytes], _: Public) -> dict[str, Any]:
     how = {"prehashed": True, "hash_algorithm": "sha2-256", "marshaling_algorithm": "jws"}
     items = [{"input": _text(digest)} for digest in digests]
     return {**items[0], **how} if len(items) == 1 else {"batch_input": items, **how}
@@ -66,16 +70,37 @@ def _openbao_signatures(answer: dict[str, Any]) -> list[str]:
     return [one["signature"] for one in data.get("batch_results") or [data]]
 
 
+METER, COUNTER, TAG = "0012345678900A0F", "0000000100000000", 12
+OURS = "90B3D51F30010000"  # the user id of the scope that the keys have
+
+
+@cache
+def _meter() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _response(items: list[bytes], ours: Public) -> dict[str, Any]:
+    """A device's message and its MAC, as the device makes it: GBCS 4.3.3, kind of message 2."""
+    assert isinstance(ours, ec.EllipticCurvePublicKey)
+    z = _meter().exchange(ec.ECDH(), ours)
+    info = bytes.fromhex(f"60857406080300{METER}0902{COUNTER}{OURS}")
+    key = sha256((1).to_bytes(4) + z + info).digest()[:16]
+    mac = AESGCM(key).encrypt(bytes.fromhex(METER) + bytes(4), b"", items[0])[:TAG]
+    spki = _meter().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    about = {"peer": _text(spki), "originator": METER, "counter": COUNTER}
+    return {**about, "data": _text(items[0]), "mac": _text(mac)}
+
+
 DIALECTS = {
     "signatures": Dialect(
         status=201,
-        body=lambda digests: {"digests": [_text(digest) for digest in digests]},
+        body=lambda digests, _: {"digests": [_text(digest) for digest in digests]},
         results=lambda answer: list(answer["signatures"]),
         raw=_standard,
     ),
     "rsa": Dialect(
         status=201,
-        body=lambda digests: {
+        body=lambda digests, _: {
             "digests": [_text(digest) for digest in digests],
             "mechanism": "RSA-PKCS1-SHA256",
         },
@@ -85,7 +110,7 @@ DIALECTS = {
     ),
     "encryptions": Dialect(
         status=201,
-        body=lambda items: {"plaintext": _text(items[0])},
+        body=lambda items, _: {"plaintext": _text(items[0])},
         results=lambda answer: [answer["ciphertext"]],
         raw=_standard,
         verify=None,
@@ -93,11 +118,19 @@ DIALECTS = {
     ),
     "macs": Dialect(
         status=201,
-        body=lambda items: {"data": _text(items[0])},
+        body=lambda items, _: {"data": _text(items[0])},
         results=lambda answer: [answer["mac"]],
         raw=_standard,
         verify=None,
         size=1_024,
+    ),
+    "agreements": Dialect(
+        status=200,
+        body=_response,
+        results=lambda answer: ["good"] if answer["valid"] else [],
+        raw=_standard,
+        verify=None,
+        size=256,
     ),
     "openbao": Dialect(
         status=200,

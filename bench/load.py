@@ -103,10 +103,12 @@ class Client(asyncio.Protocol):
 def asks_for(options: argparse.Namespace) -> list[Ask]:
     """Make a pool of requests of so many random items each."""
     made, dialect = [], DIALECTS[options.dialect]
+    key = options.public_key  # a secret key has none
+    public = load_pem_public_key(key.read_bytes()) if key.exists() else None
     token = options.token.read_text().strip() if options.token else None
     for _ in range(POOL):
         items = [urandom(dialect.size) for _ in range(options.digests)]
-        body = json.dumps(dialect.body(items)).encode()
+        body = json.dumps(dialect.body(items, public)).encode()  # type: ignore[arg-type]
         lines = [
             f"POST {options.path} HTTP/1.1",
             f"Host: {options.host}",

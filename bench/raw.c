@@ -44,6 +44,14 @@ static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
 static unsigned char iv[12];
 static CK_GCM_PARAMS gcm = {iv, sizeof iv, 96, NULL, 0, 128};
 
+/* The peer of an agreement: the generator of P-256, a point like any other. */
+static unsigned char peer[] = {
+    0x04, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40, 0xf2,
+    0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96,
+    0x4f, 0xe3, 0x42, 0xe2, 0xfe, 0x1a, 0x7f, 0x9b, 0x8e, 0xe7, 0xeb, 0x4a, 0x7c, 0x0f, 0x9e, 0x16,
+    0x2b, 0xce, 0x33, 0x57, 0x6b, 0x31, 0x5e, 0xce, 0xcb, 0xb6, 0x40, 0x68, 0x37, 0xbf, 0x51, 0xf5};
+static CK_ECDH1_DERIVE_PARAMS agreed = {CKD_NULL, 0, NULL, sizeof peer, peer};
+
 static struct operation {
     const char *name;
     CK_ATTRIBUTE_TYPE purpose; /* and what the key is made for */
@@ -53,6 +61,7 @@ static struct operation {
     {"sign_p256", CKA_SIGN, {CKM_EC_KEY_PAIR_GEN, NULL, 0}, {CKM_ECDSA, NULL, 0}, 32},
     {"sign_rsa2048", CKA_SIGN, {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0}, {CKM_RSA_PKCS, NULL, 0}, 51},
     {"gcm_1k", CKA_ENCRYPT, {CKM_AES_KEY_GEN, NULL, 0}, {CKM_AES_GCM, &gcm, sizeof gcm}, 1024},
+    {"ecdh_p256", CKA_DERIVE, {CKM_EC_KEY_PAIR_GEN, NULL, 0}, {CKM_ECDH1_DERIVE, &agreed, sizeof agreed}, 0},
     {"cmac_1k", CKA_SIGN, {CKM_AES_KEY_GEN, NULL, 0}, {CKM_AES_CMAC, NULL, 0}, 1024},
 };
 
@@ -73,11 +82,29 @@ static CK_OBJECT_HANDLE made(CK_SESSION_HANDLE session, struct operation *op) {
     return key;
 }
 
+/* What an agreement takes: derive a secret, read it, and destroy it. */
+static void agree(CK_SESSION_HANDLE session, struct operation *op, CK_OBJECT_HANDLE key) {
+    CK_OBJECT_CLASS secret = CKO_SECRET_KEY;
+    CK_KEY_TYPE generic = CKK_GENERIC_SECRET;
+    CK_ULONG bytes = 32;
+    unsigned char z[32];
+    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &secret, sizeof secret}, {CKA_KEY_TYPE, &generic, sizeof generic},
+                             {CKA_SENSITIVE, &no, 1}, {CKA_EXTRACTABLE, &yes, 1}, {CKA_TOKEN, &no, 1},
+                             {CKA_VALUE_LEN, &bytes, sizeof bytes}};
+    CK_ATTRIBUTE value = {CKA_VALUE, z, sizeof z};
+    CK_OBJECT_HANDLE made;
+    must(p11->C_DeriveKey(session, &op->how, key, wanted, 6, &made), "C_DeriveKey");
+    must(p11->C_GetAttributeValue(session, made, &value, 1), "C_GetAttributeValue");
+    must(p11->C_DestroyObject(session, made), "C_DestroyObject");
+}
+
 static void once(CK_SESSION_HANDLE session, struct operation *op, CK_OBJECT_HANDLE key,
                  unsigned char *data) {
     unsigned char out[2048];
     CK_ULONG size = sizeof out;
-    if (op->purpose == CKA_ENCRYPT) {
+    if (op->purpose == CKA_DERIVE) {
+        agree(session, op, key);
+    } else if (op->purpose == CKA_ENCRYPT) {
         memcpy(iv, data, sizeof iv);
         must(p11->C_EncryptInit(session, &op->how, key), "C_EncryptInit");
         must(p11->C_Encrypt(session, data, op->size, out, &size), "C_Encrypt");
