@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo custody-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
+.PHONY: help demo custody-demo token-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -9,6 +9,10 @@ help: ## show this list
 demo: ## run the main job from order to evidence, narrated, under ./demo
 	@tools/install run
 	@$(BIN)/python tools/demo.py
+
+token-demo: ## issue tokens through pcscd, use, lose, replace and destroy them, judged by OpenSC and OpenSSL
+	@tools/install run
+	@$(BIN)/python tools/token_demo.py
 
 custody-demo: ## drive keys from order to certified destruction, under ./custody-demo; ARGS="--csrs 50000" for all
 	@tools/install test

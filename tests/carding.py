@@ -84,7 +84,7 @@ class Carding:
             stack,
             stack.register("erin", Role.TOKEN_ISSUER),
             stack.register("wendy", Role.WITNESS),
-            stack.register("harry", Role.TOKEN_HOLDER),
+            stack.register("harry", Role.TOKEN_HOLDER, Role.KEY_APPROVER),
             stack.register("sam", Role.SENIOR_RESPONSIBLE_OFFICER),
         )
 

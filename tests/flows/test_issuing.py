@@ -9,10 +9,10 @@ from cryptography import x509
 from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
-from tests.carding import Carding
+from tests.carding import STATIONS, Carding
 from tests.cards.personalising import Puller
 from tests.cards.simulator.models import FACTORY_PUK, MODELS
-from tests.stack import Stack
+from tests.stack import Stack, ok
 
 PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
 
