@@ -55,6 +55,8 @@ NOUNS = {
     "duties": ("cli.remote.duties",),
     "standards": ("cli.remote.standards",),
     "audit": ("cli.remote.audit", "cli.remote.evidence", "cli.local.archives"),
+    "files": ("cli.remote.files",),
+    "ca": ("cli.remote.ca",),
     "tokens": ("cli.remote.tokens", "cli.remote.token_steps"),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),

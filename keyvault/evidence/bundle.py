@@ -49,7 +49,9 @@ class BundleContents:
     """What goes into a bundle. `leaves` are the events of `range`, in order, read once.
 
     A leaf without payload is one that was erased: `erasures` are the events that say so, each
-    with its proof. Of what `filter` covers a `sample` may be disclosed, if there is one. `dates`
+    with its proof. `views` is asked when all leaves have been read. Of what `filter` covers a
+    `sample` may be disclosed, if there is one. `filter` maps header fields to the values to
+    disclose; empty discloses everything. `dates`
     are RFC 3339; the range has to reach over them by more than a minute on either side, or to
     the end of the log, since times in the log may be out of order by that much. `authority` is
     the whole chain. `proofs` maps indexes to stand-alone proofs. `checkpoint` may have lines of
@@ -67,7 +69,7 @@ class BundleContents:
     filter: Filter = field(default_factory=dict)
     sample: Sample | None = None
     erasures: Sequence[Lone] = ()
-    views: Mapping[str, IO[bytes]] = field(default_factory=dict)
+    views: Callable[[], Mapping[str, IO[bytes]]] = dict
     dates: tuple[str, str] | None = None
     previous: Continuation | None = None
     custody: Sequence[Document] = ()
@@ -90,7 +92,7 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
         bundle = _Bundle(archive)
         _write_texts(bundle, contents)
         counts = _write_events(bundle, contents)
-        for name, view in contents.views.items():
+        for name, view in contents.views().items():
             bundle.add(f"views/{name}", iter(partial(view.read, _FLUSH), b""))
         _write_proofs(bundle, contents)
         manifest = canonical({**_about(contents), "counts": counts, "files": dict(bundle.files)})

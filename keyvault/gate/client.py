@@ -300,6 +300,14 @@ class Gate:
         self.push_authority()
         self._call("card_release", token, signed, second)
 
+    def keks(self) -> list[int]:
+        """The numbers of the service's wrapping keys that are on the token, the newest last."""
+        return [int(number) for number in self._call("keks")]
+
+    def rewrap(self, records: Sequence[Document]) -> list[Document]:
+        """Return up to 64 records under the newest of them, or {"code", "message"} for one."""
+        return [dict(each) for each in self._call("rewrap", list(records))]
+
     def inventory(self) -> list[ObjectRecord]:
         return [record_of(document) for document in self._call("inventory")]
 

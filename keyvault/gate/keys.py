@@ -30,6 +30,8 @@ from keyvault.domain.commands import (
     NewKey,
     RestoreBackup,
     ResumeKey,
+    RetireKek,
+    RotateKek,
 )
 from keyvault.domain.errors import (
     AuthorityError,
@@ -49,6 +51,7 @@ from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
 from keyvault.gate.documents import made_document, ordered, spec_of, wrapped_of
 from keyvault.gate.handovers import HandoverGate, check_may_leave, check_resident
+from keyvault.gate.keks import Keks, check_resting
 from keyvault.gate.register import Register
 from keyvault.gate.restoring import Restoring
 from keyvault.gate.services import ordinary
@@ -66,7 +69,8 @@ METHODS = (
     "certification_requests",
 )
 
-_FINISHABLE = (CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_ON_KEKS = (RotateKek, RetireKek)
+_FINISHABLE = (*_ON_KEKS, CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
 _ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, *_FINISHABLE)
 _STATES: dict[type[Command], KeyState] = {
     ActivateKey: KeyState.ACTIVE,
@@ -101,6 +105,7 @@ class KeysGate:
         self._cache = settings.keys.cache
         self._place = settings.keys.location.partition(",")[0].strip()
         self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
+        self._keks = Keks(device)
         self._backups = Backups(device, self._register)
         self._restoring = Restoring(device, self._register, may_restore=spare)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
@@ -117,7 +122,7 @@ class KeysGate:
         own = {name: getattr(self, name) for name in METHODS}
         parts = (
             *(self._agreement, self._authorities, self._cards),
-            *(self._handovers, self._backups, self._restoring),
+            *(self._handovers, self._backups, self._restoring, self._keks),
         )
         return own | {name: how for part in parts for name, how in part.methods().items()}
 
@@ -240,7 +245,7 @@ class KeysGate:
         return lambda: self._generate_wrapped(spec)
 
     def _generate_wrapped(self, spec: KeySpec) -> Document:
-        make = partial(self._device.generate_wrapped, spec, *_RESTING)
+        make = partial(self._device.generate_wrapped, spec, *self._keks.resting)
         made = self._certification.born(make, spec)
         if made.wrapped is not None:
             self._remember(made.wrapped)
@@ -280,11 +285,7 @@ class KeysGate:
                 "the key was destroyed, and its blob came back",
                 next_step="find out who restored the row",
             )
-        if (wrapped.kek_id, wrapped.mac_key_id) != _RESTING:
-            raise KeyUnusableError(
-                "a key rests under the service's own keys alone",
-                next_step="somebody altered the row; look for who did",
-            )
+        check_resting(wrapped.kek_id, wrapped.mac_key_id)
         self._remember(wrapped)
 
     def _remember(self, wrapped: WrappedKey) -> None:

@@ -38,14 +38,14 @@ DELEGATION_FIELDS = {
 
 def ca_certificate(device: Device) -> bytes:
     """Return the session CA's certificate in DER, self-signed by its key in the device."""
-    ca_key = _p256(device.public_key(service_key_id(SESSION_CA)))
+    ca_key = p256_key(device.public_key(service_key_id(SESSION_CA)))
     now = datetime.now(UTC)
     builder = (
         _builder(ISSUER, ca_key, ca_key, now - timedelta(days=1), now + CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
     )
-    return _issued(device, builder)
+    return issued(device, builder, SESSION_CA)
 
 
 def issue(
@@ -60,7 +60,7 @@ def issue(
     """
     person, until = check(authority, delegation, signature, now)
     credential = str(delegation["credential"])
-    ca_key = _p256(device.public_key(service_key_id(SESSION_CA)))
+    ca_key = p256_key(device.public_key(service_key_id(SESSION_CA)))
     session_key = _session_key(delegation["session_spki"])
     subject = x509.Name(
         [
@@ -74,7 +74,7 @@ def issue(
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     )
-    return _issued(device, builder)
+    return issued(device, builder, SESSION_CA)
 
 
 def check(
@@ -129,14 +129,14 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _issued(device: Device, builder: x509.CertificateBuilder) -> bytes:
-    """Sign a certificate in the device.
+def issued(device: Device, builder: x509.CertificateBuilder, signer: str) -> bytes:
+    """Sign a certificate in the device, with the service key of that name.
 
     A throw-away key signs first, for `cryptography` only then yields what is to be signed.
     """
     draft = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     signed = draft.tbs_certificate_bytes
-    signature = sign_p256(device, SESSION_CA, signed)
+    signature = sign_p256(device, signer, signed)
     tbs = TbsCertificate.load(signed)
     certificate = Certificate(
         {
@@ -150,12 +150,12 @@ def _issued(device: Device, builder: x509.CertificateBuilder) -> bytes:
 
 def _session_key(text: str) -> ec.EllipticCurvePublicKey:
     try:
-        return _p256(base64.b64decode(text, validate=True))
+        return p256_key(base64.b64decode(text, validate=True))
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise InvalidInputError("the session's key cannot be read") from error
 
 
-def _p256(spki: bytes) -> ec.EllipticCurvePublicKey:
+def p256_key(spki: bytes) -> ec.EllipticCurvePublicKey:
     key = load_der_public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInputError("a session's key is a P-256 key")

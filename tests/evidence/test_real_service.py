@@ -1,11 +1,23 @@
 """Evidence of a whole service that ran, checked the way an assessor does."""
 
+import csv
 import hashlib
+import io
 import json
-from base64 import b64encode
+import re
+import subprocess
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from keyvault.domain.canonical import canonical
+from keyvault.domain.commands import ErasePayload
+from keyvault.domain.evidence import HANDOVER, View
+from keyvault.domain.people import thumbprint
+from keyvault.domain.times import text_of
 from tests.evidence.world import rezip, unzip
 from tests.stack import Stack, ok
 
@@ -44,10 +56,59 @@ def exports():
         size = json.loads(unzip(whole)["manifest.json"])["range"]["size"]
         used = export(type="KEY.USED")
         later = export(previous_size=size, since="2099-01-01T00:00:00Z")
-    return {"whole": whole, "used": used, "later": later}
+        views = [str(view) for view in View]
+        more = {
+            "of one person": export(about="person:alice", role="key-owner"),
+            "sampled": export(sample={"count": 5, "seed": "2026-11"}),
+            "asked": export(question="no-single-person-act"),
+            "changed": export(previous_size=size, changes=True),
+            "viewed": export(views=views),
+        }
+        erase(stack, next(row["i"] for row in rows_of(used) if "p" in row))
+        more["erased"] = export()
+        handed = hand_over(stack, auditor, more["viewed"])
+    return {"whole": whole, "used": used, "later": later, **more, "handed": handed}
 
 
-@pytest.mark.parametrize("name", ["whole", "used", "later"])
+def erase(stack, index):
+    command = ErasePayload((index,), "GDPR article 17", "they asked for it")
+    request = ok(
+        stack.person("bob")
+        .client()
+        .post("/v1/requests", json={"command": command.name, "parameters": command.parameters()})
+    )
+    stack.approve(request, "carol", "alice")
+    ok(stack.person("bob").client().post(f"/v1/requests/{request['id']}/executions"))
+
+
+def rows_of(bundle):
+    return [json.loads(line) for line in unzip(bundle)["events.ndjson"].splitlines()]
+
+
+def hand_over(stack, auditor, bundle):
+    dora = stack.person("dora")
+    entry = {
+        "ctx": HANDOVER,
+        "bundle": hashlib.sha256(bundle).hexdigest(),
+        "seq": 0,
+        "prev": "0" * 64,
+        "from": "dora",
+        "to": "Ann Auditor",
+        "place": "Leeds",
+        "at": text_of(datetime.now(UTC)),
+        "credential": thumbprint(dora.credential.spki),
+    }
+    signature = b64encode(dora.credential.sign(canonical(entry))).decode()
+    body = {"entry": entry, "signature": signature}
+    forged = {**body, "entry": {**entry, "to": "Eve"}}
+    assert auditor.post("/v1/audit/hand-overs", json=forged).status_code == 422
+    return canonical(ok(auditor.post("/v1/audit/hand-overs", json=body))) + b"\n"
+
+
+NAMES = ("whole", "used", "later", "of one person", "sampled", "asked", "changed", "viewed")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "erased"])
 def test_what_the_service_exports_verifies(check, exports, name):
     status, answer = check(exports[name])
     assert (status, answer["problems"]) == (0, [])
@@ -74,3 +135,89 @@ def test_one_changed_byte_of_it_is_named(caught, exports):
     changed = files["events.ndjson"].replace(b"alarm", b"alarn", 1)
     data = rezip({**files, "events.ndjson": changed})
     caught(data, "is not what the log holds at this place", "events.ndjson", line)
+
+
+def test_a_person_and_a_role_choose_what_is_disclosed(exports):
+    shown = [row["h"] for row in rows_of(exports["of one person"]) if "p" in row]
+    assert shown
+    assert {(header["ac"], header["ro"]) for header in shown} == {("person:alice", "key-owner")}
+
+
+def test_a_sample_discloses_as_many_as_were_asked_for(check, exports):
+    assert sum("p" in row for row in rows_of(exports["sampled"])) == 5
+    _, answer = check(exports["sampled"])
+    assert "drawn with seed 2026-11" in dict(answer["transcript"])["sample"]
+
+
+def test_changes_since_the_last_bundle_begin_where_it_ended(exports):
+    size = json.loads(unzip(exports["whole"])["manifest.json"])["range"]["size"]
+    assert rows_of(exports["changed"])[0]["i"] == size
+
+
+def test_that_nobody_acted_alone_is_proved_where_acts_are_disclosed(check, exports):
+    status, answer = check(exports["asked"], "--query", "no-single-person-act")
+    assert status == 0
+    assert answer["queries"]["no-export"].startswith("proved")
+    status, answer = check(exports["used"], "--query", "no-single-person-act")
+    assert (status, answer["problems"]) == (3, [])
+    assert "acts are withheld" in answer["queries"]["no-single-person-act"]
+
+
+def test_an_erased_payload_is_gone_and_everything_else_still_proves(check, exports):
+    (gone,) = [row for row in rows_of(exports["erased"]) if "e" in row]
+    assert gone["h"]["ty"] == "KEY.USED"
+    _, answer = check(exports["erased"], "--query", "no-erasure")
+    assert "refuted" in answer["queries"]["no-erasure"]
+
+
+def test_a_hand_over_is_signed_and_checked(check, exports, tmp_path):
+    chain = tmp_path / "custody"
+    chain.write_bytes(exports["handed"])
+    status, answer = check(exports["viewed"], "--custody", str(chain))
+    assert status == 0
+    assert "dora handed the bundle to Ann Auditor" in dict(answer["transcript"])["custody"]
+    status, answer = check(exports["whole"], "--custody", str(chain))
+    assert "is about another bundle" in answer["problems"][0]["what"]
+
+
+def test_every_view_names_the_events_of_the_bundle(exports):
+    files = unzip(exports["viewed"])
+    shown = [row["i"] for row in rows_of(exports["viewed"]) if "p" in row]
+    for name in ("ocsf.ndjson", "cef.txt", "events.ndjson"):
+        assert len(files[f"views/{name}"].splitlines()) == len(shown), name
+    rows = list(csv.DictReader(io.StringIO(files["views/events.csv"].decode())))
+    assert [int(row["index"]) for row in rows] == shown
+    assert b"Alice" in files["views/report.html"]
+    assert b"<script" not in files["views/report.html"]
+
+
+def test_openssl_believes_the_signature_in_the_report(exports, tmp_path):
+    pdf = unzip(exports["viewed"])["views/report.pdf"]
+    genesis = json.loads(unzip(exports["viewed"])["authority.ndjson"].splitlines()[0])
+    spki = b64decode(genesis["request"]["services"]["evidence"])
+    signature, covered = taken_apart(pdf)
+    assert verdict(tmp_path, signature, covered, spki)
+    assert not verdict(tmp_path, signature, covered.replace(b"obj", b"obk", 1), spki)
+
+
+def taken_apart(pdf):
+    """The CMS signature of a PDF, and the bytes it covers: all but the signature itself."""
+    found = re.search(rb"/ByteRange \[(\d+) (\d+) (\d+) (\d+)", pdf)
+    first, long, second, rest = map(int, found.groups())
+    assert (first, second + rest) == (0, len(pdf))
+    signature = bytes.fromhex(pdf[long + 1 : second - 1].decode())
+    return signature, pdf[:long] + pdf[second:]
+
+
+def verdict(folder, signature, covered, spki):
+    """Whether openssl finds the signature good, by a certificate for exactly this key."""
+    for name, data in (("cms", signature), ("data", covered)):
+        (folder / name).write_bytes(data)
+    words = ["openssl", "cms", "-verify", "-inform", "DER", "-in", "cms", "-content", "data"]
+    more = ["-binary", "-noverify", "-signer", "signer.pem", "-out", "out"]
+    done = subprocess.run([*words, *more], cwd=folder, capture_output=True, check=False)
+    if done.returncode:
+        return False
+    certificate = x509.load_pem_x509_certificate((folder / "signer.pem").read_bytes())
+    encoding, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    return certificate.public_key().public_bytes(encoding, form) == spki

@@ -72,7 +72,8 @@ def test_every_method_that_takes_a_key_id_was_tried_with_service_keys():
     tried |= {"inspect", "discard_public_half", "load", "execute"}
     tried |= {"stop", "certification_requests"}
     without_key = {"authority", "random", "inventory", "issue_session", "session_ca", "withdraw"}
-    assert set(METHODS) == tried | without_key | {"sign_manifest", "sign_destruction"}
+    signs_alone = {"sign_manifest", "sign_destruction", "sign_report", "report_certificate"}
+    assert set(METHODS) == tried | without_key | signs_alone
 
 
 def test_a_manifest_is_signed_in_its_own_context_only(house: House, gate: Gate):

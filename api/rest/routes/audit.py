@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from os import SEEK_END
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -15,6 +15,7 @@ from api.rest.schemas.audit import (
     EventOut,
     EventsOut,
     EvidenceIn,
+    HandOverIn,
     InclusionOut,
     Index,
     ProofOut,
@@ -24,7 +25,7 @@ from api.rest.schemas.audit import (
 from api.rest.schemas.common import EventCursor, Instant, Limit, ScopeText
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.scopes import Scope
-from keyvault.operations import audit
+from keyvault.operations import audit, evidence
 from keyvault.operations.audit import EventQuery
 
 router = APIRouter(tags=["audit"], dependencies=[Depends(known_parameters)])
@@ -105,7 +106,7 @@ def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
     """Take away a part of the log that proves itself: one ZIP."""
     file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
     try:
-        receipt = audit.export(vault, who, _query(body), file, body.previous_size)
+        receipt = evidence.export(vault, who, body.wanted(), file)
     except BaseException:
         file.close()
         raise
@@ -117,11 +118,15 @@ def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
     return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
 
-def _query(body: EvidenceIn) -> EventQuery:
-    scope = Scope.parse(body.scope) if body.scope else None
-    return EventQuery(
-        body.type, body.outcome, body.stream, body.actor, scope, body.since, body.until
-    )
+@router.post(
+    "/v1/audit/hand-overs",
+    operation_id="hand_evidence_over",
+    status_code=201,
+    responses=documented(403, 409, 415, 422),
+)
+def hand_evidence_over(body: HandOverIn, vault: V, who: Who) -> dict[str, Any]:
+    """Write down that a bundle changed hands; the answer is the line for its file of custody."""
+    return evidence.hand_over(vault, who, body.entry, body.signature)
 
 
 def _parts(file: IO[bytes]) -> Iterator[bytes]:

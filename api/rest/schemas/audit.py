@@ -6,14 +6,21 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Wire
+from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Signature, Wire
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType, Outcome
+from keyvault.domain.evidence import DISCLOSES, Question, View
+from keyvault.domain.people import Role
+from keyvault.domain.scopes import Scope
 from keyvault.domain.witnessing import Level, Levels
+from keyvault.evidence.choosing import MAX_SAMPLE
+from keyvault.operations.audit import EventQuery
+from keyvault.operations.evidence import Wanted
 
 Index = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Size = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Stream = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
+About = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[a-z-]+:[ -~]+$")]
 Actor = Annotated[str, Field(pattern=r"^(person|system|service):[a-z0-9-]{1,63}$")]
 
 
@@ -83,6 +90,13 @@ class InclusionOut(ProofOut):
     level: Level
 
 
+class SampleIn(Wire):
+    """How many events to draw, and the seed to draw them by."""
+
+    count: Annotated[int, Field(ge=1, le=MAX_SAMPLE)]
+    seed: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[ -~]+$")]
+
+
 class EvidenceIn(Wire):
     """Which part of the log to take away. Everything is optional; the default is all of it."""
 
@@ -93,6 +107,43 @@ class EvidenceIn(Wire):
     scope: ScopeText = ABSENT
     since: Instant = ABSENT
     until: Instant = ABSENT
+    role: Role = ABSENT
+    about: About = Field(ABSENT, description="What events are about, or who did them: person:alice")
+    question: Question = Field(ABSENT, description="Disclose what it takes to answer this")
     previous_size: Size = Field(
         ABSENT, description="Size of the tree in your last export: proves the growth"
     )
+    changes: bool = Field(ABSENT, description="Only what came since `previous_size`")
+    sample: SampleIn = Field(ABSENT, description="Disclose so many, which nobody can pick")
+    views: Annotated[list[View], Field(max_length=6)] = ABSENT
+
+    def wanted(self) -> Wanted:
+        """The same in the words of the house. Raises `InvalidInputError`."""
+        query = EventQuery(
+            self.type,
+            self.outcome,
+            self.stream,
+            self.actor,
+            Scope.parse(self.scope) if self.scope else None,
+            self.since,
+            self.until,
+            role=self.role,
+            about=self.about,
+            types=DISCLOSES[self.question] if self.question else (),
+        )
+        draw: SampleIn | None = self.sample
+        return Wanted(
+            query,
+            self.previous_size,
+            bool(self.changes),
+            sample=draw.count if draw else None,
+            seed=draw.seed if draw else "",
+            views=tuple(dict.fromkeys(self.views or ())),
+        )
+
+
+class HandOverIn(Wire):
+    """A hand-over of a bundle, as the one who gives it away signed it."""
+
+    entry: OpenDocument
+    signature: Signature

@@ -30,6 +30,7 @@ PARTS = (
     "sections",
     # Sections, each a part, come here.
     "stamps",
+    "transcripts",
     "events",
     "outside",
     "case",

@@ -1,0 +1,232 @@
+"""Evidence: export it, hand it on, and verify it anywhere."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from base64 import b64encode
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from cli.command import command, group
+from cli.confirm import confirm
+from cli.desk.signing import place_of
+from cli.errors import EvidenceError
+from cli.output import STYLE, answer, say
+from cli.passphrases import PassphraseFd, Secrets
+from cli.remote import log
+from cli.remote.asking import ask
+from cli.remote.audit import Actor, OutcomeIs, ScopeText, Since, Stream, Type, Until
+from cli.remote.client import Server
+from cli.remote.given import Reason, Yes
+from cli.state import SessionDir, open_session
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.commands import ErasePayload
+from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.evidence import HANDOVER, Question, View
+from keyvault.domain.people import Role, thumbprint
+from keyvault.domain.times import text_of
+from keyvault.evidence.built import verifier
+
+app = group("Evidence that others check alone.")
+NOT_PROVED = 3  # the verifier's exit status where a query is not proved
+
+KeyIs = Annotated[UUID | None, typer.Option("--key", help="Only about this key.")]
+TokenIs = Annotated[str | None, typer.Option("--token", help="Only about this token.")]
+PersonIs = Annotated[str | None, typer.Option("--person", help="Only by or about this person.")]
+RoleIs = Annotated[Role | None, typer.Option("--role", help="Only what this role allowed.")]
+Bundle = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence bundle.")]
+
+
+@command(
+    app,
+    "export",
+    "keyvault audit export --out evidence.zip",
+    "keyvault audit export --out q1.zip --role key-custodian --since 2026-01-01T00:00:00Z"
+    " --until 2026-04-01T00:00:00Z --view csv --view pdf",
+    "keyvault audit export --out since.zip --state auditor.json",
+    "keyvault audit export --out sample.zip --sample 25 --seed 'audit 2026-11'",
+)
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")],
+    kind: Type = None,
+    key: KeyIs = None,
+    token: TokenIs = None,
+    person: PersonIs = None,
+    role: RoleIs = None,
+    stream: Stream = None,
+    actor: Actor = None,
+    scope: ScopeText = None,
+    outcome: OutcomeIs = None,
+    since: Since = None,
+    until: Until = None,
+    question: Annotated[
+        Question | None, typer.Option("--query", help="Disclose what answers this.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Disclose so many, drawn.")] = None,
+    seed: Annotated[str, typer.Option(metavar="TEXT", help="What the sample is drawn by.")] = "",
+    view: Annotated[
+        list[View] | None, typer.Option("--view", help="Add a view; repeat it.")
+    ] = None,
+    previous_size: Annotated[
+        int | None, typer.Option(min=1, help="Size of the log in the bundle before this one.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only what came since this memory.")
+    ] = None,
+    session: SessionDir = None,
+) -> None:
+    """Export evidence that anybody can check without us: a ZIP with its own verifier.
+
+    Filters choose the events; what it takes to check them, and that none was left out, is added.
+    """
+    subject = _one_stream(stream, key, token)
+    body: Document = {"type": kind, "stream": subject, "actor": actor, "scope": scope}
+    body |= {"outcome": outcome, "since": since, "until": until, "role": role}
+    body |= {"about": f"person:{person}" if person else None, "question": question}
+    body |= {"previous_size": previous_size, "views": view or None}
+    if sample is not None:
+        body["sample"] = {"count": sample, "seed": seed}
+    here = open_session(session)
+    if state is not None:
+        body |= {"previous_size": _remembered(state, here.origin), "changes": True}
+    given = {name: value for name, value in body.items() if value is not None}
+    with out.open("wb") as file:
+        Server.of(here).post_to("/v1/audit/exports", given, file)
+    digest, size = _digest(out), out.stat().st_size
+    say(f"verify it anywhere: keyvault audit verify {out}, or python3 -I verify.py {out}")
+    answer({"file": str(out), "bytes": size, "sha256": digest}, str(out))
+
+
+def _one_stream(stream: str | None, key: UUID | None, token: str | None) -> str | None:
+    found = [stream, key and f"key:{key}", token and f"token:{token}"]
+    named = [one for one in found if one]
+    if len(named) > 1:
+        raise InvalidInputError("name one stream, key or token")
+    return named[0] if named else None
+
+
+def _remembered(state: Path, origin: str) -> int:
+    """The size of the log that an auditor's state file remembers."""
+    try:
+        return int(json.loads(state.read_bytes())[origin]["size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{state} remembers nothing of this log") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@command(app, "verify", "keyvault audit verify evidence.zip --genesis HEX")
+def verify(
+    file: Bundle,
+    genesis: Annotated[
+        str | None, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you trust.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Remembers the log between bundles.")
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your witness policy; its quorum is demanded."),
+    ] = None,
+    custody: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The hand-overs of this bundle.")
+    ] = None,
+    query: Annotated[
+        list[Question] | None, typer.Option("--query", help="Has to be proved; repeat it.")
+    ] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write what was checked.")
+    ] = None,
+) -> None:
+    """Check a bundle with the stand-alone verifier; no server and no session are needed."""
+    files = {"state": state, "policy": policy, "custody": custody, "transcript": transcript}
+    options = [f"--genesis-sha256={genesis}"] if genesis else []
+    options += [f"--{name}={value}" for name, value in files.items() if value]
+    options += [f"--query={name}" for name in query or ()]
+    options += ["--json"] if STYLE.json else []
+    status = _run(options, file)
+    if status == NOT_PROVED:
+        raise EvidenceError("the evidence holds, and does not prove what was asked")
+    if status == 1:
+        raise EvidenceError("the evidence is wrong", next_step="keep it, and tell the auditor")
+    if status:
+        raise InvalidInputError("the evidence could not be checked")
+
+
+def _run(options: list[str], bundle: Path) -> int:
+    with TemporaryDirectory() as folder:
+        program = Path(folder) / "verify.py"
+        program.write_bytes(verifier())
+        # -I: the verifier must not pick up modules from the folder it is called in.
+        line = [sys.executable, "-I", str(program), *options, "--", str(bundle)]
+        return subprocess.run(line, check=False).returncode  # noqa: S603  (our own verifier)
+
+
+@command(app, "verifier", "keyvault audit verifier --out verify.py")
+def hand_out(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the program.")],
+) -> None:
+    """Write the stand-alone verifier: one file that needs Python and openssl, and nothing else."""
+    program = verifier()
+    out.write_bytes(program)
+    say("give it to auditors on another way than the bundles it is to check")
+    answer({"file": str(out), "sha256": hashlib.sha256(program).hexdigest()}, str(out))
+
+
+@command(
+    app, "hand-over", "keyvault audit hand-over evidence.zip --to 'Ann Auditor' --place 'Leeds'"
+)
+def hand_over(
+    file: Bundle,
+    to: Annotated[str, typer.Option(metavar="TEXT", help="Who takes it.")],
+    place: Annotated[str, typer.Option(metavar="TEXT", help="Where, or on which way.")],
+    passphrase_fd: PassphraseFd = None,
+    yes: Yes = False,
+    session: SessionDir = None,
+) -> None:
+    """Sign that you gave a bundle to somebody. The line goes into FILE.custody and into the log."""
+    here = open_session(session)
+    server, chain = Server.of(here), file.with_name(f"{file.name}.custody")
+    lines = chain.read_bytes().splitlines() if chain.exists() else []
+    before = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
+    entry: Document = {
+        "ctx": HANDOVER,
+        "bundle": _digest(file),
+        "seq": len(lines),
+        "prev": before,
+        "from": here.person,
+        "to": to,
+        "place": place,
+        "at": text_of(datetime.now(UTC)),
+    }
+    confirm("hand a bundle over", [(name, str(entry[name])) for name in entry], yes=yes)
+    keys = log.deciding(log.look(server, here).authority, here.person)
+    signer = place_of(here.credential).to_decide(Secrets(passphrase_fd), keys)
+    entry["credential"] = thumbprint(signer.spki)
+    signature = b64encode(signer.sign(canonical(entry))).decode()
+    line = server.post("/v1/audit/hand-overs", {"entry": entry, "signature": signature})
+    with chain.open("ab") as out:
+        out.write(canonical(line) + b"\n")
+    say(f"give {chain.name} along: python3 -I verify.py {file.name} --custody {chain.name}")
+    answer(line, str(chain))
+
+
+@command(app, "erase", "keyvault audit erase --event 17 --ground 'GDPR art. 17' --reason 'case 5'")
+def erase(
+    event: Annotated[list[int], typer.Option("--event", min=0, help="Its number; repeat it.")],
+    ground: Annotated[str, typer.Option(metavar="TEXT", help="The ground in law; is shown.")],
+    reason: Reason,
+    yes: Yes = False,
+    session: SessionDir = None,
+) -> None:
+    """Ask for what some events say to be erased. Their leaves, and every proof, stay."""
+    ask(session, ErasePayload(tuple(event), ground, reason), yes=yes)

@@ -1,0 +1,89 @@
+"""The report: what an assessor reads first, with every time in UTC and as it was in London."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from keyvault.domain.audit import EventType
+from keyvault.evidence.views.rows import Shown, local, utc
+from keyvault.paper import Paper
+from keyvault.paper.charts import bars
+
+MAX_ACTS, MAX_PEOPLE, MAX_MONTHS = 400, 60, 36
+_NO_ACTS = {EventType.KEY_USED, EventType.AUDIT_QUERIED, EventType.AUTH_OK}
+
+
+@dataclass
+class Report:
+    """Counts what is disclosed while it passes by, and keeps the acts for a table."""
+
+    facts: list[tuple[str, object]]
+    at: datetime
+    names: Mapping[str, str] = field(default_factory=dict)
+    withheld: int = 0
+    types: Counter[str] = field(default_factory=Counter)
+    actors: Counter[str] = field(default_factory=Counter)
+    months: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    acts: list[Shown] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, event: Shown) -> None:
+        header = event.header
+        self.types[header["ty"]] += 1
+        self.actors[header["ac"]] += 1
+        self.outcomes[header["out"]] += 1
+        self.months[event.time.strftime("%Y-%m")] += 1
+        if header["ty"] in _NO_ACTS:
+            return
+        if len(self.acts) < MAX_ACTS:
+            self.acts.append(event)
+        else:
+            self.more += 1
+
+    def paper(self, root: str) -> Paper:
+        """Return it as a document; `root` stands on every page."""
+        paper = Paper(
+            "Report on key events",
+            self.at,
+            subtitle="A view for readers. The evidence is events.ndjson with its proofs.",
+            reference=f"log root {root}",
+        )
+        shown = sum(self.types.values())
+        paper.facts([*self.facts, ("events disclosed", shown), ("events withheld", self.withheld)])
+        paper.heading("What happened, month by month", 2)
+        months = sorted(self.months.items())[-MAX_MONTHS:]
+        paper.picture(bars("Events a month", months), "Disclosed events in each month (UTC).")
+        paper.heading("What it was", 2)
+        kinds = self.types.most_common(30)
+        paper.picture(bars("Events by type", kinds), "The commonest types of disclosed events.")
+        paper.table(("outcome", "events"), sorted(self.outcomes.items()), (1, 1))
+        self._people(paper)
+        self._acts(paper)
+        return paper
+
+    def _people(self, paper: Paper) -> None:
+        paper.heading("Who acted", 2)
+        found = self.actors.most_common(MAX_PEOPLE)
+        rows = [(actor, self.names.get(actor, ""), count) for actor, count in found]
+        paper.table(("who", "name", "events"), rows, (2, 2, 1))
+
+    def _acts(self, paper: Paper) -> None:
+        paper.heading("Acts, in the order of the log", 2)
+        paper.text("Uses of keys, logins and queries are counted above and not listed here.")
+        heads = ("event", "UTC", "London", "what", "by", "about")
+        rows = [
+            (
+                event.index,
+                utc(event.time)[:19],
+                local(event.time),
+                f"{event.header['ty']} {event.header['out']}",
+                f"{event.header['ac']} {event.name}".strip(),
+                event.header["st"],
+            )
+            for event in self.acts
+        ]
+        paper.table(heads, rows, (1, 2, 2.2, 2.6, 2.4, 3))
+        if self.more:
+            paper.text(f"{self.more} more are in events.ndjson.")

@@ -1,0 +1,223 @@
+"""Evidence that auditors take away: bundles, their views, and who they were handed on to."""
+
+import time
+from base64 import b64encode
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import IO
+
+from keyvault import VERSION, signatures
+from keyvault.domain.access import Action, Principal
+from keyvault.domain.approvals import CLOCK_LEEWAY
+from keyvault.domain.audit import EventType, Leaf, Outcome
+from keyvault.domain.canonical import Document, canonical
+from keyvault.domain.errors import (
+    ApprovalInvalidError,
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+)
+from keyvault.domain.evidence import HANDED, HANDOVER, View
+from keyvault.domain.notes import Checkpoint, Note
+from keyvault.domain.people import Person
+from keyvault.domain.times import milliseconds, text_of, time_of
+from keyvault.domain.tree import inclusion_proof, range_proof
+from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
+from keyvault.evidence.choosing import MAX_SAMPLE, Sample, draw
+from keyvault.evidence.lone import Lone
+from keyvault.operations import timing, witnesses
+from keyvault.operations.audit import EPOCH, EventQuery, check_size, event_of
+from keyvault.operations.vault import Vault, permit
+from keyvault.operations.viewing import viewed
+from keyvault.store.audit import LoggedEvent
+from keyvault.store.unit_of_work import Reading
+
+SEAL_TRIES, SEAL_PAUSE = 100, 0.1  # ten seconds in all
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a bundle is to hold.
+
+    `previous` is the size of a checkpoint that the reader has: the bundle then shows that the
+    log continues it, and with `changes` holds what came since. Of what matches, `sample` events
+    are disclosed, drawn by `seed`.
+    """
+
+    query: EventQuery = field(default_factory=EventQuery)
+    previous: int | None = None
+    changes: bool = False
+    sample: int | None = None
+    seed: str = ""
+    views: tuple[View, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.changes and (self.previous is None or self.query.since or self.query.until):
+            raise InvalidInputError("changes are those since a previous size, and have no dates")
+        if self.sample is not None and not (0 < self.sample <= MAX_SAMPLE and self.seed):
+            raise InvalidInputError(f"a sample is of 1 to {MAX_SAMPLE} events and has a seed")
+
+    def document(self) -> Document:
+        sample: Document = {"sample": self.sample, "seed": self.seed} if self.sample else {}
+        views = {"views": [str(view) for view in self.views]} if self.views else {}
+        changes = {"since_size": self.previous} if self.changes else {}
+        return {**self.query.document(), **sample, **views, **changes}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an export was: its manifest's hash is in the log, and where."""
+
+    manifest_sha256: str
+    start: int
+    end: int
+    size: int
+
+
+def export(vault: Vault, who: Principal, wanted: Wanted, out: IO[bytes]) -> Receipt:
+    """Write an evidence bundle of the log up to now to `out`, which has to seek.
+
+    The export is an event before its bytes leave. Raises `NotReadyError` if no checkpoint covers
+    the log yet.
+    """
+    permitted = permit(vault, who, Action.AUDIT_EXPORT)
+    note = _covering(vault)
+    with ExitStack() as snapshot:
+        work = snapshot.enter_context(vault.database.reading())
+
+        def sign(manifest: bytes) -> bytes:  # all is read by now: nothing waits for the device
+            snapshot.close()
+            return vault.gate.sign_manifest(manifest)
+
+        contents = _contents(vault, work, who, wanted, note)
+        if wanted.views:
+            contents = viewed(vault, wanted.views, contents, snapshot.close)
+        manifest = write_bundle(contents, out, sign)
+    place = contents.range
+    receipt = Receipt(sha256(manifest).hexdigest(), place.start, place.end, place.size)
+    with vault.database.work() as work:
+        payload = {"query": wanted.document(), **asdict(receipt)}
+        work.commit(event_of(EventType.AUDIT_EXPORTED, who, permitted.role, payload))
+    return receipt
+
+
+def _covering(vault: Vault) -> str:
+    """Wait for a checkpoint over everything that is in the log by now, if need be unwitnessed."""
+    with vault.database.reading() as work:
+        wanted = work.audit.head().size
+    sealed = _sealed(vault, wanted)
+    size = witnesses.wait_for_size(vault, wanted) or sealed
+    with vault.database.reading() as work:
+        return work.audit.cosigned(size)
+
+
+def _sealed(vault: Vault, wanted: int) -> int:
+    for _ in range(SEAL_TRIES):
+        with vault.database.reading() as work:
+            found = work.audit.checkpoint(wanted)
+        if found is not None:
+            return found.size
+        time.sleep(SEAL_PAUSE)
+    raise NotReadyError(
+        "no checkpoint covers the log yet", next_step="see whether the sealer and log gate run"
+    )
+
+
+def _contents(
+    vault: Vault, work: Reading, who: Principal, wanted: Wanted, note: str
+) -> BundleContents:
+    checkpoint, query = Checkpoint.parse(Note.parse(note.encode()).text), wanted.query
+    size = checkpoint.size
+    start, end, dates = _span(work, query, size)
+    if wanted.changes:
+        start = min(wanted.previous or 0, size)
+    hashes, at = work.audit.hashes(), vault.clock()
+    return BundleContents(
+        origin=vault.settings.origin,
+        checkpoint=note.encode(),
+        range=range_proof(hashes, start, end, size),
+        leaves=(leaf_of(event) for event in work.audit.events(start, end)),
+        authority=work.authority.records(),
+        requester=who.actor,
+        created_at=text_of(at),
+        software=f"keyvault {VERSION}",
+        filter=query.filter(),
+        sample=_sample(work, wanted, start, end, checkpoint.root),
+        erasures=_erasures(work, size),
+        dates=dates,
+        previous=None if wanted.previous is None else _continuation(work, wanted.previous, size),
+        policy=vault.cosigned.policy.text if vault.cosigned.policy else b"",
+        tsa=timing.evidence(vault, work, start, end, size),
+        custody=({"at": text_of(at), "by": who.actor, "what": "asked for it and took it away"},),
+    )
+
+
+def _sample(work: Reading, wanted: Wanted, start: int, end: int, root: bytes) -> Sample | None:
+    if wanted.sample is None:
+        return None
+    leaves = (leaf_of(event) for event in work.audit.events(start, end))
+    return draw(leaves, start, wanted.query.filter(), wanted.seed, wanted.sample, root)
+
+
+def _erasures(work: Reading, size: int) -> tuple[Lone, ...]:
+    """Every event of an erasure, so that nobody has to believe that a payload may be missing."""
+    found, after = list[Lone](), None
+    while True:
+        page, after = work.audit.page(
+            type=EventType.PAYLOAD_ERASED, outcome=Outcome.OK, after=after, limit=500
+        )
+        for event in page:
+            if event.index < size:
+                path = inclusion_proof(work.audit.hashes(), event.index, size)
+                found.append(Lone(event.index, leaf_of(event), path))
+        if after is None:
+            return tuple(found)
+
+
+def _span(work: Reading, query: EventQuery, size: int) -> tuple[int, int, tuple[str, str] | None]:
+    if query.since is None and query.until is None:
+        return 0, size, None
+    since, until = query.since or EPOCH, query.until or datetime.now(UTC)
+    margin = 1000 + milliseconds(EPOCH + CLOCK_LEEWAY)
+    start, end = work.audit.span(milliseconds(since) - margin, milliseconds(until) + margin)
+    return min(start, size), min(end, size), (text_of(since), text_of(until))
+
+
+def leaf_of(event: LoggedEvent) -> Leaf:
+    """An event as bundles take it: where its payload was erased, without."""
+    return Leaf(event.leaf, event.leaf_hash, event.salt or b"", event.payload or b"")
+
+
+def _continuation(work: Reading, previous: int, size: int) -> Continuation:
+    found = work.audit.checkpoint(previous)
+    if found is None or found.size != previous:
+        raise NotFoundError(f"there is no checkpoint of size {previous}")
+    check_size(work, previous, size)
+    hashes = work.audit.hashes()
+    return Continuation(found.note.encode(), range_proof(hashes, previous, previous, size))
+
+
+def hand_over(vault: Vault, who: Principal, entry: Document, signature: bytes) -> Document:
+    """Write down that somebody gave a bundle to somebody else, as they signed it.
+
+    Returns the line for the file of hand-overs. Raises `ApprovalInvalidError` unless a key of
+    the caller that decides signed exactly this, now.
+    """
+    permitted = permit(vault, who, Action.AUDIT_EXPORT)
+    person = who.subject
+    if set(entry) != HANDED or not all(isinstance(entry[name], str) for name in HANDED - {"seq"}):
+        raise InvalidInputError(f"a hand-over takes exactly: {', '.join(sorted(HANDED))}")
+    if not isinstance(person, Person) or entry["from"] != person.id or entry["ctx"] != HANDOVER:
+        raise InvalidInputError("a hand-over is signed by the one who hands over")
+    if abs(vault.clock() - time_of(entry["at"])) > CLOCK_LEEWAY:
+        raise ApprovalInvalidError("the signature is not of now", next_step="set your clock")
+    key = person.credential(entry["credential"])
+    good = key is not None and not key.login_only
+    if key is None or not (good and signatures.verify(key.spki, signature, canonical(entry))):
+        raise ApprovalInvalidError("no key of yours that decides made this signature")
+    line: Document = {**entry, "signature": b64encode(signature).decode()}
+    with vault.database.work() as work:
+        work.commit(event_of(EventType.AUDIT_HANDED_OVER, who, permitted.role, {"entry": line}))
+    return line
