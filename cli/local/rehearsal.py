@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from cli.desk.credentials import public_file, write_public
 from cli.desk.signing import KeyFile
@@ -99,7 +99,7 @@ class _KnownPurse(Purse):
         session = self.folder / "sessions" / person
         [share] = connect(session).get("/v1/shares", holder=person)["items"]
         file = self.folder / self.share_keys[person]
-        return opened_share(session, share["backup_key"], file, self.secrets).words.encode()
+        return opened_share(session, UUID(share["backup_key"]), file, self.secrets).words.encode()
 
 
 def rehearse(scripts: Sequence[Script]) -> Journal:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cli.desk.credentials import write_public
+from tests.evidence.built import PROGRAM, verify
 from tests.stack import OFFICERS, PASSPHRASE, ROOT, SCOPE, SoftwareCredential, Stack
 from tests.surface.desk import Desk, keyvault, spoken
 
@@ -232,19 +234,70 @@ def test_a_command_that_was_cut_off_is_asked_for_again_and_done_once(stack, seat
 
 
 def _registered(stack, desk, done, folder):
-    kept = desk.ask("ceremony", "show", done["ceremony"], "--out", str(folder / "kept.json"))
+    client, path = stack.person("bob").client(), f"/v1/ceremonies/{done['ceremony']}"
+    kept = client.get(path).json()
     assert (kept["outcome"], kept["sha256"]) == ("completed", done["sha256"])
-    assert (folder / "kept.json").read_bytes() == (folder / "transcript.json").read_bytes()
-    assert desk.ask("ceremony", "list")["items"][0]["id"] == done["ceremony"]
-    assert desk.ask("ceremony", "verify", str(folder / "kept.json"), "--registered")["registered"]
+    desk.ask("ceremony", "show", done["ceremony"], "--out", str(folder / "kept.json"))
+    data = (folder / "transcript.json").read_bytes()
+    assert (folder / "kept.json").read_bytes() == data
+    assert client.get("/v1/ceremonies").json()["items"][0]["id"] == done["ceremony"]
     again = desk.ask("ceremony", "register", str(folder / "kept.json"))
     assert again["closed_at"] == kept["closed_at"]
-    stranger = (
-        stack.person("alice")
-        .client()
-        .post("/v1/ceremonies", json={"id": done["ceremony"], "script": "YQ=="})
+    other = data.replace(b"keys order", b"keys 0rder")  # somebody's signature is over the other
+    body = {"transcript": b64encode(other).decode()}
+    assert client.post(f"{path}/transcript", json=body).json()["code"] == "ceremony-invalid"
+    stranger = {"id": done["ceremony"], "script": "YQ=="}
+    assert stack.person("alice").client().post("/v1/ceremonies", json=stranger).status_code == 403
+
+
+def test_an_auditor_s_verifier_checks_every_signature_of_a_transcript(seated, auditor, tmp_path):
+    folder, script = tmp_path / "held", tmp_path / "small.yaml"
+    script.write_text(SMALL.replace("kind: pause", "kind: say"))
+    owners = [word.replace("role=owner", "role=one") for word in seated[1][:2]]
+    others = [word.replace("role=first", "role=two") for word in seated[1][2:4]]
+    typed = f"{PASSPHRASE.decode()}\n" * 20
+    words = ("--out", str(folder), *owners, *others, "--yes", "--value", "bag=AB12")
+    spoken("ceremony", "run", str(script), *words, "--passphrase-fd", "0", typed=typed)
+    seated[0].ask("ceremony", "register", str(folder / "transcript.json"))
+    bundle = tmp_path / "evidence.zip"
+    asked = auditor.client().post("/v1/audit/exports", json={"type": "CEREMONY.CLOSED"})
+    bundle.write_bytes(asked.content)
+    done = subprocess.run(
+        [sys.executable, "-I", PROGRAM, bundle], capture_output=True, text=True, check=False
     )
-    assert stranger.status_code == 403
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "transcripts of ceremonies are whole" in done.stdout
+    records = auditor.client().get("/v1/authority").json()["items"]
+    _doctored(records, json.loads((folder / "transcript.json").read_bytes()))
+
+
+def _doctored(records, transcript):
+    """The section of the verifier sees whatever is changed, by the journal's own rules."""
+    script = verify.sha256_hex(transcript["script"].encode())
+    own = {"script_sha256": script, "outcome": "completed"}
+    changes = (
+        dict,  # nothing
+        lambda t: t["entries"].pop(2),
+        lambda t: t["entries"].pop(),
+        lambda t: t["entries"][0]["signatures"].pop(),
+        lambda t: t["entries"][1].update(at="2026-01-01T00:00:00Z"),
+        lambda t: t["entries"][0]["details"].update(mode="rehearsal"),
+        lambda t: t["entries"][0]["details"]["people"][0].update(person="carol"),
+        lambda t: t["entries"][-1]["signatures"][0].update(at="2026-01-01T00:00:00Z"),
+    )
+    for number, change in enumerate(changes):
+        report = verify.Report()
+        section = verify.Transcripts(None, verify.Authority(records, report), report)
+        doctored = json.loads(json.dumps(transcript))
+        change(doctored)
+        ceremony = transcript["entries"][0]["details"]["ceremony"]
+        digest = verify.sha256_hex(verify.dumps(doctored))
+        payload = {**own, "ceremony": ceremony, "sha256": digest, "transcript": doctored}
+        with report.step("", "events.ndjson"):
+            section.event(0, {}, payload)
+        if report.jobs:
+            report.check_signatures()
+        assert report.exit == (1 if number else 0), number
 
 
 def test_a_rehearsal_leaves_a_transcript_that_no_register_takes(seated, tmp_path):
