@@ -9,6 +9,7 @@ from keyvault.domain.commands.backups import (
     DestroyBackupKey,
     Holder,
     MakeBackupKey,
+    RecoverLog,
     RestoreBackup,
 )
 from keyvault.domain.commands.base import Command
@@ -30,6 +31,7 @@ from keyvault.domain.commands.keys import (
     LiftHold,
     ResumeKey,
 )
+from keyvault.domain.commands.keks import RetireKek, RotateKek
 from keyvault.domain.commands.people import (
     AcknowledgeDuty,
     ChangePerson,
@@ -85,15 +87,18 @@ __all__ = [
     "LiftHold",
     "MakeBackupKey",
     "NewKey",
+    "RecoverLog",
     "RegisterPerson",
     "ReinstatePerson",
     "RemovePerson",
     "RemoveRule",
     "RestoreBackup",
     "ResumeKey",
+    "RetireKek",
     "ReviewScreening",
     "RevokeCredential",
     "RevokeSystem",
+    "RotateKek",
     "RotateSystem",
     "SetDuty",
     "SetKeyClass",
@@ -123,7 +128,10 @@ KEY_COMMANDS: tuple[type[Command], ...] = (
     MakeBackupKey,
     DestroyBackupKey,
     RestoreBackup,
+    RecoverLog,
     ErasePayload,
+    RotateKek,
+    RetireKek,
 )
 PEOPLE_COMMANDS: tuple[type[Command], ...] = (
     RegisterPerson,

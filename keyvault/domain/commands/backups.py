@@ -76,3 +76,25 @@ class RestoreBackup(Command):
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.sha256) or self.share_set > MAX_SET:
             raise InvalidInputError("a backup is named by the SHA-256 of its file, and its set")
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverLog(Command):
+    """Go on from an older copy of the log, in a new epoch: what came after it is lost.
+
+    `kept_size` and `kept_root` (hex) are the log as it is; `lost_size` and `lost_root` the largest
+    that the log's own gate has sealed.
+    """
+
+    name = "recover-log"
+    kept_size: int
+    kept_root: str
+    lost_size: int
+    lost_root: str
+    epoch: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        roots = self.kept_root, self.lost_root
+        if self.epoch < 2 or not all(re.fullmatch("[0-9a-f]{64}", root) for root in roots):  # noqa: PLR2004  (the first follows genesis)
+            raise InvalidInputError("a recovery begins the second epoch or a later one")

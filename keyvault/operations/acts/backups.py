@@ -15,7 +15,12 @@ from keyvault.domain.backups import (
     ShareState,
 )
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import DestroyBackupKey, MakeBackupKey, RestoreBackup
+from keyvault.domain.commands import (
+    DestroyBackupKey,
+    MakeBackupKey,
+    RecoverLog,
+    RestoreBackup,
+)
 from keyvault.domain.errors import InvalidInputError, KeyStateError, NotReadyError
 from keyvault.domain.people import thumbprint
 from keyvault.domain.shareholding import check_holder
@@ -152,7 +157,18 @@ def second(vault: Vault) -> Gate:
     return vault.spare
 
 
+def _not_here(_: Asking, __: RecoverLog) -> None:
+    raise InvalidInputError(
+        "a log is recovered on its host, while nothing is served", next_step="keyvault recover"
+    )
+
+
+def _never(_: Acting, __: Work, ___: RecoverLog, ____: Document) -> Document:
+    raise InvalidInputError("a log is recovered on its host", next_step="keyvault recover")
+
+
 ACTS = {
+    RecoverLog: Act(EventType.LOG_RECOVERED, _not_here, _never, device=False),
     MakeBackupKey: Act(EventType.BACKUP_KEY_MADE, _check_make, _made),
     DestroyBackupKey: Act(EventType.BACKUP_KEY_DESTROYED, _check_destroy, _destroyed),
     RestoreBackup: Act(EventType.BACKUP_RESTORATION_BEGUN, _check_restore, _begun, gate=second),
