@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo custody-demo token-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
+.PHONY: help demo token-demo custody-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list

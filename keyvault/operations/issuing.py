@@ -144,6 +144,8 @@ def begin(
     """
     permit(vault, who, Action.TOKEN_ISSUE)
     place = station_of(vault, station)
+    if vault.relays.busy(job_id, who.id):  # first of all: a session that is ended writes its end
+        raise IssueStateError("a desk works on this job now")
     with vault.database.reading() as work:
         job = work.issuing.get(job_id)
     if job.resumes >= SECOND_PERSON_AFTER and job.actor == who.id:
@@ -151,8 +153,6 @@ def begin(
             f"this job was interrupted {job.resumes} times",
             next_step="let another issuer look at the token, and go on with it",
         )
-    if vault.relays.busy(job_id, who.id):
-        raise IssueStateError("a desk works on this job now")
     if job.standing is not Standing.OPEN:
         job = job.to(Standing.OPEN)
     job = replace(job, station=station, actor=job.actor if job.actor == who.id else who.id)

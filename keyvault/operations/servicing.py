@@ -49,6 +49,8 @@ def begin(
     permit(vault, who, Action.TOKEN_ISSUE)
     station, atr, protocol = place
     trusted = station_of(vault, station).trusted
+    if vault.relays.busy(token_id, who.id):
+        raise IssueStateError("a desk works on this token now")
     with vault.database.reading() as work:
         job, token = work.issuing.of_token(token_id), work.tokens.get(token_id)
     if service is Service.UNBLOCK:
@@ -56,8 +58,6 @@ def begin(
         _check_release(vault, job, statement)
     if service is Service.WIPE and token.state is not TokenState.RETURNED:
         raise IssueStateError("only a token that came back is wiped")
-    if vault.relays.busy(token_id, who.id):
-        raise IssueStateError("a desk works on this token now")
     at_work = _Servicing(vault, who, replace(job, station=station), trusted, statement)
     relay = Relay(atr, TransmissionProtocol(protocol), vault.settings.issuing.idle)
     relay.run(lambda over: at_work.run(over, service))
