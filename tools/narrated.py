@@ -58,14 +58,22 @@ class Story:
             print(f"   {line}", flush=True)
 
     def keyvault(
-        self, *words: str, person: str = "", signers: tuple[str, ...] = (), refused: str = ""
+        self,
+        *words: str,
+        person: str = "",
+        signers: tuple[str, ...] = (),
+        refused: str = "",
+        typed: str = "",
     ) -> Answer:
-        """Run the command as a person. `refused` is the error code that has to come."""
+        """Run the command as a person. `refused` is the error code that has to come.
+
+        `typed` are lines that come before the passphrases.
+        """
         line = [sys.executable, "-m", "cli", *words]
         line += ["--session", str(self.folder / "sessions" / person)] if person else []
         line += ["--passphrase-fd", "0"] if signers else []
         show(f"{person or 'admin'}$ keyvault", words)
-        typed = "".join(f"{self.passphrases[name]}\n" for name in signers)
+        typed += "".join(f"{self.passphrases[name]}\n" for name in signers)
         done = subprocess.run(
             [*line, "--json"], input=typed, capture_output=True, text=True, check=False, cwd=ROOT
         )
@@ -164,10 +172,10 @@ def carry_out(story: Story, asked: Answer) -> str:
     return str(asked["id"])
 
 
-def join(story: Story, person: str, name: str) -> str:
-    """Register an auditor by approval, and log them in; return the request."""
+def join(story: Story, person: str, name: str, role: str = "auditor") -> str:
+    """Register somebody by approval, and log them in; return the request."""
     public = str(story.folder / "people" / f"{person}.pub.pem")
-    words = ("--name", name, "--role", "auditor", "--public-key", public, "--site", "Leeds")
+    words = ("--name", name, "--role", role, "--public-key", public, "--site", "Leeds")
     place = ("--organisation", "Audit Partners", "--reviewed", time.strftime("%Y-%m-%d"))
     asked = story.keyvault(
         *("people", "register", person, *words, *place, "--reference", f"HR-{person}"),

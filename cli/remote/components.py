@@ -20,13 +20,14 @@ from cli.remote.client import After, Limit, Server, connect
 from cli.remote.delivering import Checked, Signing, checked, hand_over
 from cli.remote.given import Reason
 from cli.remote.keys import YEAR, Class, Days, KeyId, Label, ProcessDays, ScopeText, Yes
+from cli.remote.papers import write_signed
 from cli.state import Session, SessionDir, open_session, write_private
 from hsm.types import Algorithm, CheckValues, KeyUsage
 from keyvault import components, sealed
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import ExportComponents, ImportComponents
 from keyvault.domain.errors import InvalidInputError, NotFoundError
-from keyvault.domain.handovers import TRANSCRIPT_CONTEXT
+from keyvault.domain.handovers import TRANSCRIPT_CONTEXT, digest
 from keyvault.domain.scopes import Scope
 from keyvault.signatures import spki_der
 
@@ -271,14 +272,15 @@ def transcript(
     out: Annotated[Path, typer.Option(metavar="FILE", help="What the gate signed.")],
     session: SessionDir = None,
 ) -> None:
-    """Write the signed transcript of a handover, and FILE.sig beside it."""
-    item = connect(session).get(f"/v1/handovers/{request}")
+    """Write the signed transcript of a handover, its signature and the key for it."""
+    here = open_session(session)
+    server = Server.of(here)
+    item = server.get(f"/v1/handovers/{request}")
     if item["transcript"] is None:
         raise NotFoundError(
             f"this handover is {item['state']}, and the gate signed no transcript of it",
-            next_step="see its events: keyvault keys history",
+            next_step=f"see its events: keyvault audit events --stream key:{request}",
         )
-    out.write_bytes(TRANSCRIPT_CONTEXT + b64decode(item["transcript"]))
-    beside = out.with_name(out.name + ".sig")
-    beside.write_bytes(b64decode(item["transcript_signature"]))
-    answer({"transcript": str(out), "signature": str(beside)}, f"{out} and {beside}")
+    statement = TRANSCRIPT_CONTEXT + b64decode(item["transcript"])
+    write_signed(here, server, out, statement, b64decode(item["transcript_signature"]))
+    answer({"file": str(out), "sha256": digest(statement)}, str(out))

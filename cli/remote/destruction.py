@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from cli.command import command, group
-from cli.errors import EvidenceError, ProblemError
-from cli.output import answer, say
-from cli.remote import log
+from cli.errors import ProblemError
+from cli.output import answer
 from cli.remote.client import Server
 from cli.remote.keys import KeyId
+from cli.remote.papers import write_signed
 from cli.state import SessionDir, open_session
-from keyvault import signatures
-from keyvault.domain import pem
 from keyvault.domain.canonical import Document
 
 app = group("The end of keys.")
@@ -32,16 +30,7 @@ def destruction_certificate(
     server = Server.of(here)
     found = _fetched(server, f"/v1/keys/{key}/destruction-certificate")
     statement, signature = (b64decode(found[name]) for name in ("statement", "signature"))
-    spki = log.look(server, here).authority.services.evidence
-    if not signatures.verify(spki, signature, statement):
-        raise EvidenceError(
-            "the certificate is not signed by the evidence key of the genesis",
-            next_step="keep it, and call your officers",
-        )
-    files = {"": statement, ".sig": signature, ".pem": pem.armour(spki, "PUBLIC KEY")}
-    for ending, data in files.items():
-        out.with_name(out.name + ending).write_bytes(data)
-    say(f"to check it: openssl dgst -sha256 -verify {out}.pem -signature {out}.sig {out}")
+    write_signed(here, server, out, statement, signature)
     answer({"file": str(out), "sha256": sha256(statement).hexdigest()}, str(out))
 
 

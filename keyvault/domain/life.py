@@ -23,8 +23,18 @@ VERBS: dict[str, tuple[EventType, ...]] = {
 WORDS: dict[EventType, str] = {
     _T.KEY_REQUESTED: "was ordered",
     _T.KEY_GENERATED: "was generated inside the device",
-    _T.KEY_IMPORTED: "was brought in, wrapped by another party",
-    _T.KEY_EXPORTED: "left as a wrapped copy",
+    _T.KEY_IMPORTED: "was brought in, wrapped or by components",
+    _T.KEY_EXPORTED: "left as a wrapped copy or by components",
+    _T.HANDOVER_OPENED: "could be carried by its custodians",
+    _T.HANDOVER_DELIVERED: "had a part brought",
+    _T.HANDOVER_COLLECTED: "had a part taken out",
+    _T.HANDOVER_REFUSED: "had a part refused",
+    _T.HANDOVER_ABORTED: "had its handover ended by a custodian",
+    _T.HANDOVER_EXPIRED: "had its handover ended by the clock",
+    _T.HANDOVER_LOST: "had its handover lost with the gate",
+    _T.BAG_SEALED: "had a component put into a bag",
+    _T.BAG_RETURNED: "had a bag come back",
+    _T.BAG_MISMATCHED: "had a bag come back with another number",
     _T.KEY_REGISTERED: "was entered in the register",
     _T.KEY_LABELLED: "was labelled",
     _T.KEY_DISTRIBUTED: "was distributed",
@@ -63,7 +73,7 @@ _ENDED = {
     Outcome.UNKNOWN: " (outcome unknown)",
 }
 _REFUSALS = frozenset({_T.KEY_USE_DENIED})
-_SAID = ("reason", "need", "text", "target", "certificate", "hold", "kind", "body", "successor")
+_SAID = ("reason", "number", "bag", "came", "need", "text", "target", "certificate", "hold", "kind", "body", "successor")
 
 
 @dataclass(frozen=True, slots=True)
