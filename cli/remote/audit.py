@@ -1,7 +1,8 @@
 """The log: read it, prove things about it, export it as evidence, verify evidence anywhere."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,25 @@ from cli.state import SessionDir, open_session
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.notes import tlog_proof
+from keyvault.domain.times import time_of
 from keyvault.domain.tree import ProofError, verify_inclusion
+from keyvault.paper.charts import Span, timeline
 
 app = group("Read the log, prove what is in it, export and verify evidence.")
 
 Type = Annotated[
     EventType | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")
 ]
+
+
+class Kind(StrEnum):
+    """What has a life in the log."""
+
+    KEY = "key"
+    TOKEN = "token"  # noqa: S105  (a word, not a secret)
+    PERSON = "person"
+
+
 Stream = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as key:ID.")]
 Actor = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as person:alice.")]
 ScopeText = Annotated[str | None, typer.Option(metavar="P/R/U", help="Only of this scope.")]
@@ -32,6 +45,7 @@ Since = Annotated[str | None, typer.Option(metavar="TIME", help="Such as 2026-01
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")]
 
 
+@command(app, "query", "keyvault audit query --actor person:alice --since 2026-11-01T00:00:00Z")
 @command(app, "events", "keyvault audit events --type KEY.USED --actor system:dcc-1")
 def events(
     kind: Type = None,
@@ -65,6 +79,38 @@ def _event_row(item: Document) -> tuple[object, ...]:
     time = f"{moment:%Y-%m-%d %H:%M:%S}"
     what = (header["ty"], header["out"], header["ac"], header["ro"], header["st"])
     return item["index"], time, *what, item["level"], payload.get("reason", "")
+
+
+@command(
+    app,
+    "life",
+    "keyvault audit life key ID",
+    "keyvault audit life person alice --svg alice.svg",
+)
+def life(
+    kind: Annotated[Kind, typer.Argument(help="key, token or person.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw it here, too.")
+    ] = None,
+    limit: Limit = 50,
+    after: After = None,
+    session: SessionDir = None,
+) -> None:
+    """Tell what happened to a key, token or person, or was done by them, in plain words."""
+    which = {"about": f"{kind}:{name}", "limit": limit, "after": after}
+    page = connect(session).get("/v1/audit/life", **which)
+    if svg is not None:
+        svg.write_text(_picture(f"{kind} {name}", page["items"]), encoding="utf-8")
+        say(f"drawn in {svg}")
+    rows = [(one["index"], one["at"], one["local"], one["words"]) for one in page["items"]]
+    answer(page, table(("event", "time (UTC)", "in London", "what happened"), rows))
+    say_more(page)
+
+
+def _picture(title: str, items: Sequence[Document]) -> str:
+    marks = [(f"{one['index']} {one['type']}", time_of(one["at"]), one["words"]) for one in items]
+    return timeline(title, [Span(label, at, at, words[:60]) for label, at, words in marks])
 
 
 @command(app, "checkpoint", "keyvault audit checkpoint")

@@ -11,7 +11,7 @@ from keyvault.domain.canonical import Document
 
 EITHER = "of"  # a filter's name for what an event is about, or who did it
 FILTER_FIELDS = frozenset({"ty", "out", "op", "st", "ac", "ro", "sc", "n", EITHER})
-ALWAYS = frozenset({"LOG.HEADS", "PAYLOAD.ERASED"})  # other evidence rests on these
+ALWAYS = frozenset({"PAYLOAD.ERASED"})  # other evidence rests on it
 MAX_SAMPLE = 10_000
 
 Filter = Mapping[str, Sequence[str]]

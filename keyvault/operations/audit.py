@@ -1,5 +1,7 @@
 """The log as auditors read it: events, checkpoints, proofs and the evidence they take away."""
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -7,9 +9,12 @@ from uuid import uuid4
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
+from keyvault.domain.chain import Record
 from keyvault.domain.errors import InvalidInputError, NotFoundError
+from keyvault.domain.life import Moment
 from keyvault.domain.people import System
 from keyvault.domain.scopes import Scope
+from keyvault.domain.telling import sentence
 from keyvault.domain.tree import consistency_proof, inclusion_proof
 from keyvault.domain.witnessing import Level
 from keyvault.evidence.choosing import EITHER
@@ -87,6 +92,51 @@ def page(
             event_of(EventType.AUDIT_QUERIED, who, permitted.role, {"query": query.document()})
         )
     return found, following, covered
+
+
+def life(
+    vault: Vault, who: Principal, about: str, after: str | None = None, limit: int = 50
+) -> tuple[list[Moment], str | None]:
+    """Tell what happened to a key, token or person, or was done by them, the oldest first.
+
+    `about` is a stream or an actor, such as `person:alice`. Names are those that people had when
+    they were registered, even if they have left. Two pages by index, merged: a page costs the
+    same wherever it lies. Asking is an event too.
+    """
+    permitted = permit(vault, who, Action.AUDIT_READ)
+    with vault.database.reading() as work:
+        streams, _ = work.audit.page(stream=about, after=after, limit=limit)
+        acts, _ = work.audit.page(actor=about, after=after, limit=limit)
+        names = names_of(work.authority.records())
+    merged = {event.index: event for event in (*streams, *acts)}
+    found = sorted(merged.values(), key=lambda event: (event.header["t"], event.index))[:limit]
+    query: Document = {"query": {"about": about}}
+    with vault.database.work() as work:
+        work.commit(event_of(EventType.AUDIT_QUERIED, who, permitted.role, query))
+    last = found[-1] if len(found) == limit else None
+    following = None if last is None else f"{last.header['t']}.{last.index}"
+    return [_moment(names, event) for event in found], following
+
+
+def _moment(names: Mapping[str, str], event: LoggedEvent) -> Moment:
+    header, payload = event.header, json.loads(event.payload) if event.payload else {}
+    kind, outcome, actor = EventType(header["ty"]), Outcome(header["out"]), header["ac"]
+    name = f"{names[actor]} ({actor})" if actor in names else actor
+    told = sentence(kind, outcome, name, payload)
+    return Moment(event.time, event.index, kind, outcome, actor, told)
+
+
+def names_of(records: Sequence[Record]) -> dict[str, str]:
+    """Full names by actor, of everybody who was ever registered: people leave, events stay."""
+    found: dict[str, str] = {}
+    for record in records:
+        request = record.request
+        asked = request.get("parameters", {})
+        for new in (*request.get("officers", ()), asked):
+            for kind in ("person", "system"):
+                if kind in new and "full_name" in new:
+                    found[f"{kind}:{new[kind]}"] = new["full_name"]
+    return found
 
 
 def event(vault: Vault, who: Principal, index: int) -> tuple[LoggedEvent, Level]:

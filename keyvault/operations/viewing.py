@@ -1,13 +1,12 @@
 """Views of what a bundle discloses: lines for other programs, and the report for people."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from keyvault.domain.audit import Leaf
-from keyvault.domain.chain import Record
 from keyvault.domain.evidence import View
 from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.times import time_of
@@ -15,6 +14,7 @@ from keyvault.evidence.bundle import BundleContents, covered
 from keyvault.evidence.views.report import Report
 from keyvault.evidence.views.rows import ROWS, Shown, csv_head
 from keyvault.evidence.views.signing import signed_pdf
+from keyvault.operations.audit import names_of
 from keyvault.operations.vault import Vault
 
 IN_MEMORY = 1 << 20  # bytes of a view; larger ones go to a temporary file
@@ -100,16 +100,3 @@ class _Views:
 
     def _root(self) -> str:
         return Checkpoint.parse(Note.parse(self._contents.checkpoint).text).root.hex()
-
-
-def names_of(records: Sequence[Record]) -> dict[str, str]:
-    """Full names by actor, of everybody who was ever registered: people leave, events stay."""
-    found: dict[str, str] = {}
-    for record in records:
-        request = record.request
-        asked = request.get("parameters", {})
-        for new in (*request.get("officers", ()), asked):
-            for kind in ("person", "system"):
-                if kind in new and "full_name" in new:
-                    found[f"{kind}:{new[kind]}"] = new["full_name"]
-    return found

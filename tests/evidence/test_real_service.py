@@ -67,6 +67,7 @@ def exports():
         erase(stack, next(row["i"] for row in rows_of(used) if "p" in row))
         more["erased"] = export()
         handed = hand_over(stack, auditor, more["viewed"])
+        more["lives"] = lives(auditor)
     return {"whole": whole, "used": used, "later": later, **more, "handed": handed}
 
 
@@ -79,6 +80,16 @@ def erase(stack, index):
     )
     stack.approve(request, "carol", "alice")
     ok(stack.person("bob").client().post(f"/v1/requests/{request['id']}/executions"))
+
+
+def lives(auditor):
+    """The life of Alice in two pages, and that of a key."""
+    first = ok(auditor.get("/v1/audit/life?about=person:alice&limit=5"))
+    rest = ok(auditor.get(f"/v1/audit/life?about=person:alice&limit=500&after={first['next']}"))
+    key = next(m for m in rest["items"] if m["type"] == "KEY.SUSPENDED")
+    event = ok(auditor.get(f"/v1/audit/events/{key['index']}"))
+    about = event["header"]["st"]
+    return first["items"], rest["items"], ok(auditor.get(f"/v1/audit/life?about={about}"))["items"]
 
 
 def rows_of(bundle):
@@ -221,3 +232,14 @@ def verdict(folder, signature, covered, spki):
     certificate = x509.load_pem_x509_certificate((folder / "signer.pem").read_bytes())
     encoding, form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     return certificate.public_key().public_bytes(encoding, form) == spki
+
+
+def test_the_life_of_a_person_or_key_is_told_in_plain_words(exports):
+    first, rest, key = exports["lives"]
+    indexes = [one["index"] for one in first + rest]
+    assert len(first) == 5
+    assert indexes == sorted(set(indexes))
+    told = [one["words"] for one in key]
+    assert any("was suspended" in words and "Alice" in words for words in told)
+    assert any("was destroyed" in words for words in told)
+    assert all(one["local"].endswith(("GMT", "BST")) for one in key)

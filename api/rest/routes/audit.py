@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from api.rest.auth import V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas.audit import (
+    About,
     Actor,
     EventOut,
     EventsOut,
@@ -18,6 +19,7 @@ from api.rest.schemas.audit import (
     HandOverIn,
     InclusionOut,
     Index,
+    LifeMomentsOut,
     ProofOut,
     Size,
     Stream,
@@ -54,6 +56,18 @@ def list_events(  # noqa: PLR0913  (each filter has its name)
         type, outcome, stream, actor, Scope.parse(scope) if scope else None, since, until
     )
     return EventsOut.of(*audit.page(vault, who, query, after, limit))
+
+
+@router.get("/v1/audit/life", operation_id="tell_life", responses=_READ)
+def tell_life(
+    about: Annotated[About, Query()],
+    vault: V,
+    who: Who,
+    after: Annotated[EventCursor | None, Query()] = None,
+    limit: Limit = 50,
+) -> LifeMomentsOut:
+    """Tell in plain words what happened to a key, token or person, or was done by them."""
+    return LifeMomentsOut.of(*audit.life(vault, who, about, after, limit))
 
 
 @router.get("/v1/audit/events/{index}", operation_id="show_event", responses=_READ)

@@ -6,14 +6,26 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from api.rest.schemas.common import ABSENT, Bytes, Hex64, Instant, Page, ScopeText, Signature, Wire
+from api.rest.schemas.common import (
+    ABSENT,
+    Bytes,
+    Hex64,
+    Instant,
+    Moment,
+    Page,
+    ScopeText,
+    Signature,
+    Wire,
+)
 from api.rest.schemas.requests import OpenDocument
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.evidence import DISCLOSES, Question, View
+from keyvault.domain.life import Moment as Told
 from keyvault.domain.people import Role
 from keyvault.domain.scopes import Scope
 from keyvault.domain.witnessing import Level, Levels
 from keyvault.evidence.choosing import MAX_SAMPLE
+from keyvault.evidence.views.rows import local
 from keyvault.operations.audit import EventQuery
 from keyvault.operations.evidence import Wanted
 
@@ -76,6 +88,31 @@ class EventsOut(Page[EventOut]):
     def of(cls, events: Iterable[Logged], following: str | None, levels: Levels) -> "EventsOut":
         shown = [EventOut.of(event, levels.of(event.index)) for event in events]
         return cls(items=shown, next=following)
+
+
+class LifeMomentOut(Wire):
+    """One event in plain words. `index` is its place in the log, where it can be proved."""
+
+    at: Moment
+    local: str = Field(description="The same time as clocks in London showed it")
+    index: int
+    type: EventType
+    outcome: Outcome
+    actor: str
+    words: str
+
+
+class LifeMomentsOut(Page[LifeMomentOut]):
+    """What happened to a key, token or person, or was done by them, oldest first."""
+
+    @classmethod
+    def of(cls, moments: Iterable[Told], following: str | None) -> "LifeMomentsOut":
+        names = ("at", "index", "type", "outcome", "actor", "words")
+        items = [
+            LifeMomentOut(local=local(one.at), **{name: getattr(one, name) for name in names})
+            for one in moments
+        ]
+        return cls(items=items, next=following)
 
 
 class ProofOut(Wire):

@@ -14,6 +14,8 @@ ACTS = {
     "KEY.DEACTIVATED": "deactivate-key",
     "KEY.DESTROYED": "destroy-key",
     "KEY.USE_ALLOWED": "allow-use",
+    "KEK.ROTATED": "rotate-kek",
+    "KEK.RETIRED": "retire-kek",
     "KEY.HOLD_LIFTED": "lift-hold",
     "BACKUP.KEY_MADE": "make-backup-key",
     "BACKUP.KEY_DESTROYED": "destroy-backup-key",

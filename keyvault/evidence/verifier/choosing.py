@@ -12,7 +12,7 @@ from keyvault.evidence.verifier.archive import EVENTS, Bundle
 from keyvault.evidence.verifier.words import need
 
 EITHER = "of"  # in a filter: what the event is about, or who did it
-ALWAYS = ("LOG.HEADS", "PAYLOAD.ERASED")  # others' evidence rests on these
+ALWAYS = ("PAYLOAD.ERASED",)  # other evidence rests on it
 
 
 class Choice:

@@ -45,6 +45,8 @@ export-envelope: key=uuid recipient=bytes reason=text
 holder: person=id spki=bytes credential=text signature=bytes
 make-backup-key: label=text threshold=number holders=holder* supersedes=uuid? reason=text
 destroy-backup-key: backup_key=uuid reason=text
+recover-log: kept_size=number kept_root=hash lost_size=number lost_root=hash epoch=number
+  reason=text
 restore-backup: backup=uuid backup_key=uuid sha256=hash threshold=number share_set=number
   check_value=text drill=truth reason=text
 erase-payload: events=number* ground=text reason=text
@@ -55,6 +57,8 @@ deactivate-key: key=uuid reason=text
 destroy-key: key=uuid reason=text
 allow-use: key=uuid uses=number hours=number reason=text
 lift-hold: key=uuid hold=uuid reason=text
+rotate-kek: number=number reason=text
+retire-kek: number=number reason=text
 certify-authority: key=uuid parent=uuid? title=text days=number reason=text
 register-person: person=id full_name=text organisation=text site=text manager=id?
   credential=credential grants=grant* screening=screening login=credential?
