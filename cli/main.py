@@ -24,6 +24,7 @@ VERBS = {
     "login": "cli.remote.login",
     "logout": "cli.remote.login",
     "whoami": "cli.remote.login",
+    "recover": "cli.local.recovery",
     "health": "cli.remote.service",
     "random": "cli.remote.service",
 }
@@ -46,6 +47,7 @@ NOUNS = {
     "approvals": ("cli.remote.approvals", "cli.remote.watching"),
     "certificates": ("cli.remote.certificates", "cli.remote.certificate_files"),
     "emergency": ("cli.remote.emergency",),
+    "keks": ("cli.remote.keks",),
     "reconciliations": ("cli.remote.reconciliations",),
     "registers": ("cli.remote.registers",),
     "people": ("cli.remote.people",),

@@ -3,11 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from hsm.device import Device
 from hsm.types import Algorithm, Mechanism, VerifyPolicy
+from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
+from keyvault.domain.commands import RecoverLog
 from keyvault.domain.errors import ConflictError, InvalidInputError, RolledBackError
 from keyvault.domain.keys import service_key_id
 from keyvault.domain.notes import (
@@ -20,6 +23,7 @@ from keyvault.domain.notes import (
     sign_checkpoint,
 )
 from keyvault.gate.anchor import LogAnchor
+from keyvault.gate.clearance import Trust
 from keyvault.gate.services import LOG, LOG_ED25519, sign_p256
 from keyvault.settings import Settings
 
@@ -32,6 +36,9 @@ class LogGate:
     def __init__(self, device: Device, settings: Settings) -> None:
         self._device = device
         self._origin = settings.origin
+        self._clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        memory = settings.state / "log-authority.json"
+        self._trust = Trust(settings.origin, settings.genesis, memory, self._clock)
         self._signers = signers(device, settings.origin)
         self._anchor = LogAnchor(device, settings.state / "log-anchor.json")
         self._newest, self._epoch, self._trouble = self._remembered()
@@ -39,6 +46,7 @@ class LogGate:
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         return {
             "anchor": self.anchor,
+            "recover": self.recover,
             "seal": self.seal,
             "log_keys": self.log_keys,
             "inventory": self.inventory,
@@ -58,6 +66,30 @@ class LogGate:
         if self._trouble is not None:
             raise self._trouble
         return {"size": self._newest.size, "root": self._newest.root, "epoch": self._epoch}
+
+    def recover(
+        self, records: list[Document], document: Document, approvals: list[Document]
+    ) -> Document:
+        """Begin a new epoch at an older copy of the log, if people approved just that.
+
+        Raises `RolledBackError` where this gate has seen another log than the one that is lost.
+        """
+        self._trust.extend(records)
+        request = Request.read(document)
+        command = request.command
+        if not isinstance(command, RecoverLog):
+            raise InvalidInputError("this is no recovery of a log")
+        self._trust.clear(request, approvals, None, self._clock())
+        newest = self._newest
+        seen = (newest.size, newest.root.hex(), self._epoch + 1)
+        if (command.lost_size, command.lost_root, command.epoch) != seen:
+            raise ConflictError("this gate has seen another log", next_step="propose it again")
+        root = bytes.fromhex(command.kept_root)
+        self._anchor.note(command.kept_size, root, command.epoch, at_once=True)
+        self._newest = Checkpoint(self._origin, command.kept_size, root)
+        self._epoch = command.epoch
+        log.warning("epoch %s begins at %s", command.epoch, command.kept_size)
+        return {"epoch": command.epoch, "size": command.kept_size}
 
     def status(self) -> Document:
         return {"info": asdict(self._device.info), "sealed": self._newest.size}

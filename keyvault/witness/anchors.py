@@ -64,6 +64,15 @@ def demand(anchors: Sequence[Anchor], size: int, read: ReadHash) -> None:
             raise _rolled_back(f"{anchor.who} has seen another log of {anchor.size} events")
 
 
+def contradicts(anchor: Anchor, size: int, read: ReadHash) -> bool:
+    """Whether the log of `size` leaves is not the one that was seen."""
+    try:
+        demand([anchor], size, read)
+    except RolledBackError:
+        return True
+    return False
+
+
 def write(path: Path, note: str) -> None:
     """Put the newest note in place of the one before. When this returns it is on the disk."""
     durable.replace(path, note.encode())

@@ -11,12 +11,14 @@ from tests.stack import Stack
 
 # Flows whose own SQL the tests of the store try on both databases: here PostgreSQL is for the soak.
 ONE_DATABASE = (
+    "test_backups.py",
     "test_certificates.py",
     "test_compromise.py",
     "test_custody.py",
     "test_destruction.py",
     "test_emergency.py",
     "test_handovers.py",
+    "test_keks.py",
     "test_life.py",
     "test_mine.py",
     "test_notices.py",

@@ -1,11 +1,16 @@
 """Yesterday's copies: of the database, of a token, of the gate's folder. None is served."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack
+from tests.assessor import assert_evidence_holds
+from tests.evidence.built import PROGRAM
+from tests.stack import PASSPHRASE, Stack
+from tests.surface.desk import keyvault
 
 
 class Copies:
@@ -91,4 +96,36 @@ def test_todays_copy_is_served_again(copies):
     copies.put("today", DATABASE, "state", TOKENS)
     copies.stack.start()
     copies.stack.order_key()
+    copies.stop()
+
+
+def test_an_older_copy_goes_on_in_a_new_epoch_that_people_approve_and_auditors_see(copies):
+    stack = copies.stack
+    copies.put("today", DATABASE, "state", TOKENS)
+    copies.put("yesterday", DATABASE)
+    stack.start("log-gate")
+    words = ["recover", "--config", str(stack.config), "--requester", "alice", "--yes"]
+    words += ["--reason", "the disk is lost", "--passphrase-fd", "0"]
+    signers = [f"--approver={name}={stack.folder / f'{name}.key'}" for name in ("bob", "carol")]
+    typed = f"{PASSPHRASE.decode()}\n" * 2
+    alone = keyvault(*words, signers[0], typed=typed)
+    assert (alone.status, "approvals" in alone.err) == (77, True), alone.err
+    done = keyvault(*words, *signers, "--json", typed=typed)
+    assert done.status == 0, done.err
+    assert done.json["epoch"] == 2
+    again = keyvault(*words, *signers, typed=typed)
+    assert (again.status, "all that its token has seen" in again.err) == (65, True), again.err
+    stack.stop("log-gate")
+    stack.start()
+    stack.order_key()
+    assert_evidence_holds(stack)
+    said = subprocess.run(
+        [sys.executable, "-I", PROGRAM, stack.folder / "evidence.zip"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "epoch 2 begins at event" in said.stdout
+    assert "approved by bob, carol: events" in said.stdout
+    assert "are lost (the disk is lost)" in said.stdout
     copies.stop()

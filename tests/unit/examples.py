@@ -63,6 +63,14 @@ EXAMPLES = {
         "reason": "the first",
     },
     "destroy-backup-key": {"backup_key": KEY, "reason": "it was replaced"},
+    "recover-log": {
+        "kept_size": 117,
+        "kept_root": "ab" * 32,
+        "lost_size": 240,
+        "lost_root": "cd" * 32,
+        "epoch": 2,
+        "reason": "the disk is lost",
+    },
     "restore-backup": {
         "backup": KEY,
         "backup_key": KEY,
@@ -142,6 +150,8 @@ EXAMPLES = {
         },
         "reason": "as decided",
     },
+    "rotate-kek": {"number": 2, "reason": "yearly"},
+    "retire-kek": {"number": 1, "reason": "nothing rests under it"},
     "remove-rule": {"rule": "everything", "reason": "as decided"},
     "set-key-class": {
         "key_class": {
