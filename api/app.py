@@ -34,9 +34,11 @@ from api.rest.routes import (
     counters,
     custody,
     emergency,
+    files,
     handovers,
     health,
     issuing,
+    keks,
     keys,
     life,
     login,
@@ -119,13 +121,14 @@ def create_app(vault: Vault) -> VaultApi:
             life,
             certificates,
             tokens,
+            files,
             ca,
             agreement,
             counters,
             issuing,
         ),
         backups,
-        *(requests, ceremonies, emergency, reconciliation, registers, people, audit, health),
+        *(requests, ceremonies, emergency, keks, reconciliation, registers, people, audit, health),
     ):
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)

@@ -85,7 +85,7 @@ class Callers:
             self._lockout.failed(name)
             raise
         self._lockout.succeeded(name)
-        if isinstance(who.subject, System) and who.authority == self._head:
+        if isinstance(who.subject, System) and who.authority == self._head.split(" ")[0]:
             if len(self._known) >= CACHE_LIMIT:
                 self._known.pop(next(iter(self._known)))
             self._known[certificate] = who

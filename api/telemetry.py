@@ -163,6 +163,9 @@ _GAUGES = (
     ("checkpoint_lag", "Events that no checkpoint covers yet"),
     ("log_witnessed", "Events under a checkpoint cosigned by the witnesses' quorum"),
     ("keys", "Keys by state", "state"),
+    ("tokens", "Tokens by state", "state"),
+    ("list_age_seconds", "Age of the newest list of what an authority revoked", "authority"),
+    ("list_left_seconds", "How long that list still counts", "authority"),
     ("witness_lag", "Events not cosigned yet", "witness"),
     ("witness_up", "0 if it is silent or refuses", "witness"),
     ("certificates", "Ours by state", "state"),
@@ -209,6 +212,11 @@ class Gauges:
         self._gauges["shares_overdue"].set(len(figures.backups.shares))
         self._gauges["drill_overdue"].set(figures.backups.drill_overdue)
         self._show_quorums(figures.quorums)
+        for each in figures.lists:
+            self._gauges["list_age_seconds"].labels(each.name).set(each.age)
+            self._gauges["list_left_seconds"].labels(each.name).set(each.left)
+        for name, held in figures.tokens.items():
+            self._gauges["tokens"].labels(name).set(held)
 
     def _show_quorums(self, quorums: Iterable[Quorum]) -> None:
         for name in ("quorum_able", "quorum_needed", "quorum_margin"):

@@ -206,6 +206,7 @@ EXIT: dict[str, int] = {
     "issue-state": os.EX_UNAVAILABLE,
     "token-duplicate": os.EX_UNAVAILABLE,
     "statement-invalid": os.EX_DATAERR,
+    "file-signature": os.EX_DATAERR,
     "interface-taken": os.EX_UNAVAILABLE,
     "batch-too-many": os.EX_DATAERR,
     "batch-name-taken": os.EX_DATAERR,

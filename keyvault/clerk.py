@@ -16,7 +16,17 @@ from keyvault.carriers import carriers
 from keyvault.domain.errors import VaultError
 from keyvault.domain.notices import Carrier
 from keyvault.office import hold
-from keyvault.operations import expiry, fsck, handovers, heartbeat, notices, quorums, watch
+from keyvault.operations import (
+    expiry,
+    fsck,
+    handovers,
+    heartbeat,
+    notices,
+    quorums,
+    revocation,
+    tokens,
+    watch,
+)
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
 
@@ -66,6 +76,8 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
         partial(handovers.expire, vault),
         partial(expiry.sweep, vault),
         partial(quorums.sweep, vault),
+        lambda: len(tokens.sweep(vault)),
+        partial(revocation.renew, vault),
         partial(notices.tell, vault, channels),
         partial(heartbeat.beat, vault),
     )

@@ -20,6 +20,7 @@ from keyvault.domain.notes import (
 )
 from keyvault.domain.profiles import ECDSA_SHA256
 
+DER = serialization.Encoding.DER
 ALGORITHM = ec.ECDSA(hashes.SHA256())
 SIGNATURE_LIMIT = 80  # bytes: a P-256 signature in DER has at most 72
 

@@ -63,6 +63,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.IssueStateError: _S.CONFLICT,
     vault.TokenDuplicateError: _S.CONFLICT,
     vault.StatementInvalidError: _S.UNPROCESSABLE_ENTITY,
+    vault.FileSignatureError: _S.UNPROCESSABLE_ENTITY,
     vault.InterfaceTakenError: _S.CONFLICT,
     vault.CounterRegressionError: _S.CONFLICT,
     vault.CounterNotIssuedError: _S.CONFLICT,

@@ -178,6 +178,12 @@ class TokenStateError(VaultError):
     code = "token-state"
 
 
+class FileSignatureError(VaultError):
+    """A signed file is not what was signed, or not by somebody who may sign it."""
+
+    code = "file-signature"
+
+
 class StatementInvalidError(VaultError):
     """What was signed about a token is not what stands there, or its signature does not count."""
 

@@ -235,7 +235,7 @@ class Authorities:
             answer["known"],
             revoked,
         )
-        return pki.response(issuer, [told], (begin, end), nonce, self._signer(key_id))
+        return pki.response(issuer, told, (begin, end), nonce, self._signer(key_id))
 
 
 def _lint(made: bytes, profile: LeafProfile | None, issuer: bytes) -> None:

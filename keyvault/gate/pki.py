@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from asn1crypto.core import OctetBitString  # type: ignore[import-untyped]
+from asn1crypto import ocsp  # type: ignore[import-untyped]
+from asn1crypto.core import OctetBitString, OctetString  # type: ignore[import-untyped]
 from asn1crypto.crl import CertificateList  # type: ignore[import-untyped]
-from asn1crypto.ocsp import BasicOCSPResponse, OCSPResponse  # type: ignore[import-untyped]
 from asn1crypto.x509 import Certificate  # type: ignore[import-untyped]
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
-from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ObjectIdentifier
 
 from keyvault.domain.errors import InvalidInputError
@@ -215,43 +214,58 @@ class Answer:
 
 def response(
     issuer: x509.Certificate,
-    answers: Sequence[Answer],
+    answer: Answer,
     dates: tuple[datetime, datetime],
     nonce: bytes,
     sign: Sign,
 ) -> bytes:
-    """An OCSP response of the authority itself, in DER. Raises `InvalidInputError`."""
-    if len(answers) != 1:
-        raise InvalidInputError("one certificate is asked about at a time")
-    [answer] = answers
-    builder = _answered(ocsp.OCSPResponseBuilder(), answer, dates)
-    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer)
+    """An OCSP response of the authority itself about one certificate, in DER."""
+    single = {
+        "cert_id": {
+            "hash_algorithm": {"algorithm": answer.algorithm},
+            "issuer_name_hash": answer.name_hash,
+            "issuer_key_hash": answer.key_hash,
+            "serial_number": answer.serial,
+        },
+        "cert_status": _status(answer),
+        "this_update": dates[0],
+        "next_update": dates[1],
+    }
+    own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    told: dict[str, Any] = {
+        "responder_id": ocsp.ResponderId({"by_key": own}),
+        "produced_at": dates[0],
+        "responses": [single],
+    }
     if nonce:
-        builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-    drafted = builder.sign(_throw_away(), SHA256).public_bytes(Encoding.DER)
-    whole = OCSPResponse.load(drafted)
-    basic = BasicOCSPResponse.load(whole["response_bytes"]["response"].native_bytes)
-    basic["signature"] = OctetBitString(sign(basic["tbs_response_data"].dump()))
-    whole["response_bytes"]["response"] = basic.dump()
-    return bytes(whole.dump())
+        told["response_extensions"] = [{"extn_id": "nonce", "extn_value": OctetString(nonce)}]
+    data = ocsp.ResponseData(told)
+    basic = {
+        "tbs_response_data": data,
+        "signature_algorithm": {"algorithm": "sha256_ecdsa"},
+        "signature": sign(data.dump()),
+    }
+    inside = {"response_type": "basic_ocsp_response", "response": ocsp.BasicOCSPResponse(basic)}
+    whole = {"response_status": "successful", "response_bytes": inside}
+    return bytes(ocsp.OCSPResponse(whole).dump())
 
 
-def _answered(
-    builder: ocsp.OCSPResponseBuilder, answer: Answer, dates: tuple[datetime, datetime]
-) -> ocsp.OCSPResponseBuilder:
-    gone = answer.revoked
-    status = ocsp.OCSPCertStatus.REVOKED if gone else ocsp.OCSPCertStatus.GOOD
-    return builder.add_response_by_hash(
-        issuer_name_hash=answer.name_hash,
-        issuer_key_hash=answer.key_hash,
-        serial_number=answer.serial,
-        algorithm=hashes.SHA1() if answer.algorithm == "sha1" else SHA256,  # noqa: S303  (names a certificate, RFC 6960)
-        cert_status=status if answer.known else ocsp.OCSPCertStatus.UNKNOWN,
-        this_update=dates[0],
-        next_update=dates[1],
-        revocation_time=gone.at if gone else None,
-        revocation_reason=x509.ReasonFlags(gone.reason) if gone else None,
-    )
+def _status(answer: Answer) -> Any:
+    if not answer.known:
+        return ocsp.CertStatus({"unknown": ocsp.StatusUnknown()})
+    if answer.revoked is None:
+        return ocsp.CertStatus({"good": ocsp.StatusGood()})
+    reason = _REASONS[answer.revoked.reason]
+    gone = {"revocation_time": answer.revoked.at, "revocation_reason": reason}
+    return ocsp.CertStatus({"revoked": ocsp.RevokedInfo(gone)})
+
+
+_REASONS = {  # names of RFC 5280, as asn1crypto writes them
+    "keyCompromise": "key_compromise",
+    "affiliationChanged": "affiliation_changed",
+    "superseded": "superseded",
+    "cessationOfOperation": "cessation_of_operation",
+}
 
 
 def _throw_away() -> ec.EllipticCurvePrivateKey:

@@ -203,6 +203,11 @@ def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval)
     """Return whether with this approval there are enough."""
     electorate = vault.authority(work).electorate
     check_approval(electorate, asked.request, approval, signatures.verify, vault.clock())
+    if work.tokens.stopped(approval.credential) or work.issued.is_revoked(approval.credential):
+        raise ApprovalInvalidError(
+            f"the token that {approval.approver} signed with is stopped or revoked",
+            next_step="sign with another enrolled key",
+        )
     if any(approval.approver == earlier.approver for earlier in asked.approvals):
         raise ConflictError(f"{approval.approver} has decided on this request already")
     seen = approval.seen

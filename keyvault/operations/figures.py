@@ -7,7 +7,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.quorums import Quorum
-from keyvault.operations import backup_watch, expiry, quorums, reconciliation
+from keyvault.operations import backup_watch, expiry, quorums, reconciliation, revocation
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -24,6 +24,8 @@ class Figures:
     quorums: tuple[Quorum, ...]
     reconciled: reconciliation.State
     backups: backup_watch.Watch
+    lists: list[revocation.Freshness]
+    tokens: dict[str, int]
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -33,7 +35,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         counts = work.keys.count_by_state()
         size, covered = work.audit.head().size, levels(vault, work)
         each = standings(vault, work)
-        backups = backup_watch.watch(vault, work)
+        backups, tokens = backup_watch.watch(vault, work), work.tokens.counts()
         certificates, rules = expiry.watch(vault, work), quorums.current(vault, work)
     return Figures(
         gate_up=_is_up(vault),
@@ -46,6 +48,8 @@ def read(vault: Vault, who: Principal) -> Figures:
         quorums=rules,
         reconciled=reconciliation.state(vault),
         backups=backups,
+        lists=revocation.freshness(vault),
+        tokens=tokens,
     )
 
 

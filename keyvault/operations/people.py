@@ -26,9 +26,28 @@ CHALLENGE_LIFE = timedelta(minutes=5)
 
 
 def head(vault: Vault) -> str:
-    """Return the short hash of the newest authority record, verified. Raises `AuthorityError`."""
+    """Return what changes with who may call. Raises `AuthorityError`.
+
+    The short hash of the newest authority record, verified, and how often tokens were changed
+    and certificates of ours revoked.
+    """
     with vault.database.reading() as work:
-        return vault.authority(work).head[:SHORT]
+        authority = vault.authority(work).head[:SHORT]
+        return f"{authority} {work.tokens.changes()} {work.issued.revocations()}"
+
+
+def check_live(work: Reading, spki_sha256: str) -> None:
+    """Raise `NotAuthenticatedError` for the key of a stopped token or a revoked certificate."""
+    token = work.tokens.stopped(spki_sha256)
+    if token is not None:
+        raise NotAuthenticatedError(
+            f"the token {token.serial} is {token.state} and opens nothing",
+            next_step="ask a registrar; who found it: keyvault tokens resume",
+        )
+    if work.issued.is_revoked(spki_sha256):
+        raise NotAuthenticatedError(
+            "the certificate of this key is revoked", next_step="ask a registrar for the next one"
+        )
 
 
 def identify(vault: Vault, certificate: bytes) -> Principal:
@@ -49,8 +68,10 @@ def identify(vault: Vault, certificate: bytes) -> Principal:
         known = thumbprint(spki), authority.duties, authority.head[:SHORT], certificate
         system = authority.system_of(thumbprint(spki))
         if system is not None:
+            check_live(work, thumbprint(spki))
             return Principal(system, _until(vault, system, parsed, thumbprint(spki)), *known)
         person = _session_holder(authority, parsed)
+        check_live(work, _named(parsed, NameOID.SERIAL_NUMBER))
         session = work.sessions.get(thumbprint(spki))
     if session is None or session[0] != person.id:
         raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
@@ -157,6 +178,7 @@ def _check_delegation(
     with vault.database.reading() as work:
         authority = vault.authority(work)
         fresh = is_fresh(work, named, vault.clock())
+        check_live(work, str(delegation.get("credential")))
     person = authority.people.get(claimed)
     credential = person.credential(str(delegation.get("credential"))) if person else None
     message = canonical(delegation)

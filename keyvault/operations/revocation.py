@@ -12,11 +12,12 @@ from uuid import UUID, uuid4
 
 from asn1crypto.ocsp import OCSPRequest, OCSPResponse  # type: ignore[import-untyped]
 
+from hsm.errors import HsmError
 from keyvault.domain import der
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.domain.canonical import Document
+from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.der import DerError
-from keyvault.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from keyvault.domain.errors import ConflictError, InvalidInputError, NotFoundError, VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.times import text_of
 from keyvault.domain.x509 import read_certificate
@@ -108,8 +109,25 @@ def renew(vault: Vault) -> int:
             ca.key for ca in work.issued.cas() if work.keys.get(ca.key).state is KeyState.ACTIVE
         ]
     for issuer in issuers:
-        newest_list(vault, issuer)
+        try:
+            newest_list(vault, issuer)
+        except (HsmError, VaultError):
+            _note_stale(vault, issuer)
     return len(issuers)
+
+
+def _note_stale(vault: Vault, issuer: UUID) -> None:
+    """Write down, once for each list, that the newest one is over."""
+    with vault.database.work() as work:
+        last = work.issued.newest_list(issuer)
+        if last is None or vault.clock() < last.next_update:
+            return
+        kind, stream = EventType.CRL_STALE, ca_stream(issuer)
+        told: Document = {"number": last.number, "next_update": text_of(last.next_update)}
+        before, _ = work.audit.page(type=kind, stream=stream)
+        if any(each.payload and canonical(told) == each.payload for each in before):
+            return
+        work.commit(AuditEvent(kind, Outcome.FAIL, uuid4(), stream, ACTOR, told))
 
 
 # OCSP ----------------------------------------------------------------------------------------

@@ -156,15 +156,16 @@ def _key_of(work: Reading, authority: Authority, signed: Signed) -> bytes:
             "the token's own key has to sign its activation",
             next_step="put in the token that was delivered",
         )
-    return _deciding(authority.person(said.person), said.credential)
+    return _deciding(work, authority.person(said.person), said.credential)
 
 
-def _deciding(person: Person, credential: str) -> bytes:
+def _deciding(work: Reading, person: Person, credential: str) -> bytes:
     found = person.credential(credential)
     if found is None or found.login_only:
         raise StatementInvalidError(
             f"{person.id} did not sign this with a key that decides for them"
         )
+    people.check_live(work, credential)
     return found.spki
 
 
@@ -197,7 +198,7 @@ def _check_second(
     if who.id != record.signed.statement.second or second.person != who.id:
         raise StatementInvalidError("another person is to sign this as the second")
     _check_fresh(vault, work, second.challenge, second.at)
-    spki = _deciding(authority.person(second.person), second.credential)
+    spki = _deciding(work, authority.person(second.person), second.credential)
     if not signatures.verify(spki, second.signature, second.message(record.signed)):
         raise StatementInvalidError("the second signature is wrong")
 

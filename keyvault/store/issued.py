@@ -196,6 +196,11 @@ class IssuedCertificates:
         )
         return [_issued(r) for r in self._connection.execute(query.order_by(_ISSUED.c.serial))]
 
+    def revocations(self) -> int:
+        """How many certificates were revoked: whoever remembers one compares."""
+        revoked = _ISSUED.c.state == str(Status.REVOKED)
+        return int(self._connection.scalar(select(func.count()).where(revoked)) or 0)
+
     def is_revoked(self, spki_sha256: str) -> bool:
         """Whether we ever revoked a certificate of this key, and issued no good one since."""
         found = self.of_key(spki_sha256)

@@ -110,7 +110,11 @@ class Tokens:
     # Custody
 
     def hand(self, token: Token, giver: str, now: datetime, statement: str = "") -> Custody:
-        """Write down that the token's custodian has it from now on. Times never go back."""
+        """Write down that the token's custodian has it from now on.
+
+        Times are whole seconds, as people write them, and never go back.
+        """
+        now = now.replace(microsecond=0)
         last = self._connection.execute(
             select(_CUSTODY.c.number, _CUSTODY.c.at)
             .where(_CUSTODY.c.token_id == str(token.id))
@@ -279,6 +283,10 @@ class Tokens:
         """Every count, the newest first."""
         query = select(_COUNT).order_by(_COUNT.c.at.desc(), _COUNT.c.id).limit(1_000)
         return [_count(row) for row in self._connection.execute(query)]
+
+    def changes(self) -> int:
+        """How often tokens were changed: whoever remembers one compares."""
+        return int(self._connection.scalar(select(func.sum(_TOKEN.c.version))) or 0)
 
     def counts(self) -> dict[str, int]:
         """How many tokens are in each state."""

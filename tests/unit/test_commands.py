@@ -84,6 +84,7 @@ FITS = {
     "manager": [None],
     "need": [None],
     "supersedes": [None],
+    "parent": [None],
     "cell_usage": [None],
     "overlap_hours": [0],
     "version": [0],  # no such version was ever set

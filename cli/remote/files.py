@@ -1,0 +1,125 @@
+"""Sign and check files, such as thresholds of anomalies, with a token or with a key of ours."""
+
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.command import command, group
+from cli.desk.signing import CredentialFile, OnCard, ReaderName, given, place_of
+from cli.output import answer, facts, say
+from cli.passphrases import PassphraseFd, Secrets
+from cli.remote.client import CaFile, Server, ServerUrl
+from cli.remote.given import bytes_of
+from cli.remote.uses import _ACCESS, Certificate, KeyId, PrivateKey, der_of
+from cli.state import SessionDir, open_session
+from hsm.types import Algorithm
+from keyvault.domain import pem
+from keyvault.domain.canonical import Document
+from keyvault.operations import cms
+from keyvault.signatures import spki_of_certificate
+
+app = group("Sign and check files.")
+
+FilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The file, of any size.")]
+Certificates = Annotated[
+    list[Path],
+    typer.Option("--certificate", metavar="FILE", help="The signer's, then who issued it (PEM)."),
+]
+SignaturePath = Annotated[
+    Path | None, typer.Option("--signature", metavar="FILE", help="Default: FILE.p7s.")
+]
+
+
+@command(app, "sign", "keyvault files sign thresholds.csv --card --certificate own.pem")
+def sign(
+    file: FilePath,
+    certificate: Certificates,
+    out: SignaturePath = None,
+    credential: CredentialFile = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
+    fd: PassphraseFd = None,
+    session: SessionDir = None,
+) -> None:
+    """Sign a file: FILE.p7s is a detached CMS signature, which openssl cms checks, too."""
+    chain = [_der(path) for path in certificate]
+    here, digest = open_session(session), _digest(file)
+    server = Server.of(here)
+    words = cms.attributes(digest, chain[0], datetime.now(UTC))
+    place = given(credential, card, reader)
+    at = place or place_of(here.credential)
+    signer = at.to_decide(Secrets(fd), [spki_of_certificate(chain[0])])
+    made = cms.assemble(words, chain, signer.sign(words))
+    target = out or file.with_name(f"{file.name}.p7s")
+    _told(server, "signed", file, digest, made)
+    target.write_bytes(made)
+    say(f"the signature is in {target}")
+
+
+@command(app, "sign-by-key", f"keyvault files sign-by-key FILE KEY --certificate C {_ACCESS}")
+def sign_by_key(
+    file: FilePath,
+    key: KeyId,
+    chain: Annotated[
+        list[Path],
+        typer.Option("--signer", metavar="FILE", help="The key's certificate, then its issuer's."),
+    ],
+    server: ServerUrl,
+    ca: CaFile,
+    certificate: Certificate,
+    private_key: PrivateKey,
+    out: SignaturePath = None,
+) -> None:
+    """Sign a file with a key in the HSM, as a system that may use it."""
+    door = Server(server, ca, (certificate, private_key))
+    certificates = [_der(path) for path in chain]
+    words = cms.attributes(_digest(file), certificates[0], datetime.now(UTC))
+    body = {"digest": b64encode(sha256(words).digest()).decode()}
+    raw = b64decode(door.post(f"/v1/keys/{key}/signatures", body)["signatures"][0])
+    algorithm = Algorithm(door.get(f"/v1/keys/{key}")["algorithm"])
+    made = cms.assemble(words, certificates, der_of(raw, algorithm))
+    target = out or file.with_name(f"{file.name}.p7s")
+    target.write_bytes(made)
+    say(f"the signature is in {target}")
+
+
+@command(app, "verify", "keyvault files verify thresholds.csv --trust root.pem")
+def verify(
+    file: FilePath,
+    signature: SignaturePath = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option("--trust", metavar="FILE", help="Roots to believe (PEM); without a server."),
+    ] = None,
+    session: SessionDir = None,
+) -> None:
+    """Check a signed file: at the server, which knows what is revoked, or here by --trust."""
+    made = bytes_of(signature or file.with_name(f"{file.name}.p7s"))
+    digest = _digest(file)
+    if trust:
+        found = cms.check(made, digest, [_der(path) for path in trust], datetime.now(UTC))
+        say("the signature is good; whether it was revoked meanwhile was not asked")
+        told: Document = {"subject": found.subject, "signed_at": str(found.signed_at)}
+        answer(told, facts(told.items()))
+        return
+    _told(Server.of(open_session(session)), "verified", file, digest, made)
+
+
+def _told(server: Server, act: str, file: Path, digest: bytes, made: bytes) -> None:
+    body = {"name": file.name, "sha256": digest.hex(), "signature": b64encode(made).decode()}
+    done = server.post(f"/v1/files/{act}", body)
+    names = ("subject", "serial", "signed_at")
+    answer(done, facts([(name.replace("_", " "), done[name]) for name in names]))
+
+
+def _digest(file: Path) -> bytes:
+    with file.open("rb") as data:
+        return file_digest(data, "sha256").digest()
+
+
+def _der(path: Path) -> bytes:
+    return pem.der_of(bytes_of(path), pem.CERTIFICATE)

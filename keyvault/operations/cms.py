@@ -1,0 +1,192 @@
+"""Signed files: CMS with a detached signature (RFC 5652), made by a token or by a key of ours.
+
+What is signed are attributes: the file's SHA-256, when it was signed, and by which certificate.
+Checking needs no service: the chain up to roots that the caller believes is looked at here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from asn1crypto import algos, cms, core, tsp  # type: ignore[import-untyped]
+from asn1crypto import x509 as asn1
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from keyvault import signatures
+from keyvault.domain.errors import FileSignatureError
+
+CMS_LIMIT = 65_536  # bytes of a signature with its certificates
+CHAIN_LIMIT = 8  # certificates
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signed a file, and when they said so."""
+
+    certificate: bytes
+    subject: str
+    serial: int
+    signed_at: datetime
+
+
+def attributes(digest: bytes, certificate: bytes, now: datetime) -> bytes:
+    """What is to be signed (DER, a SET) for a file with this SHA-256."""
+    named = tsp.ESSCertIDv2({"cert_hash": sha256(certificate).digest()})
+    values = {
+        "content_type": "data",
+        "message_digest": digest,
+        "signing_time": cms.Time({"utc_time": core.UTCTime(now.replace(microsecond=0))}),
+        "signing_certificate_v2": tsp.SigningCertificateV2({"certs": [named]}),
+    }
+    made = [cms.CMSAttribute({"type": kind, "values": [value]}) for kind, value in values.items()]
+    return bytes(cms.CMSAttributes(made).dump())
+
+
+def assemble(signed: bytes, chain: Sequence[bytes], signature: bytes) -> bytes:
+    """The CMS (DER) of attributes and the signature over them. `chain` begins with the signer's."""
+    certificate = asn1.Certificate.load(chain[0])
+    info = cms.SignerInfo(
+        {
+            "version": "v1",
+            "sid": cms.SignerIdentifier(
+                {
+                    "issuer_and_serial_number": cms.IssuerAndSerialNumber(
+                        {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
+                    )
+                }
+            ),
+            "digest_algorithm": algos.DigestAlgorithm({"algorithm": "sha256"}),
+            "signed_attrs": cms.CMSAttributes.load(signed),
+            "signature_algorithm": {"algorithm": _algorithm(chain[0])},
+            "signature": signature,
+        }
+    )
+    data = cms.SignedData(
+        {
+            "version": "v1",
+            "digest_algorithms": [algos.DigestAlgorithm({"algorithm": "sha256"})],
+            "encap_content_info": {"content_type": "data"},
+            "certificates": [asn1.Certificate.load(each) for each in chain],
+            "signer_infos": [info],
+        }
+    )
+    return bytes(cms.ContentInfo({"content_type": "signed_data", "content": data}).dump())
+
+
+def _algorithm(certificate: bytes) -> str:
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return "sha256_rsa" if isinstance(key, rsa.RSAPublicKey) else "sha256_ecdsa"
+
+
+def check(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> Signer:
+    """Say who signed the file with this SHA-256. Raises `FileSignatureError` with what is wrong."""
+    info, certificates = _taken_apart(data)
+    found = {each["type"].native: each["values"][0] for each in info["signed_attrs"]}
+    wanted = {"content_type", "message_digest", "signing_time", "signing_certificate_v2"}
+    if not wanted <= set(found):
+        raise FileSignatureError("the signature does not say what has to be signed")
+    if found["message_digest"].native != digest:
+        raise FileSignatureError(
+            "this is another file than the one that was signed, or it was changed since",
+            next_step="ask for the file again",
+        )
+    leaf = _signer(info, certificates)
+    named = found["signing_certificate_v2"]["certs"][0]["cert_hash"].native
+    if named != sha256(leaf.public_bytes(signatures.DER)).digest():
+        raise FileSignatureError("the signature names another certificate")
+    _check_signature(info, leaf)
+    _check_usage(leaf)
+    _check_chain(leaf, certificates, roots, now)
+    return Signer(
+        leaf.public_bytes(signatures.DER),
+        leaf.subject.rfc4514_string(),
+        leaf.serial_number,
+        found["signing_time"].native,
+    )
+
+
+def _taken_apart(data: bytes) -> tuple[Any, list[x509.Certificate]]:
+    if len(data) > CMS_LIMIT:
+        raise FileSignatureError(f"a signature has at most {CMS_LIMIT} bytes")
+    try:
+        whole = cms.ContentInfo.load(data, strict=True)
+        content = whole["content"]
+        [info] = content["signer_infos"]
+        certificates = [
+            x509.load_der_x509_certificate(each.chosen.dump()) for each in content["certificates"]
+        ]
+        _ = info["signed_attrs"].native, whole["content_type"].native
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileSignatureError(
+            "this is no CMS signature by one signer", next_step="give the .p7s beside the file"
+        ) from error
+    if whole["content_type"].native != "signed_data" or len(certificates) > CHAIN_LIMIT:
+        raise FileSignatureError("this is no detached CMS signature")
+    return info, certificates
+
+
+def _signer(info: Any, certificates: Sequence[x509.Certificate]) -> x509.Certificate:
+    sid = info["sid"].chosen
+    for one in certificates:
+        is_named = isinstance(sid, cms.IssuerAndSerialNumber)
+        if is_named and one.serial_number == sid["serial_number"].native:
+            return one
+    raise FileSignatureError("the signer's certificate is not with the signature")
+
+
+def _check_signature(info: Any, leaf: x509.Certificate) -> None:
+    spki = signatures.spki_of_certificate(leaf.public_bytes(signatures.DER))
+    message = b"\x31" + info["signed_attrs"].dump()[1:]  # signed as a SET, sent as [0]
+    if info["digest_algorithm"]["algorithm"].native != "sha256":
+        raise FileSignatureError("it is not signed with SHA-256")
+    if not signatures.verify_possession(spki, info["signature"].native, message):
+        raise FileSignatureError("the signature is not by the key of its certificate")
+
+
+def _check_usage(leaf: x509.Certificate) -> None:
+    """Only a certificate to sign with: none of a login, of agreement, or of an authority."""
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise FileSignatureError("the certificate does not say what its key is for") from error
+    purposes = [each for each in leaf.extensions if isinstance(each.value, x509.ExtendedKeyUsage)]
+    if not (usage.digital_signature or usage.content_commitment) or purposes:
+        raise FileSignatureError(
+            "the certificate is not one to sign files with",
+            next_step="sign with slot 9C of a token, or with a key that is made to sign",
+        )
+
+
+def _check_chain(
+    leaf: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    roots: Sequence[bytes],
+    now: datetime,
+) -> None:
+    believed = [x509.load_der_x509_certificate(each) for each in roots]
+    current = leaf
+    for _ in range(CHAIN_LIMIT):
+        if not current.not_valid_before_utc <= now < current.not_valid_after_utc:
+            raise FileSignatureError(f"{current.subject.rfc4514_string()} is not valid now")
+        if any(_issued(current, root) for root in believed):
+            return
+        following = next((each for each in others if _issued(current, each)), None)
+        if following is None or following == current:
+            break
+        current = following
+    raise FileSignatureError(
+        "nobody you believe certified the signer", next_step="give the right root by --trust"
+    )
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound):
+        return False
+    return constraints.ca
