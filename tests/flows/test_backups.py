@@ -106,9 +106,7 @@ def test_a_drill_leaves_nothing_on_the_token_and_stays_on_record(
     assert (outcome, told["backup"], told["failed"]) == ("ok", backup["id"], [])
 
 
-def test_no_share_that_is_wrong_counts_and_the_others_still_do(
-    stack, vault, people, kek, words, tmp_path
-):
+def test_no_share_that_is_wrong_counts_and_the_others_still_do(stack, vault, kek, words, tmp_path):
     backup = back_up(stack, kek, tmp_path / "all")
     foreign = splitting.split(bytes(32), 2, 3)[0]
     restoration = begin(stack, backup, drill=True)
@@ -208,7 +206,7 @@ def test_a_backup_that_was_altered_is_refused(stack, vault, kek, tmp_path):
         verified(tmp_path / "all", stack.person("bob").credential.spki)
 
 
-def test_a_share_is_confirmed_in_its_bag_by_its_holder_alone(stack, people, kek):
+def test_a_share_is_confirmed_in_its_bag_by_its_holder_alone(stack, kek):
     bob, carol = (stack.person(name).client() for name in ("bob", "carol"))
     path = f"/v1/backup-keys/{kek}/shares/1"
     body = {"state": "confirmed", "bag": "17", "place": "safe 2"}

@@ -19,7 +19,7 @@ class Copies:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.folder = stack.config.parent
-        self.names = [name for name in stack._services]  # noqa: SLF001  (in their order)
+        self.names = list(stack._services)  # noqa: SLF001  (in their order)
 
     def stop(self) -> None:
         for name in reversed(self.names):

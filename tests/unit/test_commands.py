@@ -104,6 +104,8 @@ FITS = {
     "guarded": [True],
     "login": [None],
     "login_only": [True],
+    "share_set": [0],
+    "drill": [True],
 }
 
 

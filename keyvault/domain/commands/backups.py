@@ -74,7 +74,8 @@ class RestoreBackup(Command):
     reason: str
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[0-9a-f]{64}", self.sha256) or self.share_set > MAX_SET:
+        named = re.fullmatch("[0-9a-f]{64}", self.sha256) and self.share_set <= MAX_SET
+        if not named or self.threshold < 2:  # noqa: PLR2004  (as it was made)
             raise InvalidInputError("a backup is named by the SHA-256 of its file, and its set")
 
 
@@ -96,5 +97,6 @@ class RecoverLog(Command):
 
     def __post_init__(self) -> None:
         roots = self.kept_root, self.lost_root
-        if self.epoch < 2 or not all(re.fullmatch("[0-9a-f]{64}", root) for root in roots):  # noqa: PLR2004  (the first follows genesis)
+        whole = all(re.fullmatch("[0-9a-f]{64}", root) for root in roots)
+        if self.epoch < 2 or not whole or 0 in (self.kept_size, self.lost_size):  # noqa: PLR2004  (the first follows genesis)
             raise InvalidInputError("a recovery begins the second epoch or a later one")
