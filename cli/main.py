@@ -59,7 +59,7 @@ NOUNS = {
     "audit": ("cli.remote.audit", "cli.remote.evidence", "cli.local.archives"),
     "files": ("cli.remote.files",),
     "ca": ("cli.remote.ca",),
-    "tokens": ("cli.remote.tokens", "cli.remote.token_steps"),
+    "tokens": ("cli.remote.tokens", "cli.remote.token_steps", "cli.remote.token_papers"),
     "token": ("cli.local.tokens",),
     "witness": ("cli.local.witness", "cli.local.carrying"),
     "tsa": ("cli.local.tsa",),

@@ -75,6 +75,12 @@ class KeyMaker(Protocol):
     ) -> MadeKey:
         """Make a key, wrap it under a resident trusted KEK and keep only the blob."""
 
+    def rewrap(self, record: WrappedKey, kek_id: bytes) -> WrappedKey:
+        """The same key under another resident trusted KEK, its record under the same MAC key.
+
+        Raises `IntegrityError` for a record that was altered.
+        """
+
     def destroy(self, key_id: bytes) -> int:
         """Destroy every object with this CKA_ID; return how many there were."""
 

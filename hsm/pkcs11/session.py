@@ -226,6 +226,11 @@ class Pkcs11Device(Carrying):
         return replace(made, spec=spec, wrapped=record)
 
     @guarded
+    def rewrap(self, record: WrappedKey, kek_id: bytes) -> WrappedKey:
+        keys = self._kek(record.kek_id), self._hold(record.mac_key_id)
+        return wrapped.rewrapped(record, *keys, self._maker, (kek_id, self._kek(kek_id)))
+
+    @guarded
     def destroy(self, key_id: bytes) -> int:
         """The private half goes first, so that a crash leaves no key that still works."""
         self._resident.pop(key_id, None)

@@ -35,16 +35,35 @@ def sealed(wrapped: WrappedKey, mac_key: Held) -> WrappedKey:
     )
 
 
-def opened(wrapped: WrappedKey, kek: Held, mac_key: Held, maker: Maker) -> Held:
-    """Check the MAC, then unwrap. Raises `IntegrityError` for a record that was altered."""
+def check(wrapped: WrappedKey, mac_key: Held) -> None:
+    """Raise `IntegrityError` unless the record is as it was sealed."""
     if not hmac.compare_digest(sealed(wrapped, mac_key).mac, wrapped.mac):
         raise IntegrityError(
             "the MAC of the wrapped key does not fit its record",
             next_step="Somebody altered the row; restore it and look for who did.",
         )
+
+
+def opened(wrapped: WrappedKey, kek: Held, mac_key: Held, maker: Maker) -> Held:
+    """Check the MAC, then unwrap. Raises `IntegrityError` for a record that was altered."""
+    check(wrapped, mac_key)
     held = maker.unwrap(kek, wrapped.blob, session_spec(wrapped.spec), wrapped.public_key)
     held.wrapped = wrapped
     return held
+
+
+def rewrapped(
+    wrapped: WrappedKey, kek: Held, mac_key: Held, maker: Maker, new: tuple[bytes, Held]
+) -> WrappedKey:
+    """The same key under another KEK. Raises `IntegrityError` for a record that was altered."""
+    check(wrapped, mac_key)
+    spec = travelling(wrapped.spec)
+    held = maker.unwrap(kek, wrapped.blob, spec, wrapped.public_key)
+    try:
+        blob = new[1].wrap(held.secret)
+    finally:
+        held.secret.destroy()
+    return sealed(replace(wrapped, blob=blob, kek_id=new[0]), mac_key)
 
 
 def session_spec(spec: KeySpec) -> KeySpec:

@@ -20,6 +20,14 @@ def service_key_id(name: str) -> bytes:
     return uuid5(_SERVICE_KEYS, name).bytes
 
 
+MAX_KEKS = 64  # of the service's wrapping keys, one after another
+
+
+def kek_name(number: int) -> str:
+    """The name of the service's wrapping key of this number, from 1 on: kek, kek-2, kek-3 …"""
+    return "kek" if number == 1 else f"kek-{number}"
+
+
 class KeyState(StrEnum):
     PRE_ACTIVE = "pre-active"
     ACTIVE = "active"

@@ -30,8 +30,6 @@ from keyvault.domain.commands import (
     NewKey,
     RestoreBackup,
     ResumeKey,
-    RetireKek,
-    RotateKek,
 )
 from keyvault.domain.errors import (
     AuthorityError,
@@ -40,7 +38,7 @@ from keyvault.domain.errors import (
     ModuleLocationError,
     VaultError,
 )
-from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence, service_key_id
+from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence
 from keyvault.gate import destruction, reports, services, sessions
 from keyvault.gate.agreement import AgreementGate
 from keyvault.gate.anchor import RedeemedAnchor
@@ -51,7 +49,7 @@ from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
 from keyvault.gate.documents import made_document, ordered, spec_of, wrapped_of
 from keyvault.gate.handovers import HandoverGate, check_may_leave, check_resident
-from keyvault.gate.keks import Keks, check_resting
+from keyvault.gate.keks import ON_KEKS, Keks, check_resting
 from keyvault.gate.register import Register
 from keyvault.gate.restoring import Restoring
 from keyvault.gate.services import ordinary
@@ -69,17 +67,14 @@ METHODS = (
     "certification_requests",
 )
 
-_ON_KEKS = (RotateKek, RetireKek)
-_FINISHABLE = (*_ON_KEKS, CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_FINISHABLE = (CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
 _ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, *_FINISHABLE)
+_REPEATED = (*_FINISHABLE, *ON_KEKS)
 _STATES: dict[type[Command], KeyState] = {
     ActivateKey: KeyState.ACTIVE,
     ResumeKey: KeyState.ACTIVE,
     DeactivateKey: KeyState.DEACTIVATED,
 }
-
-# A caller who could name another MAC key would forge records: MACs are there for the asking.
-_RESTING = service_key_id(services.KEK), service_key_id(services.MAC)
 
 log = logging.getLogger("keyvault.gate")
 
@@ -144,13 +139,14 @@ class KeysGate:
         command = request.command
         self._check_scope(request)
         known = self._class_of(command)
-        again = isinstance(command, _FINISHABLE) and self._register.get(request.id) == request
+        again = isinstance(command, _REPEATED) and self._register.get(request.id) == request
         now = self._clock()
         if not again:  # or it was cleared before: who left meanwhile does not undo that
             self._trust.clear(request, approvals, known, now)
         key_class = None if known is None else self._trust.current.key_class(known)
         self._check_level(command, key_class)
-        act = self._handovers.act(request, key_class) or self._act(request, command, key_class)
+        act = self._handovers.act(request, key_class) or self._keks.act(command)
+        act = act or self._act(request, command, key_class)
         if not again:
             self._register.redeem(request, key_class, now)
             self._anchor.note()

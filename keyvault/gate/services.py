@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hsm.device import Device
 from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, VerifyPolicy
 from keyvault.domain.errors import InvalidInputError, NotPermittedError
-from keyvault.domain.keys import service_key_id
+from keyvault.domain.keys import MAX_KEKS, kek_name, service_key_id
 
 SESSION_CA, EVIDENCE, KEK, MAC = "session-ca", "evidence", "kek", "mac"
 LOG, LOG_ED25519 = "log", "log-ed25519"
@@ -19,10 +19,12 @@ _KINDS = {
     LOG: (Algorithm.EC_P256, KeyUsage.SIGN),
     LOG_ED25519: (Algorithm.ED25519, KeyUsage.SIGN),
 }
+_KINDS |= dict.fromkeys(map(kek_name, range(2, MAX_KEKS + 1)), _KINDS[KEK])
+_KEKS = tuple(map(kek_name, range(1, MAX_KEKS + 1)))
 SERVICE_KEY_IDS = frozenset(map(service_key_id, _KINDS))
 # What a backup of every scope holds of them: a second token serves nobody without them. The log's
 # own keys never leave their token: two of those could sign two histories.
-_LEAVING = (KEK, MAC, SESSION_CA, EVIDENCE)
+_LEAVING = (*_KEKS, MAC, SESSION_CA, EVIDENCE)
 MANIFEST_CONTEXT = b"keyvault-manifest-v1\n"
 MANIFEST_LIMIT = 1_048_576  # bytes
 
@@ -31,7 +33,7 @@ def service_spec(name: str) -> KeySpec:
     """What a service key is; what can be backed up leaves wrapped under a backup key alone."""
     key_id = service_key_id(name)
     leaves, label = name in _LEAVING, f"keyvault {name}"
-    return KeySpec(key_id, label, *_KINDS[name], extractable=leaves, trusted=name == KEK)
+    return KeySpec(key_id, label, *_KINDS[name], extractable=leaves, trusted=name in _KEKS)
 
 
 BACKED_UP = {service_key_id(name): service_spec(name) for name in _LEAVING}

@@ -14,7 +14,7 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.backups import Backup, BackupKey, BackupKeyState, BackupState, why_left_out
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.errors import InvalidInputError, KeyStateError
-from keyvault.domain.keys import Key, KeyState, Residence, service_key_id
+from keyvault.domain.keys import Key, KeyState, Residence, kek_name, service_key_id
 from keyvault.domain.scopes import Scope
 from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
@@ -166,19 +166,20 @@ def _rests_wrapped(key: Key) -> bool:
 
 
 def _service_keys(vault: Vault, backup: Backup) -> Iterator[Document]:
-    names = list(SERVICE)
+    keks = [kek_name(number) for number in vault.gate.keks()]
+    names = [*keks, *(name for name in SERVICE if name != "kek")]
     ids = [service_key_id(name) for name in names]
     answers = vault.gate.back_up(backup.backup_key.bytes, ids)
     for name, key_id, answer in zip(names, ids, answers, strict=True):
         if "blob" not in answer:
             yield _left_out(str(UUID(bytes=key_id)), f"keyvault {name}", answer["message"])
             continue
-        algorithm, usage = SERVICE[name]
+        algorithm, usage = SERVICE["kek" if name in keks else name]
         spec = {"label": f"keyvault {name}", "algorithm": algorithm, "usage": usage}
         yield {
             "kind": "key",
             "key": str(UUID(bytes=key_id)),
-            "spec": {**spec, "extractable": True, "trusted": name == "kek"},
+            "spec": {**spec, "extractable": True, "trusted": name in keks},
             "public_key": b64encode(answer["public_key"]).decode(),
             "check_value": answer["check_value"],
             "blob": b64encode(answer["blob"]).decode(),

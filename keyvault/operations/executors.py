@@ -28,7 +28,7 @@ from keyvault.domain.errors import KeyStateError, OutcomeUnknownError, VaultErro
 from keyvault.domain.scopes import Scope
 from keyvault.operations.acts import authorities as of_authorities
 from keyvault.operations.acts import authority as of_authority
-from keyvault.operations.acts import backups, evidence, handovers, making, moving
+from keyvault.operations.acts import backups, evidence, handovers, making, moving, rotating
 from keyvault.operations.acts.base import Act, Acting, Asking
 from keyvault.operations.vault import key_stream
 from keyvault.store.unit_of_work import Reading, Work
@@ -39,6 +39,7 @@ ACTS: dict[type[Command], Act] = {
     **handovers.ACTS,
     **backups.ACTS,
     **moving.ACTS,
+    **rotating.ACTS,
     **of_authorities.ACTS,
     **of_authority.ACTS,
     **evidence.ACTS,

@@ -22,6 +22,8 @@ from keyvault.domain.commands import (
     DestroyKey,
     NewKey,
     ResumeKey,
+    RetireKek,
+    RotateKek,
 )
 from keyvault.domain.errors import (
     KeyStateError,
@@ -37,7 +39,10 @@ from keyvault.operations.reconciliation import differences
 from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
-FINISHABLE = (ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse, CertifyAuthority)
+FINISHABLE = (
+    *(ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse, CertifyAuthority),
+    *(RotateKek, RetireKek),
+)
 
 
 class Finding(StrEnum):
@@ -96,7 +101,7 @@ def _settle(
     acting = Acting(vault, ACTOR, "", asked)
     command, key_id = asked.request.command, asked.request.id
     if isinstance(command, FINISHABLE):
-        return _finished(acting, command.key)
+        return _finished(acting, getattr(command, "key", key_id))
     objects = found.get(key_id.bytes, [])
     if not isinstance(command, NewKey):  # a blob, which leaves no trace
         return _void(acting, "whether a blob was made is not known; none left", Outcome.UNKNOWN)

@@ -17,7 +17,7 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import CanonicalError, Document, canonical, parse
 from keyvault.domain.errors import ApprovalInvalidError, ConflictError
-from keyvault.domain.keys import service_key_id
+from keyvault.domain.keys import MAX_KEKS, kek_name, service_key_id
 from keyvault.domain.people import Person
 from keyvault.domain.reconciliation import (
     LISTED,
@@ -39,10 +39,16 @@ from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import ModuleSettings
 
 SERVICE_KEYS = {  # of each token, with the number of objects of each
-    "keys": {"session-ca": 2, "evidence": 2, "kek": 1, "mac": 1},
+    "keys": {
+        "session-ca": 2,
+        "evidence": 2,
+        "mac": 1,
+        **{kek_name(number): 1 for number in range(1, MAX_KEKS + 1)},
+    },
     "log": {"log": 2, "log-ed25519": 2},
 }
-OPTIONAL = frozenset({"log-ed25519"})  # not every module can make one
+# Not every module can make the first; of wrapping keys, those are there that are in use.
+OPTIONAL = frozenset({"log-ed25519", *map(kek_name, range(1, MAX_KEKS + 1))})
 PATIENCE = 60.0  # seconds for all objects of a token
 SKEW = timedelta(minutes=5)  # that the clock of a desk may differ from ours
 STATEMENT_LIMIT = 4_096  # bytes
@@ -112,7 +118,7 @@ def _compared(vault: Vault, counted: Counted) -> list[Finding]:
     on_log = by_id(_objects(vault.settings.log))
     on_keys = by_id(vault.gate.inventory())
     counted.objects = {"keys": _size(on_keys), "log": _size(on_log)}
-    findings = list(_register(vault, on_keys, counted))
+    findings = [*_register(vault, on_keys, counted), *_keks(on_keys)]
     known = frozenset(_ordered(vault, on_keys))
     for name, found in (("keys", on_keys), ("log", on_log)):
         own = frozenset(map(service_key_id, SERVICE_KEYS[name]))
@@ -162,6 +168,12 @@ def _services(module: str, found: Found) -> Iterator[Finding]:
         drift = Drift.MISSING if not there else Drift.CHANGED
         detail = f"{there} of {wanted} objects of this service key are there"
         yield Finding(drift, module, service_key_id(name).hex(), f"keyvault {name}", detail)
+
+
+def _keks(found: Found) -> Iterator[Finding]:
+    if not any(service_key_id(kek_name(number)) in found for number in range(1, MAX_KEKS + 1)):
+        told = service_key_id("kek").hex(), "keyvault kek", "no wrapping key is there"
+        yield Finding(Drift.MISSING, "keys", *told)
 
 
 def _foreign(module: str, found: Found, declared: frozenset[bytes]) -> Iterator[Document]:

@@ -103,6 +103,22 @@ class Keys:
         found = [UUID(key_id) for key_id in self._connection.scalars(first)]
         return found, int(self._connection.scalar(count) or 0)
 
+    def resting_elsewhere(self, kek: bytes, limit: int) -> list[WrappedKey]:
+        """Return the first keys that do not rest under this wrapping key."""
+        query = select(_WRAPPED).where(_WRAPPED.c.kek_id != kek).order_by(_WRAPPED.c.kek_id)
+        return [_wrapped_key(row) for row in self._connection.execute(query.limit(limit))]
+
+    def count_elsewhere(self, kek: bytes) -> int:
+        count = select(func.count()).select_from(_WRAPPED).where(_WRAPPED.c.kek_id != kek)
+        return int(self._connection.scalar(count) or 0)
+
+    def rewrap(self, old: WrappedKey, new: WrappedKey) -> bool:
+        """Put a record in the place of another; False if that one is not there any more."""
+        key_id = str(UUID(bytes=old.spec.key_id))
+        same = (_WRAPPED.c.key_id == key_id) & (_WRAPPED.c.mac == old.mac)
+        changes = {"blob": new.blob, "kek_id": new.kek_id, "mac": new.mac}
+        return self._connection.execute(update(_WRAPPED).where(same).values(changes)).rowcount == 1
+
     def owned(self, owner: str, before: datetime, limit: int) -> list[Key]:
         """Return keys of this owner that are in use and protect nothing new from a time before."""
         query = select(_KEY).where(_KEY.c.owner == owner, _KEY.c.protect_until < ticks(before))

@@ -20,6 +20,7 @@ from keyvault.domain.commands.handovers import (
     ImportComponents,
     ImportEnvelope,
 )
+from keyvault.domain.commands.keks import RetireKek, RotateKek
 from keyvault.domain.commands.keys import (
     ActivateKey,
     AllowUse,
@@ -31,7 +32,6 @@ from keyvault.domain.commands.keys import (
     LiftHold,
     ResumeKey,
 )
-from keyvault.domain.commands.keks import RetireKek, RotateKek
 from keyvault.domain.commands.people import (
     AcknowledgeDuty,
     ChangePerson,
