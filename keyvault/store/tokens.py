@@ -22,6 +22,7 @@ _KEY = tables.token_key
 _STATEMENT = tables.token_statement
 _COUNT = tables.stock_count
 _NEWEST = Order(_TOKEN.c.created_at, _TOKEN.c.id, str, newest_first=True)
+_SECOND = 1_000_000  # ticks
 _TEXTS = ("serial", "model", "profile", "purpose", "custodian", "place", "seal", "batch", "holder")
 _TIMES = ("created_at", "changed_at", "due_at", "expires_at", "used_at")
 
@@ -112,7 +113,7 @@ class Tokens:
     def hand(self, token: Token, giver: str, now: datetime, statement: str = "") -> Custody:
         """Write down that the token's custodian has it from now on.
 
-        Times are whole seconds, as people write them, and never go back.
+        Times are whole seconds, as people write them, and each entry has one of its own.
         """
         now = now.replace(microsecond=0)
         last = self._connection.execute(
@@ -121,7 +122,9 @@ class Tokens:
             .order_by(_CUSTODY.c.number.desc())
             .limit(1)
         ).first()
-        number, at = (last.number + 1, max(last.at, ticks(now))) if last else (1, ticks(now))
+        number, at = (
+            (last.number + 1, max(last.at + _SECOND, ticks(now))) if last else (1, ticks(now))
+        )
         entry = Custody(
             token.id, number, giver, token.custodian, moment(at), token.place, token.seal, statement
         )

@@ -106,6 +106,7 @@ def asked(stack: Stack, folder: Path, found: dict[str, str], *more: str) -> str:
     run("ocsp", *about, *more, "-reqout", str(question))
     kind = {"content-type": "application/ocsp-request"}
     got = stack.client().post("/v1/ca/ocsp", content=question.read_bytes(), headers=kind)
+    assert got.headers["content-type"] == "application/ocsp-response", got.text
     answer.write_bytes(got.content)
     believed = ("-CAfile", found["root"], "-verify_other", found["issuing"])
     return run("ocsp", *about, "-reqin", str(question), "-respin", str(answer), *believed)
@@ -239,11 +240,11 @@ def test_a_system_with_a_certificate_of_ours_is_gone_when_it_is_revoked(house):
     der = request.public_bytes(Encoding.DER)
     said = CertifyKey(UUID(issuing), "client", "dcc-ours", sha256(der).hexdigest())
     body = statement(rita, said).document() | {"request": b64encode(der).decode()}
+    other = {**body, "request": b64encode(der[:-1] + b"x").decode()}
+    assert rita.client().post("/v1/ca/certificates", json=other).status_code == 422
     made = ok(rita.client().post("/v1/ca/certificates", json=body))["certificate"]
     certificate = b64decode(made)
     assert ok(rita.client().post("/v1/ca/certificates", json=body))["certificate"] == made
-    other = {**body, "request": b64encode(der[:-1] + b"x").decode()}
-    assert rita.client().post("/v1/ca/certificates", json=other).status_code == 422
     issuer = stack.client().get(f"/v1/ca/{issuing}/certificate").content
     rights = (("key:read",), ("*",), text_of(in_days(30)))
     stack.carry_out(stack.ask(EnrolSystem("dcc-ours", "ours", certificate, issuer, *rights), SCOPE))
