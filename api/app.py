@@ -63,6 +63,14 @@ _MUTUAL_TLS = {
 }
 
 
+# What the API has, in the order of its document.
+ROOMS = (
+    *(login, keys, custody, handovers, compromise, life, certificates, tokens, files, ca),
+    *(agreement, counters, issuing, backups, requests, ceremonies, emergency, keks),
+    *(reconciliation, registers, people, audit, health),
+)
+
+
 class VaultApi(FastAPI):
     """FastAPI with `Front` as its outermost layer and its document completed."""
 
@@ -111,25 +119,7 @@ def create_app(vault: Vault) -> VaultApi:
     _against_abuse(app.state, vault, telemetry)
     for kind in (*STATUS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
-    for room in (
-        *(
-            login,
-            keys,
-            custody,
-            handovers,
-            compromise,
-            life,
-            certificates,
-            tokens,
-            files,
-            ca,
-            agreement,
-            counters,
-            issuing,
-        ),
-        backups,
-        *(requests, ceremonies, emergency, keks, reconciliation, registers, people, audit, health),
-    ):
+    for room in ROOMS:
         app.router.routes.extend(room.router.routes)
     app.router.routes.extend(hot.routes().routes)
     return app

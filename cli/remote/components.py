@@ -152,20 +152,25 @@ def enter(
     here = open_session(session)
     server = Server.of(here)
     found = checked(here, server, request)
-    number = found.number_of(here.person)
+    what = f"component {found.number_of(here.person)} of {found.count}"
     if not isinstance(found.request.command, ImportComponents):
         raise InvalidInputError("nobody enters a component here", next_step="see: components show")
-    confirm(f"bring component {number} of {found.count}", _about(found, here), yes=yes)
-    what = f"component {number} of {found.count}"
+    confirm(f"bring {what}", _about(found, here), yes=yes)
     component = typed(Secrets(component_fd), what, found.algorithm, check_value)
-    check = components.check_values(component)
-    content = sealed.seal(found.public_key, bytes(component), found.context(here.person))
-    components.wipe(component)
-    say(f"check values of your component: {styles(check)}")
     signing = Signing(here, given(credential, card, reader), Secrets(passphrase_fd))
-    done = hand_over(server, found, signing, content, check)
+    done = _brought(server, found, signing, component)
     say(_still(done["missing"]))
     tell(done["handover"])
+
+
+def _brought(server: Server, found: Checked, signing: Signing, component: bytearray) -> Document:
+    """Seal a component for the gate and hand it in; it is overwritten here."""
+    check = components.check_values(component)
+    context = found.context(signing.here.person)
+    content = sealed.seal(found.public_key, bytes(component), context)
+    components.wipe(component)
+    say(f"check values of your component: {styles(check)}")
+    return hand_over(server, found, signing, content, check)
 
 
 def _still(missing: int) -> str:
@@ -209,18 +214,23 @@ def collect(
     here = open_session(session)
     server = Server.of(here)
     found = checked(here, server, request)
-    key = ec.generate_private_key(ec.SECP256R1())
     signing = Signing(here, given(credential, card, reader), Secrets(passphrase_fd))
-    done = hand_over(server, found, signing, spki_der(key.public_key()), CheckValues("", ""))
-    context = found.context(here.person)
-    component = bytearray(sealed.opened(key, b64decode(done["sealed"]), context))
+    component, handover = _collected(server, found, signing)
     try:
         _give(component, found, here, out, show=show)
     finally:
         components.wipe(component)
     number = found.number_of(here.person)
     say(f"put it into a bag, then: keyvault keys components bag {request} --number {number}")
-    tell(done["handover"])
+    tell(handover)
+
+
+def _collected(server: Server, found: Checked, signing: Signing) -> tuple[bytearray, Document]:
+    """One's own component, sealed to a key that is made for this call, and the handover."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    done = hand_over(server, found, signing, spki_der(key.public_key()), CheckValues("", ""))
+    context = found.context(signing.here.person)
+    return bytearray(sealed.opened(key, b64decode(done["sealed"]), context)), done["handover"]
 
 
 def _give(

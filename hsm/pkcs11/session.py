@@ -66,10 +66,9 @@ class Pkcs11Device(Carrying):
         cache_size: int = 4096,
     ) -> None:
         self._verify = verify
-        self._resident: dict[bytes, Held] = {}
+        self._resident, self._transports = dict[bytes, Held](), dict[bytes, Held]()
         self._cache = wrapped.Cache(cache_size)
         self._agreeing = Agreeing()
-        self._transports: dict[bytes, Held] = {}
         self._lost = ""
         self._closed = False
         self._session: Any = None

@@ -104,6 +104,18 @@ def check_approval(
             f"{person.name} asked for this and cannot approve it",
             next_step="two other people have to decide",
         )
+    _check_uninvolved(request, person)
+    signed_at = time_of(approval.at)
+    until = min(request.expires_at, at + CLOCK_LEEWAY)
+    if not request.requested_at - CLOCK_LEEWAY <= signed_at <= until:
+        raise ApprovalInvalidError(f"the approval of {person.name} is outside the request's time")
+    for moment in (signed_at, at):
+        _check_standing(electorate, request, person, moment)
+    _check_signature(request, approval, person, verify)
+    return person
+
+
+def _check_uninvolved(request: Request, person: Person) -> None:
     if getattr(request.command, "person", "") == person.id and not alone(request):
         raise ApprovalInvalidError(
             f"{person.name} cannot decide on themselves", next_step="somebody else has to decide"
@@ -113,14 +125,6 @@ def check_approval(
             f"{person.name} is to carry a part of this key, and cannot approve it",
             next_step="somebody who holds no part has to decide",
         )
-    signed_at = time_of(approval.at)
-    until = min(request.expires_at, at + CLOCK_LEEWAY)
-    if not request.requested_at - CLOCK_LEEWAY <= signed_at <= until:
-        raise ApprovalInvalidError(f"the approval of {person.name} is outside the request's time")
-    for moment in (signed_at, at):
-        _check_standing(electorate, request, person, moment)
-    _check_signature(request, approval, person, verify)
-    return person
 
 
 def _check_standing(electorate: Electorate, request: Request, person: Person, at: datetime) -> None:
