@@ -6,7 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import InvalidInputError, ShareStateError
+from keyvault.domain.errors import BagMismatchError, InvalidInputError, ShareStateError
 from keyvault.domain.keys import Key, Residence
 from keyvault.domain.scopes import Scope
 
@@ -88,11 +88,11 @@ class Share:
     confirmed_at: datetime | None = None
 
     def to(self, state: ShareState, now: datetime, place: str = "", bag: str = "") -> "Share":
-        """Take one arrow of `SHARE_MOVES`. Raises `ShareStateError`."""
+        """Take one arrow of `SHARE_MOVES`. Raises `ShareStateError`, `BagMismatchError`."""
         if state not in SHARE_MOVES[self.state]:
             raise ShareStateError(f"a share that is {self.state} cannot become {state}")
         if state is ShareState.CONFIRMED and self.bag and bag and bag != self.bag:
-            raise ShareStateError(
+            raise BagMismatchError(
                 f"share {self.number} was put into bag {self.bag}, and this is bag {bag}",
                 next_step="find out who exchanged it; if it was opened, mark the share as lost",
             )

@@ -257,7 +257,7 @@ class CheckValueError(VaultError):
 
 
 class BagMismatchError(VaultError):
-    """The bag that came back has another number than the one that the component was put into."""
+    """The bag that came back has another number than what was put away in it."""
 
     code = "bag-mismatch"
 

@@ -46,7 +46,7 @@ def move(  # noqa: PLR0913  (what is said of a share)
     reason: str = "",
     once: Once | None = None,
 ) -> Share:
-    """Record where a share is now. Raises `ShareStateError`, also where its bag is another."""
+    """Record where a share is now. Raises `ShareStateError`, `BagMismatchError`."""
     with vault.database.reading() as work:
         where = _where(work, backup_key)
     permitted = permit(vault, who, Action.KEY_RECORD, where=where)

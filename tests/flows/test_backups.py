@@ -214,7 +214,7 @@ def test_a_share_is_confirmed_in_its_bag_by_its_holder_alone(stack, kek):
     assert carol.post(f"{path}/moves", json=body).status_code == 403
     assert ok(bob.post(f"{path}/moves", json=body))["state"] == "confirmed"
     other = bob.post(f"{path}/moves", json={**body, "bag": "18"})
-    assert (other.status_code, other.json()["code"]) == (409, "share-state")
+    assert (other.status_code, other.json()["code"]) == (409, "bag-mismatch")
     assert ok(carol.post(f"{path}/moves", json={"state": "lost", "reason": "gone"}))["bag"] == "17"
     assert ok(bob.post(f"{path}/moves", json=body))["state"] == "confirmed"
 
