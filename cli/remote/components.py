@@ -220,8 +220,7 @@ def collect(
         _give(component, found, here, out, show=show)
     finally:
         components.wipe(component)
-    number = found.number_of(here.person)
-    say(f"put it into a bag, then: keyvault keys components bag {request} --number {number}")
+    say(f"put it into a bag, and record it: keyvault keys components bag {request}")
     tell(handover)
 
 
