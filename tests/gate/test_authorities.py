@@ -1,0 +1,143 @@
+"""An authority signs certificates that people stand for, lists and answers, and nothing else."""
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from hsm.errors import KeyUnusableError
+from hsm.types import KeyUsage
+from keyvault.domain.commands import ActivateKey, CertifyAuthority
+from keyvault.domain.errors import InvalidInputError, KeyStateError, StatementInvalidError
+from keyvault.domain.people import thumbprint
+from keyvault.domain.statements import Allocate, CertifyKey, Nominate, Signed, Statement
+from keyvault.domain.times import text_of
+from keyvault.domain.token_profiles import possession
+from keyvault.signatures import ALGORITHM, spki_der
+from tests.gate.house import active, do, order
+from tests.unit.officers import ALICE, BOB, ORIGIN
+
+DAYS = 300
+
+
+def authority(gate, parent=None):
+    key = do(gate, order())["key_id"]
+    command = CertifyAuthority(UUID(bytes=key), parent, "Root", DAYS, "for a test")
+    made = do(gate, command)["certificate"]
+    do(gate, ActivateKey(UUID(bytes=key), "certified"))
+    return key, x509.load_der_x509_certificate(made)
+
+
+def words(officer, said, token=None):
+    """What an officer signs, as a document."""
+    spki = officer.credential.spki
+    at = text_of(datetime.now(UTC))
+    challenge = f"1:{'ab' * 32}"
+    statement = Statement(
+        uuid4(), ORIGIN, said, token, int(token is not None), officer.id, thumbprint(spki), "",
+        challenge, at,
+    )  # fmt: skip
+    return Signed(statement, officer.credential.sign(statement.message()))
+
+
+def terms(issuer, spki, **more):
+    now = datetime.now(UTC).replace(microsecond=0)
+    given = {"issuer": issuer, "job": "j", "slot": "9A", "serial": "01" * 16, "spki": spki}
+    dates = {"not_before": text_of(now), "not_after": text_of(now + timedelta(days=30))}
+    return {**given, **dates, **more}
+
+
+@pytest.fixture(scope="module")
+def issuing(gate):
+    return authority(gate)
+
+
+@pytest.fixture
+def request_of():
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client-1")])
+    made = x509.CertificateSigningRequestBuilder(name).sign(key, SHA256())
+    return key, made.public_bytes(Encoding.DER)
+
+
+def asked_for(issuer, request, profile="client"):
+    digest = sha256(request).hexdigest()
+    return words(ALICE, CertifyKey(UUID(bytes=issuer), profile, "client-1", digest)).document()
+
+
+def test_an_authority_certifies_by_the_signature_of_a_registrar(gate, issuing, request_of) -> None:
+    issuer, root = issuing
+    key, request = request_of
+    wanted = terms(issuer, spki_der(key.public_key()))
+    said = [asked_for(issuer, request)]
+    made = x509.load_der_x509_certificate(gate.issue_leaf(wanted, said, request))
+    made.verify_directly_issued_by(root)
+    assert made.subject.rfc4514_string() == "CN=client-1"
+    again = x509.load_der_x509_certificate(gate.issue_leaf(wanted, said, request))
+    assert again.tbs_certificate_bytes == made.tbs_certificate_bytes
+
+
+def test_an_authority_signs_nothing_but_what_the_gate_has_built(gate, call, issuing) -> None:
+    issuer, _ = issuing
+    with pytest.raises(KeyUnusableError, match="signs certificates alone"):
+        call("sign", issuer, "ECDSA", [b"\1" * 32], "always")
+    plain = active(gate)["key_id"]
+    assert call("sign", plain, "ECDSA", [b"\1" * 32], "always")
+    with pytest.raises(KeyUnusableError, match="no authority"):
+        gate.sign_crl(plain, 1, ["2026-11-22T15:00:00Z", "2026-11-23T15:00:00Z"], [])
+
+
+def test_a_key_that_was_used_never_becomes_an_authority(gate) -> None:
+    for made in (active(gate), do(gate, order(usage=KeyUsage.AGREE))):
+        command = CertifyAuthority(UUID(bytes=made["key_id"]), None, "Root", DAYS, "why")
+        with pytest.raises((KeyUnusableError, InvalidInputError)):
+            do(gate, command)
+
+
+def test_an_authority_is_made_once_and_not_under_what_is_none(gate) -> None:
+    made, plain = do(gate, order()), active(gate)["key_id"]
+    under = CertifyAuthority(UUID(bytes=made["key_id"]), UUID(bytes=plain), "Sub", DAYS, "why")
+    with pytest.raises(KeyUnusableError):
+        do(gate, under)
+    waiting = CertifyAuthority(UUID(bytes=made["key_id"]), None, "Root", DAYS, "why")
+    assert do(gate, waiting)["certificate"] == do(gate, waiting)["certificate"]
+    with pytest.raises(KeyStateError):  # certified, and not active yet
+        gate.sign_crl(made["key_id"], 1, ["2026-11-22T15:00:00Z", "2026-11-23T15:00:00Z"], [])
+
+
+def test_no_certificate_is_signed_for_whom_nobody_nominated_and_vetted(gate, issuing) -> None:
+    issuer, _ = issuing
+    key, token = ec.generate_private_key(ec.SECP256R1()), uuid4()
+    wanted = terms(issuer, spki_der(key.public_key()))
+    proof = key.sign(possession("j", "9A", wanted["spki"]), ALGORITHM)
+    named = words(ALICE, Nominate("bob", "aro", "default", "why"))
+    given = words(BOB, Allocate(named.statement.id, "RA-1"), token)
+    for said in ([], [given.document()], [named.document()], [named.document(), given.document()]):
+        with pytest.raises(StatementInvalidError):  # Alice is no senior responsible officer
+            gate.issue_leaf(wanted, said, proof)
+
+
+def test_a_changed_statement_or_request_makes_no_certificate(gate, issuing, request_of) -> None:
+    issuer, _ = issuing
+    key, request = request_of
+    wanted, said = terms(issuer, spki_der(key.public_key())), asked_for(issuer, request)
+    bent = {**said, "statement": {**said["statement"], "person": "bob"}}
+    unsigned = {**said, "signature": b64encode(b"\x30\x00").decode()}
+    other = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
+    for altered, words_of, proof in (
+        (wanted, bent, request),
+        (wanted, unsigned, request),
+        (wanted, said, request + b"\0"),
+        ({**wanted, "spki": other}, said, request),
+        ({**wanted, "not_after": text_of(datetime.now(UTC) + timedelta(days=800))}, said, request),
+        (wanted, asked_for(issuer, request, "token-signing"), request),
+    ):
+        with pytest.raises((StatementInvalidError, InvalidInputError)):
+            gate.issue_leaf(altered, [words_of], proof)
