@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo token-demo custody-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
+.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -17,6 +17,10 @@ token-demo: ## issue tokens through pcscd, use, lose, replace and destroy them, 
 custody-demo: ## drive keys from order to certified destruction, under ./custody-demo; ARGS="--csrs 50000" for all
 	@tools/install test
 	@$(BIN)/python tools/custody_demo.py $(ARGS)
+
+evidence-demo: ## a year of made-up life, exported for a role and a quarter and checked alone; ARGS="--events 1000000"
+	@tools/install test
+	@$(BIN)/python tools/evidence_demo.py $(ARGS)
 
 authority-drill: ## play an attacker who owns api and database against T1 to T12, under ./drill
 	@tools/install test
@@ -76,4 +80,4 @@ lock: ## write requirements.lock anew from requirements*.in
 	    --no-emit-find-links --output-file=requirements.lock requirements-dev.in $(ARGS)
 
 clean: ## remove what the demo, the drill and the caches left; ./run and .venv stay
-	rm -rf demo custody-demo drill build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo custody-demo evidence-demo drill build .pytest_cache .mypy_cache .ruff_cache .hypothesis

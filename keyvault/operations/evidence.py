@@ -130,7 +130,7 @@ def _contents(
 ) -> BundleContents:
     checkpoint, query = Checkpoint.parse(Note.parse(note.encode()).text), wanted.query
     size = checkpoint.size
-    start, end, dates = _span(work, query, size)
+    start, end, dates = span(work, query, size)
     if wanted.changes:
         start = min(wanted.previous or 0, size)
     hashes, at = work.audit.hashes(), vault.clock()
@@ -176,7 +176,7 @@ def _erasures(work: Reading, size: int) -> tuple[Lone, ...]:
             return tuple(found)
 
 
-def _span(work: Reading, query: EventQuery, size: int) -> tuple[int, int, tuple[str, str] | None]:
+def span(work: Reading, query: EventQuery, size: int) -> tuple[int, int, tuple[str, str] | None]:
     if query.since is None and query.until is None:
         return 0, size, None
     since, until = query.since or EPOCH, query.until or datetime.now(UTC)

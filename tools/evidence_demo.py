@@ -1,0 +1,298 @@
+"""A year of made-up life in the log, exported for one role and one quarter, and checked alone.
+
+    make evidence-demo [ARGS="--events 1000000"]
+
+The events are written by the product's own log in batches, at made-up times. The log's and the
+evidence key are throw-away keys in software here; everything else is what the service does.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import time_machine
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from keyvault.domain.approvals import Seen  # noqa: E402  (after the path is set)
+from keyvault.domain.audit import AuditEvent, EventType, Outcome  # noqa: E402
+from keyvault.domain.chain import Record  # noqa: E402
+from keyvault.domain.commands import ActivateKey  # noqa: E402
+from keyvault.domain.notes import Checkpoint, Note, sign_checkpoint  # noqa: E402
+from keyvault.domain.times import text_of  # noqa: E402
+from keyvault.domain.tree import range_proof  # noqa: E402
+from keyvault.evidence.built import verifier  # noqa: E402
+from keyvault.evidence.bundle import (  # noqa: E402
+    MANIFEST_CONTEXT,
+    BundleContents,
+    write_bundle,
+)
+from keyvault.evidence.views.report import Report  # noqa: E402
+from keyvault.evidence.views.rows import Shown  # noqa: E402
+from keyvault.evidence.views.signing import signed_pdf  # noqa: E402
+from keyvault.operations.audit import EventQuery, names_of  # noqa: E402
+from keyvault.operations.evidence import leaf_of, span  # noqa: E402
+from keyvault.store.log import Memory  # noqa: E402
+from keyvault.store.unit_of_work import Database  # noqa: E402
+from tests.evidence.people import SCOPE, START  # noqa: E402
+from tests.evidence.world import (  # noqa: E402
+    EDWARDS,
+    EVIDENCE,
+    LOG,
+    LOG_KEYS,
+    ORIGIN,
+    World,
+)
+
+YEAR = timedelta(days=360)
+QUARTER = (START + timedelta(days=120), START + timedelta(days=210))
+ROLE = "key-custodian"
+BATCH = 256  # events in one commit
+SEAL_EVERY = 16  # batches
+KEYS = 24
+
+
+class Year(World):
+    """The small world of the tests, whose events go into a database instead of a list."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.memory = database, Memory()
+        self.waiting: list[AuditEvent] = []
+        self.size, self.batches, self.last = 0, 0, ""
+        super().__init__()
+
+    def event(self, kind, payload, **more):  # noqa: ANN001, ANN003, ANN201  (as in the world)
+        outcome, role = more.get("outcome", Outcome.OK), more.get("role", "")
+        actor, stream = more.get("actor", "person:alice"), more.get("stream", "log")
+        operation = more.get("operation") or self.unique()
+        scope = more.get("scope")
+        self.waiting.append(
+            AuditEvent(kind, outcome, operation, stream, actor, payload, role, scope)
+        )
+        if len(self.waiting) >= BATCH:
+            self.flush()
+        return self.size + len(self.waiting) - 1
+
+    def add_record(self, record: Record, **more):  # noqa: ANN003, ANN201  (as in the world)
+        self.flush()
+        super().add_record(record, **more)
+        self.flush(record)
+
+    def flush(self, record: Record | None = None) -> None:
+        """Commit what waits, at the world's time."""
+        if not self.waiting:
+            return
+        with (
+            time_machine.travel(self.now, tick=False),
+            self.database.work(self.memory) as work,
+        ):
+            if record is not None:
+                work.authority.add(record)
+            work.commit(*self.waiting)
+        self.size, self.waiting = self.size + len(self.waiting), []
+        self.batches += 1
+        if self.batches % SEAL_EVERY == 0:
+            self.seal()
+
+    def tree(self, size=None):  # noqa: ANN001, ANN201, ARG002  (as in the world)
+        with self.database.reading() as work:
+            return work.audit.head()
+
+    def seen(self) -> Seen:
+        tree = self.tree()
+        return Seen(tree.size, tree.root.hex())
+
+    def seal(self) -> str:
+        """Sign a checkpoint over everything, and keep it."""
+        tree, signers = self.tree(), [(LOG_KEYS[0], EDWARDS.sign), (LOG_KEYS[1], LOG.sign)]
+        checkpoint = Checkpoint(ORIGIN, tree.size, tree.root)
+        note = sign_checkpoint(checkpoint, signers).to_bytes().decode()
+        with self.database.sealing() as seals:
+            seals.add_checkpoint(tree.size, note, self.now)
+        return note
+
+
+def live(world: Year, events: int) -> None:
+    """Fill a year: keys are made and activated, used, suspended and resumed; people log in."""
+    dice, made = Random(4711), []  # noqa: S311  (a made-up life, the same each time)
+    step = YEAR / events
+    while world.size + len(world.waiting) < events:
+        done = world.size + len(world.waiting)
+        world.now = max(world.now, START + step * done)
+        if len(made) < KEYS and done >= len(made) * events // KEYS:
+            key = world.generate(f"key {len(made)}")
+            world.act(ActivateKey(key, "go"))
+            made.append(key)
+        something(world, dice, made)
+    world.flush()
+
+
+def something(world: Year, dice: Random, made: list) -> None:  # type: ignore[type-arg]
+    key, chance = dice.choice(made), dice.random()
+    stream, own = f"key:{key}", {"role": ROLE, "scope": SCOPE, "actor": "person:dan"}
+    if chance < 0.004:  # noqa: PLR2004  (a custodian at work)
+        payload = {"key": str(key), "number": 1, "text": "shelf 4", "place": "Leeds"}
+        world.event(EventType.KEY_LABELLED, payload, stream=stream, **own)
+    elif chance < 0.05:  # noqa: PLR2004
+        who = dice.choice(("alice", "bob", "carol", "dan", "fay"))
+        payload = {"person": who, "credential": "of the day"}
+        world.event(EventType.AUTH_OK, payload, actor=f"person:{who}", stream=f"person:{who}")
+    else:
+        world.now -= timedelta(seconds=1)
+        world.use(key)
+
+
+def export(world: Year, note: str, out: Path, query: EventQuery) -> dict[str, object]:
+    """Write the bundle that answers a query."""
+    began = time.monotonic()
+    checkpoint = Checkpoint.parse(Note.parse(note.encode()).text)
+    with world.database.reading() as work, out.open("wb") as file:
+        start, end, dates = span(work, query, checkpoint.size)
+        contents = BundleContents(
+            origin=ORIGIN,
+            checkpoint=note.encode(),
+            range=range_proof(work.audit.hashes(), start, end, checkpoint.size),
+            leaves=(leaf_of(event) for event in work.audit.events(start, end)),
+            authority=work.authority.records(),
+            requester="person:erin",
+            created_at=text_of(world.now),
+            software="keyvault, made-up year",
+            filter=query.filter(),
+            dates=dates,
+        )
+        write_bundle(contents, file, lambda data: EVIDENCE.sign(MANIFEST_CONTEXT + data))
+    figures = {"events": end - start, "of": checkpoint.size, "bytes": out.stat().st_size}
+    figures |= {"seconds": round(time.monotonic() - began, 1), "peak_mib": peak()}
+    print(json.dumps({out.name: figures}), flush=True)
+    return figures
+
+
+def report(world: Year, bundle: Path, folder: Path) -> None:
+    """Write the report of what the bundle discloses, as a page and as a signed PDF."""
+    root = world.tree().root.hex()
+    with world.database.reading() as work:
+        names = names_of(work.authority.records())
+    made = Report([("bundle", bundle.name), ("role", ROLE)], datetime.now(UTC), names)
+    with zipfile.ZipFile(bundle) as archive, archive.open("events.ndjson") as rows:
+        for line in rows:
+            row = json.loads(line)
+            if "p" in row:
+                name = names.get(row["h"]["ac"], "")
+                made.add(Shown(row["i"], b"", row["h"], row["p"], name))
+            else:
+                made.withheld += 1
+    paper = made.paper(root)
+    (folder / "report.html").write_text(paper.html(), encoding="utf-8")
+    pdf = signed_pdf(paper.pdf(), certificate(), EVIDENCE.sign, "made-up year")
+    (folder / "report.pdf").write_bytes(pdf)
+
+
+def certificate() -> bytes:
+    key = EVIDENCE._key  # noqa: SLF001  (the throw-away key of the world)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "made-up evidence key")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=30)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+# A small process between: what a child took at most is otherwise what its parent had taken.
+MEASURED = """
+import json, resource, subprocess, sys, time
+began = time.monotonic()
+status = subprocess.run(sys.argv[1:]).returncode
+most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+taken = {"peak_mib": most, "seconds": round(time.monotonic() - began, 1)}
+open("measured.json", "w").write(json.dumps(taken))
+sys.exit(status)
+"""
+
+
+def verify(folder: Path, bundle: Path, genesis: str) -> dict[str, object]:
+    """Run the one file under the system's Python, with nothing of ours within its reach."""
+    (folder / "verify.py").write_bytes(verifier())
+    python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    line = [python, "-I", "verify.py", bundle.name, "--genesis-sha256", genesis]
+    line += ["--query", "no-export", "--transcript", "transcript.txt"]
+    environment = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [python, "-I", "-c", MEASURED, *line],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr, sep="")
+    figures = {"exit": done.returncode, "python": python}
+    figures |= json.loads((folder / "measured.json").read_text())
+    print(json.dumps({f"verify {bundle.name}": figures}), flush=True)
+    return figures
+
+
+def attacks() -> int:
+    """Play the six attacks on witnesses, ours and an independent one."""
+    line = [sys.executable, "-m", "pytest", "-q", "-n0", "-rA", "tests/witness/test_attacks.py"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(
+        "\n".join(text for text in done.stdout.splitlines() if text.startswith(("PASSED", "FAI")))
+    )
+    return done.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, default=ROOT / "evidence-demo")
+    parser.add_argument("--no-attacks", action="store_true")
+    options = parser.parse_args()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    database, began = (
+        Database(f"sqlite:///{options.folder / 'year.db'}", "node-1"),
+        time.monotonic(),
+    )
+    database.migrate()
+    world = Year(database)
+    live(world, options.events)
+    seconds = time.monotonic() - began
+    rate = {
+        "events": world.size,
+        "seconds": round(seconds, 1),
+        "per_second": int(world.size / seconds),
+    }
+    print(json.dumps({"written": rate}), flush=True)
+    summary: dict[str, object] = {"written": rate}
+    asked = EventQuery(since=QUARTER[0], until=QUARTER[1], role=ROLE)
+    worst, note = 0, world.seal()
+    for name, query in (("evidence.zip", asked), ("whole-year.zip", EventQuery())):
+        bundle = options.folder / name
+        exported = export(world, note, bundle, query)
+        verified = verify(options.folder, bundle, world.genesis)
+        summary[name] = {"export": exported, "verify": verified}
+        worst = max(worst, int(verified["exit"] != 0))
+    report(world, options.folder / "evidence.zip", options.folder)
+    (options.folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    return worst or (0 if options.no_attacks else attacks())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
