@@ -8,7 +8,6 @@ card can do at the end is judged by OpenSC and OpenSSL. Everything lies in throw
 import hashlib
 import os
 import queue
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,15 +22,14 @@ from uuid import UUID, uuid4
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cryptography import x509  # noqa: E402  (the path comes first)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: E402  (as above)
 
-from cli.desk.relaying import inserted  # noqa: E402  (as above)
+from cli.desk.relaying import relay  # noqa: E402  (as above)
 from hsm.pcsc.apdu import Channel  # noqa: E402  (as above)
 from hsm.pcsc.credential import PivCredential  # noqa: E402  (as above)
 from hsm.pcsc.piv import PivCard, PivSlot  # noqa: E402  (as above)
 from hsm.pcsc.piv_issue import change_pin  # noqa: E402  (as above)
-from hsm.pcsc.reader import PcscCard, wait_for_card  # noqa: E402  (as above)
+from hsm.pcsc.reader import PcscCard  # noqa: E402  (as above)
 from hsm.pcsc.supervisor import ReaderSupervisor, Seen  # noqa: E402  (as above)
 from hsm.usb import UsbReader  # noqa: E402  (as above)
 from keyvault.domain.commands import EnrolCredential  # noqa: E402  (as above)
@@ -52,77 +50,26 @@ from keyvault.domain.times import day_text, text_of  # noqa: E402  (as above)
 from keyvault.domain.tokens import TokenKind  # noqa: E402  (as above)
 from tests import devices  # noqa: E402  (as above)
 from tests.callers import Someone  # noqa: E402  (as above)
-from tests.carding import STATIONS, Carding, Desk  # noqa: E402  (as above)
+from tests.carding import STATIONS, Carding  # noqa: E402  (as above)
 from tests.cards import personalising  # noqa: E402  (as above)
 from tests.cards.bench import NAMES, Bench  # noqa: E402  (as above)
 from tests.cards.simulator.card import Card  # noqa: E402  (as above)
 from tests.cards.simulator.models import MODELS, table_of  # noqa: E402  (as above)
 from tests.stack import Document, Stack, in_days, ok  # noqa: E402  (as above)
+from tools.token_bench import (  # noqa: E402  (as above)
+    STARTED,
+    Demo,
+    authorities,
+    blank,
+    chain,
+    must,
+    note,
+    status,
+)
 
 MODULE = next(Path("/usr/lib").glob("*-linux-gnu/opensc-pkcs11.so"))
 OWN_PIN = b"482913"
-STARTED = time.monotonic()
 MESSAGE = b"a threshold file\n"
-
-
-class Demo:
-    """What the steps share."""
-
-    def __init__(self, stack: Stack, carding: Carding, bench: Bench, folder: Path) -> None:
-        self.stack = stack
-        self.carding = carding
-        self.bench = bench
-        self.folder = folder
-        self.step = 0
-        self.keys: dict[str, str] = {}  # of the authorities
-        self.desk = Desk(carding.issuer.client())
-
-    def tell(self, title: str, *lines: str) -> None:
-        self.step += 1
-        print(f"\n{self.step}. {title}  [{time.monotonic() - STARTED:.0f} s]", flush=True)
-        for line in lines:
-            print(f"   {line}", flush=True)
-
-    def run(self, *command: str) -> str:
-        """Run somebody else's program; it has to succeed."""
-        environment = os.environ | {"HOME": str(self.folder), "XDG_CACHE_HOME": str(self.folder)}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, timeout=60, check=False
-        )
-        said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        if done.returncode:
-            raise SystemExit(f"this had to work: {' '.join(command)}\n{said}")
-        return said
-
-    def insert(self, card: Any, slot: int = 0) -> Any:
-        virtual = self.bench.insert(card, slot)
-        if not wait_for_card(NAMES[slot], seconds=15):
-            raise SystemExit("the reader saw no card")
-        return virtual
-
-    def pull(self, virtual: Any, slot: int = 0) -> None:
-        virtual.remove()
-        self.bench.until_removed(slot)
-
-    def make(self, job: Document, slot: int = 0) -> Document:
-        path = f"/v1/issuing/jobs/{job['id']}"
-        return inserted(self.desk, path, STATIONS[slot], NAMES[slot], lambda _: None)
-
-
-def note(line: str) -> None:
-    print(f"   -> {line}", flush=True)
-
-
-def blank(serial: str) -> Card:
-    card = MODELS["yubico"].make()
-    card.application.serial = int(serial)
-    return card
-
-
-def must(true: bool, what: str) -> None:
-    if not true:
-        raise SystemExit(f"this had to be so: {what}")
-    note(what)
 
 
 def order(demo: Demo) -> tuple[Card, Document, Document]:
@@ -184,15 +131,11 @@ def deliver(demo: Demo, card: Card, job: Document) -> None:
         "The PIN is printed by bob, once; the card goes another way and is delivered",
         "Harry signs the receipt, sets a PIN of his own, and signs with the card itself.",
     )
-    carding, bob = demo.carding, demo.stack.person("bob")
+    bob = demo.stack.person("bob")
     mailer = bob.client().post(f"/v1/issuing/jobs/{job['id']}/mailer")
     must(mailer.content.startswith(b"%PDF"), f"a mailer of {len(mailer.content)} bytes of PDF")
     first = card.application.pin.value  # what harry reads on the paper
-    due = day_text(in_days(3))
-    sent = Dispatch("seal 9", "courier 12", "Leeds", due)
-    carding.says(carding.issuer, sent, carding.token("1001"))
-    handed = Deliver("passport seen", "seal 9", "Leeds")
-    carding.says(bob, handed, carding.token("1001"), second=carding.holder)
+    hand_over(demo, "1001", "seal 9")
     with PcscCard(NAMES[0]) as transport:
         change_pin(PivCard(Channel(transport)), first, OWN_PIN)
     activate(demo, "1001", NAMES[0])
@@ -246,40 +189,6 @@ def judge(demo: Demo) -> None:
     must("good" in status(demo), "openssl ocsp: good")
 
 
-def authorities(demo: Demo) -> None:
-    client = demo.stack.client()
-    for each in ok(demo.carding.issuer.client().get("/v1/ca"))["items"]:
-        der = client.get(f"/v1/ca/{each['key']}/certificate").content
-        found = x509.load_der_x509_certificate(der)
-        name = "root" if found.issuer == found.subject else "issuing"
-        (demo.folder / f"{name}.pem").write_bytes(found.public_bytes(Encoding.PEM))
-        demo.keys[name] = each["key"]
-
-
-def chain(demo: Demo, *, good: bool = True) -> str:
-    der = demo.stack.client().get(f"/v1/ca/{demo.keys['issuing']}/crl").content
-    pem = x509.load_der_x509_crl(der).public_bytes(Encoding.PEM)
-    (demo.folder / "crl.pem").write_bytes(pem)
-    words = ("openssl", "verify", "-crl_check", "-CAfile", "root.pem", "-untrusted", "issuing.pem")
-    line = (*words, "-CRLfile", "crl.pem", "card.pem")
-    if good:
-        return demo.run(*line)
-    done = subprocess.run(line, cwd=demo.folder, capture_output=True, check=False)
-    must(b"revoked" in done.stderr + done.stdout, "openssl verify: certificate revoked")
-    return ""
-
-
-def status(demo: Demo) -> str:
-    about = ("-issuer", "issuing.pem", "-cert", "card.pem")
-    demo.run("openssl", "ocsp", *about, "-reqout", "ask.der")
-    headers = {"content-type": "application/ocsp-request"}
-    body = (demo.folder / "ask.der").read_bytes()
-    answer = demo.stack.client().post("/v1/ca/ocsp", content=body, headers=headers)
-    (demo.folder / "answer.der").write_bytes(answer.content)
-    trust = ("-CAfile", "root.pem", "-verify_other", "issuing.pem", "-partial_chain")
-    return demo.run("openssl", "ocsp", *about, "-respin", "answer.der", *trust)
-
-
 def use(demo: Demo) -> None:
     demo.tell(
         "The card's key is enrolled for harry, who logs in with it and approves",
@@ -314,6 +223,22 @@ def lose(demo: Demo) -> None:
 
 def replace_it(demo: Demo) -> None:
     demo.tell("It is replaced by a second one, which ends in the shredder later")
+    carding = demo.carding
+    job = second(demo)
+    card = blank("1002")
+    virtual = demo.insert(card)
+    must(demo.make(job).get("standing") == "done", "the second card is made")
+    hand_over(demo, "1002", "seal 2")
+    with PcscCard(NAMES[0]) as transport:
+        change_pin(PivCard(Channel(transport)), card.application.pin.value, OWN_PIN)
+    activate(demo, "1002", NAMES[0])
+    note(f"it replaces {carding.token('1002')['replaces']}")
+    destroy(demo, card)
+    demo.pull(virtual)
+
+
+def second(demo: Demo) -> Document:
+    """A card from delivery to order that is to replace the first."""
     carding, bob = demo.carding, demo.stack.person("bob")
     delivery = TakeIn(TokenKind.PIV_CARD, "a model", "B-2", "a supplier", "seal", "safe", ("1002",))
     carding.says(carding.issuer, delivery, second=carding.witness)
@@ -321,24 +246,15 @@ def replace_it(demo: Demo) -> None:
     named = Nominate("harry", "opens the portal", "cct", "lost the first", old)
     nomination = carding.says(carding.senior, named)["statement"]["id"]
     carding.says(bob, Allocate(UUID(nomination), "ID-4711"), carding.token("1002"))
-    (job,) = carding.order(carding.token("1002"))
-    card = blank("1002")
-    virtual = demo.insert(card)
-    must(demo.make(job).get("standing") == "done", "the second card is made")
-    carding.says(
-        carding.issuer,
-        Dispatch("s 2", "courier", "Leeds", day_text(in_days(3))),
-        carding.token("1002"),
-    )
-    carding.says(
-        bob, Deliver("passport", "s 2", "Leeds"), carding.token("1002"), second=carding.holder
-    )
-    with PcscCard(NAMES[0]) as transport:
-        change_pin(PivCard(Channel(transport)), card.application.pin.value, OWN_PIN)
-    activate(demo, "1002", NAMES[0])
-    note(f"it replaces {carding.token('1002')['replaces']}")
-    destroy(demo, card)
-    demo.pull(virtual)
+    return carding.order(carding.token("1002"))[0]
+
+
+def hand_over(demo: Demo, serial: str, seal: str) -> None:
+    carding, bob = demo.carding, demo.stack.person("bob")
+    sent = Dispatch(seal, "courier 12", "Leeds", day_text(in_days(3)))
+    carding.says(carding.issuer, sent, carding.token(serial))
+    handed = Deliver("passport seen", seal, "Leeds")
+    carding.says(bob, handed, carding.token(serial), second=carding.holder)
 
 
 def destroy(demo: Demo, card: Card) -> None:
@@ -357,8 +273,6 @@ def destroy(demo: Demo, card: Card) -> None:
 
 
 def carding_wipe(demo: Demo, token: Document) -> Document:
-    from cli.desk.relaying import relay  # noqa: PLC0415  (one step's own)
-
     path = f"/v1/issuing/tokens/{token['id']}"
     with PcscCard(NAMES[0]) as card:
         return relay(demo.desk, path, STATIONS[0], card, lambda _: None, {"service": "wipe"})
