@@ -271,15 +271,19 @@ class Settings(_Strict):
                 "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
                 "streams": tuple(_led(one, folder) for one in self.streams),
                 "time": _timed(self.time, folder) if self.time else None,
-                "api": self.api.model_copy(
-                    update={
-                        "certificate": folder / self.api.certificate,
-                        "private_key": folder / self.api.private_key,
-                        "proxy": _beside(self.api.proxy, folder) if self.api.proxy else None,
-                    }
-                ),
+                "api": _served(self.api, folder),
             }
         )
+
+
+def _served(api: ApiSettings, folder: Path) -> ApiSettings:
+    return api.model_copy(
+        update={
+            "certificate": folder / api.certificate,
+            "private_key": folder / api.private_key,
+            "proxy": _beside(api.proxy, folder) if api.proxy else None,
+        }
+    )
 
 
 def _anchored_issuing(issuing: IssuingSettings, folder: Path) -> IssuingSettings:

@@ -49,9 +49,13 @@ def _verified(path: Path, evidence: bytes) -> Document:
         if file.read(1):
             raise _bad("there is more behind its signature")
     _check(end, document, lines.hexdigest(), kinds, evidence)
+    return {**_told(head, end), "sha256": whole.hexdigest(), "not_in_it": missing}
+
+
+def _told(head: Document, end: Document) -> Document:
     names = ("backup", "scope", "taken_at", "taken_by", "backup_key", "check_value")
-    counts = {"keys": end["keys"], "left_out": end["left_out"], "sha256": whole.hexdigest()}
-    return {**{name: head[name] for name in names}, **counts, "not_in_it": missing}
+    counts = {name: end[name] for name in ("keys", "left_out")}
+    return {**{name: head[name] for name in names}, **counts}
 
 
 def _check(

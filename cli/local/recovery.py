@@ -51,16 +51,15 @@ def recover(
     """
     vault = bootstrap.build(Settings.load(config))
     gate = Client(vault.settings.log.socket)
+
+    def ask(method: str, *arguments: object) -> dict[str, object]:
+        return dict(gate.call(method, *arguments, timeout=PATIENCE))
+
     try:
-        seen = gate.call("anchor", timeout=PATIENCE)
-        request = recovery.propose(vault, seen, requester, reason)
+        request = recovery.propose(vault, ask("anchor"), requester, reason)
         confirm("lose a part of the log", _about(request), yes=yes)
         secrets, authority = Secrets(passphrase_fd), _authority(vault)
         signed = [_signed(request, authority, one, secrets) for one in approver]
-
-        def ask(method: str, *arguments: object) -> dict[str, object]:
-            return dict(gate.call(method, *arguments, timeout=PATIENCE))
-
         done = recovery.recover(vault, request, signed, ask)
     finally:
         gate.close()

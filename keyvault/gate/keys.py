@@ -100,17 +100,20 @@ class KeysGate:
         self._cache = settings.keys.cache
         self._place = settings.keys.location.partition(",")[0].strip()
         self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
-        self._keks = Keks(device)
-        self._backups = Backups(device, self._register)
-        self._restoring = Restoring(device, self._register, may_restore=spare)
-        self._handovers = HandoverGate(device, self._trust, settings, clock)
         self._anchor = RedeemedAnchor(device, self._register, settings.node)
         self._anchor.check()
+        self._restoring = Restoring(device, self._register, may_restore=spare)
+        self._work_with(device, settings)
+
+    def _work_with(self, device: Device, settings: Settings) -> None:
+        """Set up what has a part of its own."""
+        clock, folder = self._clock, settings.state / "authorities"
+        self._keks = Keks(device)
+        self._backups = Backups(device, self._register)
+        self._handovers = HandoverGate(device, self._trust, settings, clock)
         self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
-        folder = settings.state / "authorities"
-        self._authorities = Authorities(
-            device, self._register, self._trust, folder, settings.ca.url
-        )
+        known = self._register, self._trust
+        self._authorities = Authorities(device, *known, folder, settings.ca.url)
         self._cards = CardGate(device, settings, self._register, self._trust, clock)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:

@@ -87,13 +87,15 @@ def _statement(vault: Vault, work: Reading, key: Key, now: datetime) -> Document
         "request_sha256": request.digest.hex(),
         "requester": request.requester,
         "reason": getattr(request.command, "reason", ""),
-        "approvals": [
-            {"approver": one.approver, "at": one.at, "credential": one.credential} for one in signed
-        ],
+        "approvals": [_signer(one) for one in signed],
         "event": event.index,
         "issued_at": text_of(now),
         "checked": "no object with the key's CKA_ID was on the token when this was signed",
     }
+
+
+def _signer(one: Approval) -> Document:
+    return {"approver": one.approver, "at": one.at, "credential": one.credential}
 
 
 def _described(key: Key) -> Document:

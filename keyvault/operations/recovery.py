@@ -34,14 +34,8 @@ def propose(vault: Vault, seen: Document, requester: str, reason: str) -> Reques
             raise InvalidInputError(
                 "the log holds all that its token has seen", next_step="start the service"
             )
-    command = RecoverLog(
-        kept_size=head.size,
-        kept_root=head.root.hex(),
-        lost_size=seen["size"],
-        lost_root=bytes(seen["root"]).hex(),
-        epoch=seen["epoch"] + 1,
-        reason=reason,
-    )
+    gone = seen["size"], bytes(seen["root"]).hex()
+    command = RecoverLog(head.size, head.root.hex(), *gone, seen["epoch"] + 1, reason)
     return new_request(
         request_id=uuid4(),
         origin=vault.settings.origin,

@@ -105,20 +105,12 @@ def _tell(
     outcome: Outcome,
     told: Document,
 ) -> Restoration:
+    about: Document = {"restoration": str(restoration.id), "backup": str(restoration.backup)}
     with vault.database.work() as work:
         backup = work.backups.get(restoration.backup)
         work.backups.change_restoration(restoration)
-        about = {"restoration": str(restoration.id), "backup": str(backup.id)}
-        work.commit(
-            AuditEvent(
-                type=kind,
-                outcome=outcome,
-                operation=restoration.id,
-                stream=key_stream(backup.backup_key),
-                actor=who.actor,
-                role=role,
-                scope=backup.scope,
-                payload={**about, **told},
-            )
-        )
-        return restoration
+        stream = key_stream(backup.backup_key)
+        payload, operation = {**about, **told}, restoration.id
+        said = (kind, outcome, operation, stream, who.actor, payload, role, backup.scope)
+        work.commit(AuditEvent(*said))
+    return restoration

@@ -1,5 +1,6 @@
 """Shares of backup keys: who holds them, where they lie, and when somebody last looked."""
 
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from keyvault.domain.access import Action, Principal
@@ -34,36 +35,41 @@ def open_envelope(vault: Vault, who: Principal, backup_key: UUID, number: int) -
         return share
 
 
-def move(  # noqa: PLR0913  (what is said of a share)
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What somebody says of a share: what it is now, where, in which bag, and why."""
+
+    state: ShareState
+    place: str = ""
+    bag: str = ""
+    reason: str = ""
+
+
+def move(
     vault: Vault,
     who: Principal,
     backup_key: UUID,
     number: int,
-    state: ShareState,
-    *,
-    place: str = "",
-    bag: str = "",
-    reason: str = "",
+    said: Said,
     once: Once | None = None,
 ) -> Share:
-    """Record where a share is now. Raises `ShareStateError`, `BagMismatchError`."""
+    """Record where a share is now. Raises `ShareStateError`, also where its bag is another."""
     with vault.database.reading() as work:
         where = _where(work, backup_key)
     permitted = permit(vault, who, Action.KEY_RECORD, where=where)
     with vault.database.work() as work:
-        if recall(work, who, once):
-            return work.backups.share(backup_key, number)
         share = work.backups.share(backup_key, number)
-        if state not in OF_OTHERS:
+        if recall(work, who, once):
+            return share
+        if said.state not in OF_OTHERS:
             share = _own(work, who, backup_key, number)
-        moved = share.to(state, vault.clock(), place, bag)
+        moved = share.to(said.state, vault.clock(), said.place, said.bag)
         work.backups.change_share(moved)
         remember(work, who, once, {"number": number})
-        kind = EventType.SHARE_MOVED
-        if state is ShareState.DESTROYED:
-            kind = EventType.SHARE_DESTROYED
+        gone = said.state is ShareState.DESTROYED
+        kind = EventType.SHARE_DESTROYED if gone else EventType.SHARE_MOVED
         event = _event(work, kind, who.actor, permitted.role, moved)
-        event.payload["reason"] = reason
+        event.payload["reason"] = said.reason
         work.commit(event)
         return moved
 

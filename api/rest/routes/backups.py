@@ -70,10 +70,7 @@ def move_share(
     key_id: Id, number: Number, body: ShareMoveIn, vault: V, who: Who, repeat: Repeat
 ) -> ShareOut:
     """Record that a share was confirmed, returned, lost or destroyed."""
-    told = body.told()
-    return ShareOut.of(
-        shares.move(vault, who, key_id, number, body.state, once=repeat, **told)
-    )
+    return ShareOut.of(shares.move(vault, who, key_id, number, body.read(), repeat))
 
 
 @router.post(

@@ -32,6 +32,7 @@ from keyvault.domain.backups import (
 from keyvault.domain.canonical import Document
 from keyvault.domain.scopes import Scope
 from keyvault.operations.backups import Wanted
+from keyvault.operations.shares import Said
 
 
 def _fields(kind: type[Wire], value: object) -> Document:
@@ -108,9 +109,8 @@ class ShareMoveIn(Wire):
     bag: Text = ABSENT
     reason: Text = ABSENT
 
-    def told(self) -> dict[str, str]:
-        found = self.model_dump(exclude={"state"}, exclude_unset=True)
-        return {name: str(value) for name, value in found.items()}
+    def read(self) -> Said:
+        return Said(**self.model_dump(exclude_unset=True))
 
 
 class BackupIn(Wire):

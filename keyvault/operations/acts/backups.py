@@ -40,40 +40,41 @@ def _check_make(asking: Asking, command: MakeBackupKey) -> None:
 
 
 def _made(acting: Acting, work: Work, command: MakeBackupKey, made: Document) -> Document:
-    now = acting.vault.clock()
-    work.backups.add_key(
-        BackupKey(
-            id=acting.id,
-            scope=acting.asked.request.scope,
-            label=command.label,
-            threshold=command.threshold,
-            share_set=made["share_set"],
-            check_value=made["check_value"],
-            state=BackupKeyState.USABLE,
-            made_at=now,
-            made_by=acting.asked.request.requester,
-            supersedes=command.supersedes,
-        )
-    )
+    work.backups.add_key(_key(acting, command, made))
     keys = {one.person: thumbprint(one.spki) for one in command.holders}
+    now, issued = acting.vault.clock(), ShareState.ISSUED
     for each in made["shares"]:
         told = {name: each[name] for name in ("number", "holder", "envelope", "fingerprint")}
         key = keys[each["holder"]]
         work.backups.add_share(
-            Share(acting.id, **told, share_key=key, state=ShareState.ISSUED, changed_at=now)
+            Share(acting.id, **told, share_key=key, state=issued, changed_at=now)
         )
         acting.also.append(_share_created(acting, each))
+    names = ("number", "holder", "fingerprint")
     return {
         "key": str(acting.id),
         "backup_key": str(acting.id),
         "check_value": made["check_value"],
         "share_set": made["share_set"],
         "threshold": command.threshold,
-        "shares": [
-            {name: each[name] for name in ("number", "holder", "fingerprint")}
-            for each in made["shares"]
-        ],
+        "shares": [{name: each[name] for name in names} for each in made["shares"]],
     }
+
+
+def _key(acting: Acting, command: MakeBackupKey, made: Document) -> BackupKey:
+    request = acting.asked.request
+    return BackupKey(
+        id=acting.id,
+        scope=request.scope,
+        label=command.label,
+        threshold=command.threshold,
+        share_set=made["share_set"],
+        check_value=made["check_value"],
+        state=BackupKeyState.USABLE,
+        made_at=acting.vault.clock(),
+        made_by=request.requester,
+        supersedes=command.supersedes,
+    )
 
 
 def _share_created(acting: Acting, share: Document) -> AuditEvent:
