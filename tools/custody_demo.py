@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from keyvault.domain import pem  # noqa: E402  (the path comes first)
 from tests.authority import Authority  # noqa: E402  (as above)
-from tools import narrated  # noqa: E402  (as above)
+from tools import custody_ceremony, narrated  # noqa: E402  (as above)
+from tools.components import three_custodians  # noqa: E402  (as above)
 from tools.custody_large import large_register, requests  # noqa: E402  (as above)
 from tools.narrated import Answer, Story, StoryError, carry_out, note, openssl  # noqa: E402  (as above)
 
@@ -32,8 +32,6 @@ NINE = (
     *("renewed", "superseded", "destroyed"),
 )
 AUDITOR = ("dora", "Dora Day")
-# Steps that stand in modules of their own, each with `play(story)`.
-PARTS = ("tools.custody_components", "tools.custody_backup", "tools.custody_ceremony")
 
 
 def found(story: Story) -> None:
@@ -169,6 +167,27 @@ def without_token(story: Story, key: str, code: str) -> None:
     note(f"a sealed code stops one key once: {again['code']}")
 
 
+def wrapping(story: Story) -> None:
+    """Rotate the service's wrapping key, bring what rests under it under the next, destroy it."""
+    story.tell(
+        "The wrapping key of the service is rotated",
+        "Keys that rest in the database go under the next one; then the old one is destroyed.",
+    )
+    words = ("--label", "one of many meters", *TERMS[:-1], "bulk")
+    key = carry_out(
+        story, story.keyvault("keys", "order", "--scope", SCOPE, *words, person="alice")
+    )
+    asked = story.keyvault("keks", "rotate", "--reason", "yearly", person="alice")
+    carry_out(story, asked)
+    moved = story.keyvault("keks", "rewrap", person="bob")
+    if (moved["left"], moved["failed"]) != (0, []):
+        raise StoryError(f"not every key is under the next wrapping key: {moved}")
+    retired = ("keks", "retire", "1", "--reason", "nothing rests under it", "--yes")
+    carry_out(story, story.keyvault(*retired, person="alice"))
+    activate(story, key)
+    story.summary["rewrapped"] = moved["done"]
+
+
 def reconcile(story: Story) -> None:
     story.tell(
         "Register and tokens are held against each other, and Carol signs the report",
@@ -205,14 +224,20 @@ def evidence(story: Story) -> None:
     narrated.verify(story, narrated.export(story, AUDITOR[0]), holds=True)
 
 
-def part(story: Story, name: str) -> None:
-    """Play a step that stands in a module of its own."""
-    import_module(name).play(story)
+def components(story: Story) -> None:
+    """Three custodians bring a key, each one component."""
+    three_custodians(story, SCOPE)
 
 
 def finish(story: Story) -> None:
     story.tell("The service stops")
     narrated.stop(story)
+
+
+STEPS = (
+    *(found, nine_verbs, compromise, components, custody_ceremony.play, wrapping),
+    *(reconcile, registers, evidence, finish),
+)
 
 
 def told(story: Story, steps: list[Callable[[], object]]) -> int:
@@ -233,18 +258,10 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=100_000, help="keys of the large register")
     options = parser.parse_args()
     story = Story("custody-demo", options.folder.resolve(), narrated.free_port())
-    names = (found, nine_verbs, compromise)
-    after = (reconcile, registers, evidence, finish)
     steps: list[Callable[[], object]] = [partial(narrated.made_anew, story)]
-    steps += [partial(step, story) for step in names]
-    steps += [partial(part, story, name) for name in PARTS if (ROOT / _path(name)).is_file()]
-    steps += [partial(step, story) for step in after]
+    steps += [partial(step, story) for step in STEPS]
     steps += [partial(large_register, story, options.rows), partial(requests, story, options.csrs)]
     return told(story, steps)
-
-
-def _path(module: str) -> str:
-    return module.replace(".", "/") + ".py"
 
 
 if __name__ == "__main__":

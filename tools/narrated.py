@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from keyvault.evidence import built
+from keyvault.operations.genesis import DUTY
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFICERS = {"alice": "Alice Ash", "bob": "Bob Birch", "carol": "Carol Cole"}
@@ -183,7 +184,17 @@ def join(story: Story, person: str, name: str, role: str = "auditor") -> str:
     )
     request = carry_out(story, asked)
     log_in(story, person)
+    if role != "auditor":  # who has no duty
+        acknowledge(story, person)
     return request
+
+
+def acknowledge(story: Story, person: str) -> None:
+    """Let a person read the duty of those who keep keys, and give their word on it."""
+    text = story.folder / "keeping-keys.txt"
+    text.write_text(DUTY)
+    words = ("duties", "acknowledge", "keeping-keys", "--file", str(text), "--yes")
+    story.keyvault(*words, person=person, signers=(person,))
 
 
 def openssl(words: list[str], *, fails: bool = False) -> None:
