@@ -19,6 +19,7 @@ from keyvault.domain.errors import AuthorityError, ConflictError, NotPermittedEr
 from keyvault.domain.keys import service_key_id
 from keyvault.evidence.built import verifier
 from keyvault.operations import fsck, heartbeat, watch
+from tests.flows import canaries
 from tests.flows.test_tampering import Owner
 
 OLD = 1  # a record that every running process has verified long ago
@@ -144,6 +145,31 @@ def test_a_year_of_a_real_log_is_archived_and_answers_alone(stack, vault, tmp_pa
     done = subprocess.run(line, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout
     assert not stack.config.with_name("nowhere.db").exists()
+
+
+def test_no_pin_and_no_passphrase_is_in_any_byte_that_others_may_see(stack):
+    """After a key's life, wrong passwords in wrong places, an export, and what metrics say."""
+    key = stack.active_key()
+    erin = stack.register("erin", "auditor")
+    secrets = canaries.secrets_of(stack)
+    assert len(secrets) > 1
+    alice, answers = stack.person("alice").client(), []
+    for secret in secrets:  # somebody types it where it does not belong
+        text = secret.decode("latin-1")
+        answers += [
+            alice.get(f"/v1/keys/{key}", headers={"X-Pin": text}),
+            alice.post(f"/v1/keys/{key}/suspensions", json={"pin": text}),
+            alice.post("/v1/login", json={"person": "alice", "passphrase": text}),
+        ]
+    answers.append(stack.client().get("/v1/metrics"))
+    exported = erin.client().post("/v1/audit/exports", json={}, timeout=60)
+    assert exported.status_code == 200
+    said = [(str(answer.url), answer.content) for answer in answers]
+    places = [*said, *canaries.places(stack, exported.content)]
+    assert len(places) > 15
+    assert canaries.found(places, secrets) == []
+    planted = canaries.found([("here", secrets[0].hex().encode())], secrets)
+    assert planted == [("here", 0)]  # the search can find
 
 
 def told(app, *words):
