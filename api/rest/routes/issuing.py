@@ -17,10 +17,11 @@ from api.rest.schemas.issuing import (
     JobOut,
     JobsOut,
     MessageOut,
+    ServiceIn,
     SessionIn,
 )
 from keyvault.domain.issuing import Standing
-from keyvault.operations import issuing, mailers
+from keyvault.operations import issuing, mailers, servicing
 
 router = APIRouter(tags=["issuing"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
@@ -88,6 +89,19 @@ def begin_session(job_id: Id, body: SessionIn, vault: V, who: Who) -> MessageOut
     """A token is in a reader: begin, or go on where it was pulled."""
     atr = bytes.fromhex(body.atr)
     session, first = issuing.begin(vault, who, job_id, body.station, atr, body.protocol)
+    return MessageOut.of(session, first)
+
+
+@router.post(
+    "/v1/issuing/tokens/{token_id:id}/sessions",
+    status_code=201,
+    operation_id="begin_service",
+    responses=_AT_A_DESK,
+)
+def begin_service(token_id: Id, body: ServiceIn, vault: V, who: Who) -> MessageOut:
+    """A finished token is in a reader: unblock it, rekey it, or wipe it."""
+    place = body.station, bytes.fromhex(body.atr), body.protocol
+    session, first = servicing.begin(vault, who, token_id, body.service, place, body.statement)
     return MessageOut.of(session, first)
 
 
