@@ -30,7 +30,7 @@ def three_custodians(story: Story, scope: str) -> Answer:
     note(f"the letter with the bags says: check value of the whole key, CMAC {expected['cmac']}")
     request = _opened(story, scope, expected["cmac"])
     done = _entered(story, request, parts)
-    _judged(story, request, done, expected)
+    _judged(story, request, done, [expected, *map(_by_openssl, parts)])
     story.summary["carried_key"] = request
     return done
 
@@ -67,15 +67,17 @@ def _enter(story: Story, request: str, person: str, typed: list[str], refused: s
     return story.keyvault(*words, person=person, signers=(person,), refused=refused, typed=lines)
 
 
-def _judged(story: Story, request: str, done: Answer, expected: dict[str, str]) -> None:
+def _judged(story: Story, request: str, done: Answer, known: list[dict[str, str]]) -> None:
     story.tell("OpenSSL agrees with every check value, and the gate has signed what happened")
     for one in done["parts"]:
-        values = one["check_values"]
-        note(f"component {one['number']}, {one['person']}: CMAC {values['cmac']}, {values['ecb']}")
+        values, number = one["check_values"], one["number"]
+        if values != known[number]:
+            raise StoryError(f"openssl says {known[number]} of component {number}")
+        note(f"component {number}, {one['person']}: CMAC {values['cmac']}, ECB {values['ecb']}")
     made = story.keyvault("keys", "show", request, person="bob")
-    if made["check_value"] != expected["cmac"]:
+    if made["check_value"] != known[0]["cmac"]:
         raise StoryError(f"the HSM holds another key: {made['check_value']}")
-    note(f"the HSM says {made['check_value']}, and so does openssl")
+    note(f"the HSM says CMAC {made['check_value']} of the whole key, and so does openssl")
     out = story.folder / "handover.txt"
     words = ("keys", "components", "transcript", request, "--out", str(out))
     story.keyvault(*words, person="bob")

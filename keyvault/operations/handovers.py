@@ -53,6 +53,7 @@ class Handed:
 
 def get(vault: Vault, who: Principal, request_id: UUID) -> Handover:
     """Raises `NotFoundError`."""
+    permit(vault, who, Action.REQUEST_READ)
     with vault.database.reading() as work:
         found = work.handovers.get(request_id)
     permit(vault, who, Action.REQUEST_READ, where=found.scope)
@@ -102,6 +103,7 @@ class UnderWay:
 
 
 def _under_way(vault: Vault, who: Principal, request_id: UUID) -> UnderWay:
+    permit(vault, who, Action.KEY_CARRY)
     with vault.database.reading() as work:
         asked, found = _both(work, request_id)
     permitted = permit(vault, who, Action.KEY_CARRY, where=found.scope)

@@ -55,6 +55,7 @@ CALLS = {
     Action.KEY_SUSPEND: ("POST", "/v1/keys/{key}/suspensions", REASON),
     Action.KEY_COMPROMISE: ("POST", "/v1/keys/{key}/compromises", REASON),
     Action.KEY_RECORD: ("POST", "/v1/keys/{key}/steps", {"step": "labelled", "text": "x"}),
+    Action.KEY_CARRY: ("POST", "/v1/handovers/{request}/aborts", REASON),
     Action.KEY_HOLD: ("POST", "/v1/keys/{key}/holds", {"kind": "dispute", **REASON}),
     Action.CEREMONY_READ: ("GET", "/v1/ceremonies", None),
     Action.CEREMONY_HOLD: (
