@@ -138,7 +138,7 @@ class Events:
             self.check_life(header["st"], header["ty"])
 
     def check_life(self, stream: str, kind: str) -> None:
-        if kind not in (*ACTS, *IDLE, "KEY.USED") or kind.startswith("BACKUP."):
+        if kind not in (*ACTS, *IDLE, "KEY.USED") or kind.startswith(("BACKUP.", "KEK.")):
             return
         before = self.life.get(stream, "")
         known = before or self.start or kind in ("KEY.GENERATED", "KEY.IMPORTED")

@@ -29,12 +29,12 @@ def _check_free(work: Reading, command: RetireKek) -> None:
         )
 
 
-def _made(_: Acting, __: Work, command: RotateKek, made: Document) -> Document:
-    return {"number": command.number, "check_value": made["check_value"]}
+def _made(acting: Acting, __: Work, command: RotateKek, made: Document) -> Document:
+    return {"key": str(acting.id), "number": command.number, "check_value": made["check_value"]}
 
 
-def _gone(_: Acting, __: Work, command: RetireKek, made: Document) -> Document:
-    return {"number": command.number, "destroyed": made["destroyed"]}
+def _gone(acting: Acting, __: Work, command: RetireKek, made: Document) -> Document:
+    return {"key": str(acting.id), "number": command.number, "destroyed": made["destroyed"]}
 
 
 ACTS = {
