@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-csr bench-registers bench-peers docs permissions lock clean
+.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-csr bench-registers bench-peers docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -53,6 +53,10 @@ bench: ## measure, one JSON line a scenario, as ratios to raw calls of the modul
 	@tools/install test
 	@$(BIN)/python -m bench $(ARGS)
 	@$(BIN)/python -m bench.registers
+
+bench-events: ## durable events a second beside the raw driver, on both databases, and the tree anew
+	@tools/install test
+	@$(BIN)/python -m bench.events $(ARGS)
 
 bench-csr: ## build, check, submit and accept 50,000 certification requests: time and peak memory
 	@tools/install test
