@@ -6,28 +6,37 @@ job = carding.order(token)
 outcome = carding.insert(job, card)   # a simulated card, at a desk without a reader
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from cli.desk.relaying import relay
 from keyvault.domain.commands import CertifyAuthority
 from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.statements import (
+    Activate,
     Allocate,
     Countersigned,
+    Deliver,
+    Dispatch,
     Nominate,
+    Release,
     Said,
     Signed,
     Statement,
     TakeIn,
 )
-from keyvault.domain.times import text_of
+from keyvault.domain.times import day_text, text_of
 from keyvault.domain.tokens import TokenKind
+from keyvault.signatures import spki_der
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.vpcd import CardSide
-from tests.stack import Document, Someone, Stack, ok
+from tests.stack import Document, Someone, Stack, in_days, ok
 
 STATIONS = ("leeds-1", "leeds-2")
 
@@ -155,6 +164,54 @@ class Carding:
         """A finished card in the reader, for something else."""
         desk, path = Desk(self.issuer.client()), f"/v1/issuing/tokens/{token['id']}"
         return relay(desk, path, STATIONS[0], Inserted(card), lambda _: None, asked)
+
+    def refused(self, token: Document, card: CardSide, **asked: object) -> Document:
+        """The problem that a session is refused with."""
+        body = {"station": STATIONS[0], "atr": card.atr.hex(), "protocol": 2, **asked}
+        path = f"/v1/issuing/tokens/{token['id']}/sessions"
+        return dict(self.issuer.client().post(path, json=body).json())
+
+    # Afterwards
+
+    def activated(self, serial: str, card: Any) -> None:
+        """Sent, delivered, and activated with the card's own key."""
+        bob = self.stack.person("bob")
+        due = day_text(in_days(3))
+        self.says(self.issuer, Dispatch("seal 9", "courier", "Leeds", due), self.token(serial))
+        handed = Deliver("passport seen", "seal 9", "Leeds")
+        self.says(bob, handed, self.token(serial), second=self.holder)
+        signer = replace_credential(self.holder, card.application.keys[0x9C])
+        self.says(signer, Activate("I keep them apart"), self.token(serial), second=bob)
+
+    def stop(self, serial: str, step: str) -> None:
+        path = f"/v1/tokens/{self.token(serial)['id']}/stops"
+        body = {"step": step, "reason": "for a test"}
+        ok(self.holder.client().post(path, json=body))
+
+    def released(self, serial: str) -> str:
+        """Two people let a blocked token be unblocked: the id of what they signed."""
+        said = Release("ID-4711", "forgot it")
+        bob = self.stack.person("bob")
+        record = self.says(bob, said, self.token(serial), second=self.witness)
+        return str(record["statement"]["id"])
+
+
+class CardKey:
+    """The key of a simulated card, as what signs."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self._key = key
+        self.spki = spki_der(key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def replace_credential(person: Someone, key: ec.EllipticCurvePrivateKey) -> Someone:
+    """The same person in the same session, who signs with a card."""
+    other = copy(person)
+    other.credential = CardKey(key)
+    return other
 
 
 def authorities(stack: Stack) -> tuple[str, str]:

@@ -125,3 +125,25 @@ def test_an_abandoned_job_leaves_no_certificate_in_force(carding):
     issued = ok(client.get(f"/v1/ca/{authority}/issued", params={"limit": 200}))["items"]
     own = [each for each in issued if each["token"] == token["id"]]
     assert {each["status"] for each in own} == {"revoked"}
+
+
+def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(carding):
+    card, token = _blank(carding, 6001)
+    (job,) = carding.order(token)
+    carding.insert(job, card)
+    carding.activated("6001", card)
+    before = card.application.puk.value
+    card.application.pin.left = 0
+    carding.stop("6001", "block-pin")
+    bare = carding.refused(token, card, service="unblock")
+    assert bare["code"] == "issue-state"
+    asked = {"service": "unblock", "statement": carding.released("6001")}
+    ended = carding.serve(token, Puller(card, 10, executed=True), **asked)
+    assert ended["code"] == "card-removed"
+    ended = carding.serve(token, card, **asked)
+    assert ended["do"] == "done", ended
+    assert card.application.pin.value == ended["pin"].encode()
+    assert card.application.puk.value not in (before, FACTORY_PUK)
+    assert carding.token("6001")["state"] == "active"
+    again = carding.refused(token, card, **asked)
+    assert again["code"] == "token-state"
