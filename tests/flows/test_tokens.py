@@ -30,6 +30,7 @@ from keyvault.domain.statements import (
     Resume,
 )
 from keyvault.domain.times import text_of
+from keyvault.evidence.built import verifier
 from keyvault.operations import cms, tokens
 from keyvault.signatures import SoftwareCredential
 from tests.stack import SCOPE, Machine, Someone, Stack, in_days, ok
@@ -338,3 +339,19 @@ def test_a_token_is_unblocked_by_two_and_ends_when_the_next_one_is_active(house,
     activated(stack, following, key)
     states = [ok(erin.client().get(f"/v1/tokens/{one}"))["state"] for one in (token, following)]
     assert states == ["replaced", "active"]
+
+
+def test_the_assessors_program_checks_what_people_signed_about_tokens(house, life, tmp_path):
+    stack, *_ = house
+    token, nine_a, *_ = life
+    activated(stack, token, nine_a)
+    auditor = stack.register("audrey", "auditor").client()
+    exported = auditor.post("/v1/audit/exports", json={}, timeout=60)
+    assert exported.status_code == 200, exported.text
+    (tmp_path / "evidence.zip").write_bytes(exported.content)
+    (tmp_path / "verify.py").write_bytes(verifier())
+    command = [sys.executable, "-I", "verify.py", "evidence.zip"]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "steps of tokens are signed, by two where it takes two" in done.stdout
+    assert "activations of tokens are signed by keys on the tokens" in done.stdout

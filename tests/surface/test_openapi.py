@@ -45,6 +45,11 @@ BEYOND_SCHEMA = [
     "accept_certificates",
     "take_answers",
     "watch_certificate",
+    "state_of_token",
+    "countersign_statement",
+    "certify_key",
+    "record_signed_file",
+    "verify_signed_file",
 ]
 # Exclusive fields and lists of hundreds of items: the generator takes minutes for each.
 LONG_LISTS = [
@@ -149,17 +154,18 @@ def test_every_reference_leads_somewhere(document):
 def test_bodies_forbid_fields_that_nobody_knows(document):
     schemas = document["components"]["schemas"]
     for path, _, operation in operations(document):
-        if "requestBody" in operation:
+        if "application/json" in operation.get("requestBody", {}).get("content", {}):
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
             for one in schema.get("oneOf", [schema]):
                 name = one["$ref"].rpartition("/")[2]
                 assert schemas[name]["additionalProperties"] is False, (path, name)
 
 
-def test_only_logging_in_and_health_are_open(document):
+def test_only_logging_in_health_and_the_status_of_certificates_are_open(document):
     assert document["security"] == [{"mutualTls": []}]
     is_open = {o["operationId"] for _, _, o in operations(document) if o.get("security") == []}
-    assert is_open == {"create_challenge", "log_in", "is_alive", "is_ready"}
+    about = {"get_authority_certificate", "get_revocation_list", "ask_status", "get_status"}
+    assert is_open == {"create_challenge", "log_in", "is_alive", "is_ready"} | about
 
 
 def explore(folder: Path, stack: Stack, document, pair, *options: str) -> None:
@@ -171,7 +177,9 @@ def explore(folder: Path, stack: Stack, document, pair, *options: str) -> None:
     command += ["run", "openapi.json", "--url", stack.url, "--tls-verify", str(stack.ca)]
     command += ["--request-cert", certificate, "--request-cert-key", key, "--no-color"]
     # A session that logs out in the middle would leave the rest unseen.
-    command += ["--exclude-operation-id", "log_out", "--continue-on-failure", *options]
+    # And questions by OCSP are no JSON: the generator has no words for them.
+    command += ["--exclude-operation-id", "log_out", "--exclude-operation-id", "ask_status"]
+    command += ["--continue-on-failure", *options]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     cases = re.search(r"(\d+) generated, (\d+) passed", run.stdout)

@@ -31,6 +31,7 @@ PARTS = (
     # Sections, each a part, come here.
     "stamps",
     "transcripts",
+    "tokens",
     "epochs",
     "events",
     "outside",

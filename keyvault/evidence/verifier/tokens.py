@@ -1,0 +1,65 @@
+"""Steps of tokens: who signed each, and that nobody signed beside themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from keyvault.evidence.verifier.sections import Section
+from keyvault.evidence.verifier.words import dumps, need, unbase64
+
+ALONE = {"nominate", "allocate", "dispatch", "count"}  # every other step takes two
+
+
+class TokenSteps(Section):
+    """Statements that people signed about tokens, as their events hold them."""
+
+    claim = "steps of tokens are signed, by two where it takes two, with enrolled keys"
+    types = (
+        *("TOKEN.STOCKED", "TOKEN.NOMINATED", "TOKEN.SIGNED", "TOKEN.ALLOCATED"),
+        *("TOKEN.DISPATCHED", "TOKEN.DELIVERED", "TOKEN.ACTIVATED", "TOKEN.RESUMED"),
+        *("TOKEN.RETURNED", "TOKEN.DESTROYED", "PIN.RELEASED", "CUSTODY.TRANSFERRED"),
+        "STOCK.COUNTED",
+    )
+    activations = 0
+
+    def event(self, index: int, header: Any, payload: Any) -> None:  # noqa: ARG002 - as every section has it
+        if payload is None or not isinstance(payload.get("statement"), dict):
+            return  # withheld, or of a delivery whose statement is with its first token
+        first, second = payload["statement"], payload.get("second")
+        said = first["statement"]
+        need(said["origin"] == self.authority.origin, "holds a statement of another log")
+        need(header["op"] == said["id"], "holds the statement of another step")
+        about = payload.get("token", said["token"])
+        need(said["token"] in (None, about), "holds a statement about another token")
+        if said["step"] == "activate":
+            self.activations += 1  # by a key on the token, which no event holds
+        else:
+            self.check_words(said["person"], said["credential"], first["signature"], dumps(said))
+        if second is not None:
+            own = {name: value for name, value in second.items() if name != "signature"}
+            message = dumps({"ctx": "keyvault-token-second-v1", **first, **own})
+            same = second["person"] == said["second"] != said["person"]
+            need(same, "the second signature is somebody else's, or the first signer's")
+            self.check_words(second["person"], second["credential"], second["signature"], message)
+        done = header["ty"] != "TOKEN.SIGNED" and header["out"] == "ok"
+        need(second or not done or said["step"] in ALONE, "one signature where it takes two")
+
+    def check_words(self, person: str, credential: str, signature: str, message: bytes) -> None:
+        key = self.key_of(person, credential)
+        need(key is not None, f"{person} signed about a token with a key that was never theirs")
+        what = f"the signature of {person} about a token is not valid"
+        self.report.signed(what, key or b"", unbase64(signature), message)
+
+    def key_of(self, person: str, credential: str) -> bytes | None:
+        """The key of this name, if it was that person's to decide with at any time up to now."""
+        for state in self.authority.states:
+            known = state.people.get(person, {}).get("credentials", {})
+            found = known.get(credential)
+            if found is not None and not found["login_only"]:
+                return bytes(found["spki"])
+        return None
+
+    def limits(self) -> Iterator[str]:
+        if self.activations:
+            yield "activations of tokens are signed by keys on the tokens, which are not in the log"
