@@ -14,7 +14,9 @@ from fastapi.routing import APIRoute
 from api.app import create_app
 from api.rest.auth import OPEN, who
 from keyvault import bootstrap
+from keyvault.domain.access import PERMISSIONS
 from keyvault.domain.commands import RevokeSystem
+from keyvault.domain.people import Role
 from tests.stack import Machine, ok
 
 
@@ -55,6 +57,28 @@ def test_every_route_depends_on_the_caller_as_well(routes):
         for method in route.methods
     }
     assert without == OPEN
+
+
+READS = re.compile(r"[a-z]+:(read|export)")
+OWN_EVENTS = ("ACCESS.", "AUDIT.", "AUTH.", "SESSION.")
+
+
+def test_an_auditor_changes_nothing_on_any_route(auditor, routes):
+    """Whatever they call, with or without a body: nothing of it is in the log but the refusals."""
+    client, called = auditor.client(), 0
+    for route in routes:
+        for method in route.methods - {"GET", "HEAD"}:
+            if (method, route.path) in OPEN or "login" in route.path or "session" in route.path:
+                continue
+            for body in ({}, {"reason": "curious"}):
+                client.request(method, path_of(route), json=body)
+                called += 1
+    query = {"actor": f"person:{auditor.name}", "limit": 500}
+    events = [one["header"] for one in ok(client.get("/v1/audit/events", params=query))["items"]]
+    mutating = {h["ty"] for h in events if not h["ty"].startswith(OWN_EVENTS) and h["out"] == "ok"}
+    assert called > 60
+    assert mutating <= {"AUTHORITY.CHANGED"}  # their own acknowledgement of a duty, at the start
+    assert all(READS.fullmatch(action) for action in PERMISSIONS[Role.AUDITOR])
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere", "/docs", "/redoc", "/v1/keys/", "/v1//keys"])
