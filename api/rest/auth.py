@@ -25,6 +25,7 @@ OPEN = frozenset(
         ("POST", "/v1/login/challenges"),
         ("POST", "/v1/login/sessions"),
         ("POST", "/v1/emergencies"),
+        ("POST", "/v1/emergencies/tokens"),
         ("GET", "/v1/health/alive"),
         ("GET", "/v1/health/ready"),
         ("GET", "/v1/ca/{issuer:id}/certificate"),

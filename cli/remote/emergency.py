@@ -12,6 +12,7 @@ from cli.output import answer, facts, say, say_more, table
 from cli.passphrases import PassphraseFd, Secrets
 from cli.remote.client import After, CaFile, Limit, Server, ServerUrl, connect
 from cli.remote.keys import KeyId, Reason
+from cli.remote.tokens import TokenId
 from cli.state import SessionDir, open_session, write_private
 from keyvault.domain.canonical import Document
 from keyvault.domain.emergency import MAX_DAYS, Stop
@@ -97,6 +98,27 @@ def compromise(
     """Declare a key compromised with a sealed code. It cannot be undone."""
     since = {"known_at": text_of(time_of(known_at))} if known_at else {}
     _stop(Server(server, ca), key, Stop.COMPROMISE, reason, passphrase_fd, **since)
+
+
+@command(
+    app,
+    "lost-token",
+    "keyvault emergency lost-token TOKEN --server https://localhost:8443 --ca server.pem"
+    " --reason 'bag stolen'",
+)
+def lost_token(
+    token: TokenId,
+    server: ServerUrl,
+    ca: CaFile,
+    reason: Reason,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Report a token as lost or stolen with a sealed code, and without a session."""
+    code = Secrets(passphrase_fd).next("sealed code").decode(errors="replace").strip()
+    body = {"code": code, "token": str(token), "reason": reason}
+    done = Server(server, ca).post("/v1/emergencies/tokens", body)
+    say("the token opens nothing from now on, and the code is used up")
+    answer(done, facts(done.items()))
 
 
 def _stop(

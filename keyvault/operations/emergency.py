@@ -7,14 +7,15 @@ import hmac
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from keyvault.domain.access import Action, Principal
+from keyvault.domain.access import Action, Permit, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.emergency import MAX_DAYS, EmergencyCode, Stop, fresh, id_of, verifier_of
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError, NotFoundError
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.times import text_of
-from keyvault.operations import compromise, keys
+from keyvault.domain.tokens import Step, Token
+from keyvault.operations import compromise, keys, tokens
 from keyvault.operations.vault import Vault, permit
 from keyvault.store.unit_of_work import Work
 
@@ -23,7 +24,7 @@ _SECONDS = 60  # that whoever gave a code counts as a caller
 
 def make(vault: Vault, who: Principal, days: int) -> tuple[EmergencyCode, str]:
     """Make a code for oneself. It is returned this once, to be sealed."""
-    permitted = permit(vault, who, Action.KEY_SUSPEND)
+    permitted = _may_seal(vault, who)
     if not 0 < days <= MAX_DAYS:
         raise InvalidInputError(f"a sealed code is good for 1 to {MAX_DAYS} days")
     code, now = fresh(), vault.clock()
@@ -40,14 +41,14 @@ def mine(
     vault: Vault, who: Principal, after: str | None = None, limit: int = 50
 ) -> tuple[list[EmergencyCode], str | None]:
     """List one's own codes, the newest first, and the cursor of the next page."""
-    permit(vault, who, Action.KEY_SUSPEND)
+    _may_seal(vault, who)
     with vault.database.reading() as work:
         return work.emergency.of(who.id, after, limit)
 
 
 def withdraw(vault: Vault, who: Principal, code: UUID) -> None:
     """End one's own code, whose envelope was opened or is lost. Raises `NotFoundError`."""
-    permitted = permit(vault, who, Action.KEY_SUSPEND)
+    permitted = _may_seal(vault, who)
     with vault.database.work() as work:
         found = work.emergency.find(code)
         if found is None or found.person != who.id:
@@ -80,6 +81,31 @@ def stop(
     if how is Stop.COMPROMISE:
         return compromise.declare(vault, who, key_id, reason, known_at, note=used)
     return keys.stop(vault, who, key_id, keys.Stop(KeyState.SUSPENDED, reason, used))
+
+
+def stop_token(
+    vault: Vault, code: str, token_id: UUID, reason: str, missing_since: datetime | None = None
+) -> Token:
+    """Report a token as lost as the person to whom the code belongs, and use the code up.
+
+    Raises what `stop` does.
+    """
+    sealed, who = _opened(vault, code)
+
+    def used(work: Work) -> Document:
+        if not work.emergency.end(sealed.id, vault.clock(), f"{Step.REPORT_LOST} {token_id}"):
+            raise _unknown()
+        return {"emergency_code": str(sealed.id)}
+
+    why = tokens.Why(reason, missing_since, used)
+    return tokens.stop(vault, who, token_id, Step.REPORT_LOST, why)
+
+
+def _may_seal(vault: Vault, who: Principal) -> Permit:
+    """Whoever holds a token may lose it; all others have to be able to stop a key."""
+    with vault.database.reading() as work:
+        holds = bool(work.tokens.of_holder(who.id))
+    return permit(vault, who, Action.TOKEN_OWN if holds else Action.KEY_SUSPEND)
 
 
 def _opened(vault: Vault, code: str) -> tuple[EmergencyCode, Principal]:

@@ -3,7 +3,8 @@
 What people sign is in `statements`. Every function is one transaction with its event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -225,14 +226,17 @@ def _permit_issuer(vault: Vault, who: Principal, token_id: UUID) -> None:
 # What one person alone may do -----------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a token is stopped. `note` writes down what comes with it, and what the event says."""
+
+    reason: str
+    missing_since: datetime | None = None
+    note: Callable[[Work], Document] = lambda _: {}
+
+
 def stop(
-    vault: Vault,
-    who: Principal,
-    token_id: UUID,
-    step: Step,
-    reason: str,
-    missing_since: datetime | None = None,
-    once: Once | None = None,
+    vault: Vault, who: Principal, token_id: UUID, step: Step, why: Why, once: Once | None = None
 ) -> Token:
     """Suspend, report as lost, revoke, or note a blocked PIN: it bites with the commit.
 
@@ -246,9 +250,9 @@ def stop(
             return work.tokens.get(token_id)
         stopped = work.tokens.get(token_id).take(step, vault.clock())
         work.tokens.change(stopped)
-        told: Document = {"reason": reason}
-        if missing_since is not None:
-            told["missing_since"] = missing_since.isoformat()
+        told: Document = {"reason": why.reason, **why.note(work)}
+        if why.missing_since is not None:
+            told["missing_since"] = why.missing_since.isoformat()
         if step in _REASONS:
             told["revoked"] = work.issued.revoke_token(token_id, _REASONS[step], vault.clock())
         remember(work, who, once, {"token": str(token_id)})

@@ -298,6 +298,16 @@ def test_a_file_is_signed_by_a_token_and_openssl_agrees(house, life, tmp_path):
     assert "failure" in run("cms", "-verify", *from_file, *believed)
 
 
+def test_a_lost_token_is_reported_by_a_sealed_code_and_without_any_certificate(house, life):
+    stack, *_ = house
+    token, nine_a, *_ = life
+    activated(stack, token, nine_a)
+    code = ok(stack.person("erin").client().post("/v1/emergency-codes", json={"days": 9}))["code"]
+    body = {"code": code, "token": token, "reason": "stolen at night"}
+    assert ok(stack.client().post("/v1/emergencies/tokens", json=body))["state"] == "lost-stolen"
+    assert stack.client().post("/v1/emergencies/tokens", json=body).status_code == 401
+
+
 def test_pkilint_finds_nothing_wrong_with_what_we_sign(house, life, tmp_path):
     _, *_, made, _ = life
     found = files(house, tmp_path, made["9C"])

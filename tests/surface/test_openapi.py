@@ -165,6 +165,7 @@ def test_only_logging_in_health_and_the_status_of_certificates_are_open(document
     assert document["security"] == [{"mutualTls": []}]
     is_open = {o["operationId"] for _, _, o in operations(document) if o.get("security") == []}
     about = {"get_authority_certificate", "get_revocation_list", "ask_status", "get_status"}
+    about |= {"stop_in_emergency", "report_token_in_emergency"}
     assert is_open == {"create_challenge", "log_in", "is_alive", "is_ready"} | about
 
 

@@ -1,7 +1,8 @@
 """Emergencies: sealed codes, and the one thing beside logging in that needs no certificate."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -14,12 +15,15 @@ from api.rest.schemas.emergency import (
     CodesOut,
     EmergencyIn,
     EmergencyOut,
+    LostTokenIn,
+    LostTokenOut,
     NewCodeOut,
 )
 from keyvault.domain.errors import VaultError
 from keyvault.operations import emergency
 
 router = APIRouter(tags=["emergency"], dependencies=[Depends(known_parameters)])
+T = TypeVar("T")
 _CLAIM = "emergency-code"  # what failures are counted as: a code names nobody
 
 
@@ -65,11 +69,28 @@ def withdraw_emergency_code(request_id: Id, vault: V, who: Who) -> Response:
 async def stop_in_emergency(body: EmergencyIn, request: Request, vault: V) -> EmergencyOut:
     """Suspend a key, or declare it compromised, with a sealed code and without a certificate."""
     told = body.code, body.key, body.act, body.reason, body.known_at
+    return EmergencyOut.of(await _tried(request, emergency.stop, vault, *told))
+
+
+@router.post(
+    "/v1/emergencies/tokens",
+    status_code=201,
+    operation_id="report_token_in_emergency",
+    responses=documented(403, 404, 408, 409, 413, 415),
+    openapi_extra={"security": []},
+)
+async def report_token_in_emergency(body: LostTokenIn, request: Request, vault: V) -> LostTokenOut:
+    """Report a token as lost or stolen, with a sealed code and without a certificate."""
+    told = body.code, body.token, body.reason, body.missing_since
+    return LostTokenOut.of(await _tried(request, emergency.stop_token, vault, *told))
+
+
+async def _tried(request: Request, act: Callable[..., T], vault: V, *told: object) -> T:
+    """Act, and write down who failed: a code can be guessed at."""
     try:
-        key = await asyncio.to_thread(emergency.stop, vault, *told)
+        return await asyncio.to_thread(act, vault, *told)
     except VaultError as error:
         writing = request.app.state.failures.note(_CLAIM, "", str(error))
         if writing is not None:
             await asyncio.wait([writing])
         raise
-    return EmergencyOut.of(key)

@@ -126,8 +126,8 @@ def show_token(token_id: Id, vault: V, who: Who) -> TokenOut:
 @router.post(f"{_ONE}/stops", operation_id="stop_token", responses=_CHANGE)
 def stop_token(token_id: Id, body: StopIn, vault: V, who: Who, repeat: Repeat) -> TokenOut:
     """Suspend, report as lost, revoke, or note a blocked PIN. It bites at once."""
-    step, since = body.read(), body.missing_since
-    return TokenOut.of(tokens.stop(vault, who, token_id, step, body.reason, since, repeat))
+    why = tokens.Why(body.reason, body.missing_since)
+    return TokenOut.of(tokens.stop(vault, who, token_id, body.read(), why, repeat))
 
 
 @router.get(f"{_ONE}/custody", operation_id="list_custody", responses=_READ)

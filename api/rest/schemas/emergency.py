@@ -8,6 +8,7 @@ from pydantic import Field
 from api.rest.schemas.common import ABSENT, WHOLE, Id, Instant, Moment, Page, ReasonIn, Text, Wire
 from keyvault.domain.emergency import MAX_DAYS, EmergencyCode, Stop
 from keyvault.domain.keys import Key, KeyState
+from keyvault.domain.tokens import Token, TokenState
 
 
 class CodeIn(Wire):
@@ -62,3 +63,22 @@ class EmergencyOut(Wire):
     @classmethod
     def of(cls, key: Key) -> Self:
         return cls(key=key.id, state=key.state)
+
+
+class LostTokenIn(ReasonIn):
+    """A token that is lost or stolen, reported by somebody who has none at hand."""
+
+    code: Text
+    token: Id
+    missing_since: Instant = ABSENT
+
+
+class LostTokenOut(Wire):
+    """The token opens nothing any more."""
+
+    token: UUID
+    state: TokenState
+
+    @classmethod
+    def of(cls, token: Token) -> Self:
+        return cls(token=token.id, state=token.state)
