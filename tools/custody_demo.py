@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from keyvault.domain import pem  # noqa: E402  (the path comes first)
 from tests.authority import Authority  # noqa: E402  (as above)
-from tools import custody_ceremony, narrated  # noqa: E402  (as above)
+from tools import custody_backup, custody_ceremony, narrated  # noqa: E402  (as above)
 from tools.components import three_custodians  # noqa: E402  (as above)
 from tools.custody_large import large_register, requests  # noqa: E402  (as above)
 from tools.narrated import Answer, Story, StoryError, carry_out, note, openssl  # noqa: E402  (as above)
@@ -229,13 +229,18 @@ def components(story: Story) -> None:
     three_custodians(story, SCOPE)
 
 
+def backup(story: Story) -> None:
+    """A backup is restored into a second token, and used."""
+    custody_backup.restored(story, SCOPE)
+
+
 def finish(story: Story) -> None:
     story.tell("The service stops")
     narrated.stop(story)
 
 
 STEPS = (
-    *(found, nine_verbs, compromise, components, custody_ceremony.play, wrapping),
+    *(found, nine_verbs, compromise, components, backup, custody_ceremony.play, wrapping),
     *(reconcile, registers, evidence, finish),
 )
 

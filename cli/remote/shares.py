@@ -158,9 +158,17 @@ def destroyed(
     _moved(session, key, number, {"state": ShareState.DESTROYED, "reason": reason})
 
 
-@command(app, "enter", "keyvault shares enter RESTORATION", "keyvault shares enter ID --yes")
+@command(
+    app,
+    "enter",
+    "keyvault shares enter RESTORATION",
+    "keyvault shares enter RESTORATION --share-key bob.share.key",
+)
 def enter(
     restoration: Annotated[UUID, typer.Argument(metavar="RESTORATION", help="Its id.")],
+    share_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Open your envelope instead of typing.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="The keys were compared already.")] = False,
     passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
@@ -172,11 +180,17 @@ def enter(
     about = [("restoration", restoration), ("key of the gate", grouped(thumbprint(entry)))]
     about.append(("compare it", "with what the event BACKUP.RESTORATION_BEGUN says"))
     confirm("enter a share", about, yes=yes)
-    words = " ".join(Secrets(passphrase_fd).next("words of your share").decode().split())
+    words = _words(session, found, share_key, Secrets(passphrase_fd))
     part = splitting.part_of(words)
     box = sealed.seal(entry, words.encode(), ENTRY_CONTEXT + restoration.bytes)
     body = {"sealed": b64encode(box).decode()}
     done = server.post(f"/v1/restorations/{restoration}/shares", body)
-    entered = len(done["entered"])
-    say(f"share {part.number} is in; {max(0, part.threshold - entered)} more are needed")
+    say(f"share {part.number} is in; {max(0, part.threshold - len(done['entered']))} more to come")
     answer(done, facts([("entered", done["entered"]), ("state", done["state"])]))
+
+
+def _words(session: Path | None, found: Document, share_key: Path | None, secrets: Secrets) -> str:
+    if share_key is None:
+        return " ".join(secrets.next("words of your share").decode().split())
+    key = connect(session).get(f"/v1/backups/{found['backup']}")["backup_key"]
+    return opened_share(session, UUID(key), share_key, secrets).words

@@ -204,6 +204,12 @@ class Gate:
         """Sign that a key is gone: DER, over its context line and the statement."""
         return bytes(self._call("sign_destruction", statement))
 
+    def sign(self, key_id: bytes, mechanism: Mechanism, digest: bytes) -> bytes:
+        """One signature by a key that this gate holds, for those who try a second token."""
+        how = key_id, str(mechanism), [digest], str(VerifyPolicy.ALWAYS)
+        [signature] = self._call("sign", *how)
+        return bytes(signature)
+
     def back_up(self, backup_key: bytes, key_ids: Sequence[bytes]) -> list[Document]:
         """Return {"blob"} for each of up to 128 keys, or {"code", "message"}."""
         return [dict(each) for each in self._call("back_up", backup_key, list(key_ids))]

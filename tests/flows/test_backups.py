@@ -81,8 +81,7 @@ def test_a_backup_is_restored_into_a_second_token_and_used(stack, vault, kek, wo
     digest = sha256(b"message").digest()
     with vault.database.reading() as work:
         public = work.keys.get(UUID(key)).public_key
-    how = UUID(key).bytes, str(Mechanism.ECDSA), [digest], "always"
-    [raw] = vault.spare._call("sign", *how)  # noqa: SLF001  (nobody else asks the second token)
+    raw = vault.spare.sign(UUID(key).bytes, Mechanism.ECDSA, digest)
     der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
     assert verify(public, der, b"message")
     assert events(vault, "KEY.RESTORED")[-1][0] == "ok"
