@@ -88,7 +88,11 @@ def revoke(
     answer(done, facts([(name, done[name]) for name in ("serial", "status", "revoked_at")]))
 
 
-@command(app, "certify-key", "keyvault ca certify-key client.csr --issuer A --subject dcc-1 ...")
+@command(
+    app,
+    "certify-key",
+    "keyvault ca certify-key client.csr --issuer AUTHORITY --subject dcc-1 --out client.pem",
+)
 def certify_key(
     request: Annotated[Path, typer.Argument(metavar="FILE", help="PKCS#10, DER or PEM.")],
     issuer: Annotated[UUID, typer.Option(metavar="AUTHORITY", help="Who issues it.")],

@@ -36,7 +36,12 @@ Serials = Annotated[
 ]
 
 
-@command(app, "take-in", "keyvault tokens take-in --model PIV-A --serials new.txt --with bob ...")
+@command(
+    app,
+    "take-in",
+    "keyvault tokens take-in --model PIV-A --serials new.txt --batch B-7 --supplier Acme --seal S-1"
+    " --place 'safe 1' --with wendy",
+)
 def take_in(
     model: Annotated[str, typer.Option(metavar="TEXT", help="Model, as its profile calls it.")],
     serials: Serials,
@@ -99,7 +104,11 @@ def hand_over(
     sign(said, How(session, fd, yes), token, to)
 
 
-@command(app, "dispatch", "keyvault tokens dispatch TOKEN --seal B-44 --carrier ACME --due DAY")
+@command(
+    app,
+    "dispatch",
+    "keyvault tokens dispatch TOKEN --seal B-44 --carrier ACME --place van --due 2026-11-30",
+)
 def dispatch(
     token: TokenId,
     seal: Seal,
@@ -114,7 +123,11 @@ def dispatch(
     sign(statements.Dispatch(seal, carrier, place, due), How(session, fd, yes), token)
 
 
-@command(app, "deliver", "keyvault tokens deliver TOKEN --with erin --identity RA-17 --seal B-44")
+@command(
+    app,
+    "deliver",
+    "keyvault tokens deliver TOKEN --with erin --identity RA-17 --seal B-44 --place Leeds",
+)
 def deliver(
     token: TokenId,
     second: Second,
@@ -149,7 +162,9 @@ def activate(
     sign(said, how, token, second, keys)
 
 
-@command(app, "release", "keyvault tokens release TOKEN --with dan --identity RA-18 --reason TEXT")
+@command(
+    app, "release", "keyvault tokens release TOKEN --with dan --identity RA-18 --reason forgot"
+)
 def release(
     token: TokenId,
     second: Second,
@@ -192,7 +207,7 @@ def give_back(
     sign(said, How(session, fd, yes), token, second)
 
 
-@command(app, "destroy", "keyvault tokens destroy TOKEN --with wendy --method 'cut through chip'")
+@command(app, "destroy", "keyvault tokens destroy TOKEN --with wendy --method cut --place Leeds")
 def destroy(
     token: TokenId,
     second: Second,
