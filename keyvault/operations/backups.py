@@ -21,9 +21,7 @@ from keyvault.domain.times import text_of
 from keyvault.operations.vault import Vault, key_stream, permit
 
 PAGE = 100  # keys in one turn: as many as a gate wraps without keeping others waiting
-SERVICE = {"kek": ("AES-256", "wrap"), "mac": ("HMAC-SHA-256", "mac")} | dict.fromkeys(
-    ("session-ca", "evidence"), ("EC-P256", "sign")
-)
+_WRAPS, _SIGNS = ("AES-256", "wrap"), ("EC-P256", "sign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,20 +164,22 @@ def _rests_wrapped(key: Key) -> bool:
 
 
 def _service_keys(vault: Vault, backup: Backup) -> Iterator[Document]:
-    keks = [kek_name(number) for number in vault.gate.keks()]
-    names = [*keks, *(name for name in SERVICE if name != "kek")]
-    ids = [service_key_id(name) for name in names]
+    """The service's own, first of all: records that rest outside are opened by them."""
+    kinds = dict.fromkeys(map(kek_name, vault.gate.keks()), _WRAPS)
+    kinds |= {"mac": ("HMAC-SHA-256", "mac"), "session-ca": _SIGNS, "evidence": _SIGNS}
+    ids = [service_key_id(name) for name in kinds]
     answers = vault.gate.back_up(backup.backup_key.bytes, ids)
-    for name, key_id, answer in zip(names, ids, answers, strict=True):
+    for name, key_id, answer in zip(kinds, ids, answers, strict=True):
+        key, label = str(UUID(bytes=key_id)), f"keyvault {name}"
         if "blob" not in answer:
-            yield _left_out(str(UUID(bytes=key_id)), f"keyvault {name}", answer["message"])
+            yield _left_out(key, label, answer["message"])
             continue
-        algorithm, usage = SERVICE["kek" if name in keks else name]
-        spec = {"label": f"keyvault {name}", "algorithm": algorithm, "usage": usage}
+        algorithm, usage = kinds[name]
+        spec = {"label": label, "algorithm": algorithm, "usage": usage, "extractable": True}
         yield {
             "kind": "key",
-            "key": str(UUID(bytes=key_id)),
-            "spec": {**spec, "extractable": True, "trusted": name in keks},
+            "key": key,
+            "spec": {**spec, "trusted": usage == "wrap"},
             "public_key": b64encode(answer["public_key"]).decode(),
             "check_value": answer["check_value"],
             "blob": b64encode(answer["blob"]).decode(),
