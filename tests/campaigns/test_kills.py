@@ -169,5 +169,5 @@ def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(empty_database
 
 
 @pytest.mark.soak
-def test_the_same_holds_for_two_hundred_kills(empty_database_url):
-    assert run(empty_database_url, kills=200).killed.total() == 200
+def test_the_same_holds_for_two_hundred_and_fifty_kills(empty_database_url):
+    assert run(empty_database_url, kills=250).killed.total() == 250  # five hundred on both
