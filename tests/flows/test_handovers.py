@@ -211,6 +211,9 @@ def test_whoever_is_not_named_comes_twice_or_borrows_a_session_is_refused(stack,
     assert code(erin.hand(item, foreign)) == "component-invalid"
     assert code(erin.hand(item, foreign, frank.credential)) == "component-refused"
     assert code(erin.bring(item, 1, part, session=frank.session)) == "component-refused"
+    body = {"delivery": foreign.document(), "signature": "no base64"}
+    path = f"/v1/handovers/{key}/deliveries"
+    assert code(erin.client.post(path, json=body)) == "invalid-input"
     late = text_of(datetime.now(UTC) - timedelta(minutes=5))
     assert code(erin.bring(item, 1, part, at=late)) == "component-refused"
     assert code(erin.bring(item, 1, part, statement="0" * 64)) == "handover-ended"

@@ -1,6 +1,5 @@
 """Handovers: keys that custodians carry in and out. No component comes here in clear."""
 
-from base64 import b64decode
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -38,8 +37,7 @@ def show_handover(request_id: Id, vault: V, who: Who) -> HandoverOut:
 @router.post(f"{_ONE}/deliveries", operation_id="deliver", responses=_CHANGE)
 def deliver(request_id: Id, body: DeliveryIn, vault: V, who: Who) -> HandedOut:
     """Bring one's part, sealed for the gate, or collect it; the same again has the same answer."""
-    signature = b64decode(body.signature)
-    return HandedOut.of(handovers.deliver(vault, who, request_id, body.read(), signature))
+    return HandedOut.of(handovers.deliver(vault, who, request_id, body.read(), body.signature))
 
 
 @router.post(f"{_ONE}/aborts", operation_id="abort_handover", responses=_CHANGE)

@@ -16,9 +16,9 @@ from api.rest.schemas.common import (
     Name,
     Page,
     ScopeOut,
+    Signature,
     Text,
     Wire,
-    base64_schema,
 )
 from keyvault.domain.canonical import Document
 from keyvault.domain.handovers import BAG_LIMIT, Handover, HandoverState, Part
@@ -55,7 +55,7 @@ class DeliveryIn(Wire):
     """A delivery and its signature (ECDSA P-256 with SHA-256, in DER)."""
 
     delivery: DeliveryWire
-    signature: Annotated[str, base64_schema(1, 78)]
+    signature: Signature
 
     def read(self) -> Document:
         return self.delivery.model_dump(mode="json")
