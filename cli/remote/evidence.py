@@ -143,6 +143,10 @@ def verify(
     query: Annotated[
         list[Question] | None, typer.Option("--query", help="Has to be proved; repeat it.")
     ] = None,
+    tsa_ca: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Roots of time stamps that you trust; repeat it."),
+    ] = None,
     transcript: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write what was checked.")
     ] = None,
@@ -152,6 +156,7 @@ def verify(
     options = [f"--genesis-sha256={genesis}"] if genesis else []
     options += [f"--{name}={value}" for name, value in files.items() if value]
     options += [f"--query={name}" for name in query or ()]
+    options += [f"--tsa-ca={path}" for path in tsa_ca or ()]
     options += ["--json"] if STYLE.json else []
     status = _run(options, file)
     if status == NOT_PROVED:
