@@ -40,7 +40,9 @@ def fsck(vault: Vault, actor: str = ACTOR) -> Found:
     try:
         with vault.database.reading() as work:
             lines = vault.authority(work).services.log_keys
-            read_again(work, [VerifierKey.parse(line) for line in lines], vault.settings.origin, found)
+            read_again(
+                work, [VerifierKey.parse(line) for line in lines], vault.settings.origin, found
+            )
     except BrokenLogError as error:
         found.wrong = str(error)
     outcome = Outcome.FAIL if found.wrong else Outcome.OK
