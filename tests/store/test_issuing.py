@@ -1,0 +1,57 @@
+"""Issuing jobs in the database: one at a token, and nobody writes over somebody else."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.errors import ConflictError, IssueStateError
+from keyvault.domain.issuing import IssueJob, IssueStep, Standing
+from keyvault.domain.tokens import Token, TokenKind, TokenState
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def _token(serial):
+    about = ("erin", "safe 1", "seal", "B-1", NOW, NOW)
+    return Token(uuid4(), TokenKind.PIV_CARD, serial, "model", TokenState.ALLOCATED, *about)
+
+
+def _event():
+    return AuditEvent(EventType.ISSUE_STEP, Outcome.OK, uuid4(), "token:x", "person:erin")
+
+
+def test_a_token_has_one_live_job_and_a_stale_version_changes_nothing(database):
+    token = _token("1")
+    job = IssueJob(uuid4(), token.id, "piv-card", "erin", NOW, NOW, batch="b")
+    with database.work() as work:
+        work.tokens.add(token)
+        work.issuing.add(job)
+        with pytest.raises(IssueStateError, match=str(job.id)):
+            work.issuing.add(replace(job, id=uuid4()))
+        work.commit(_event())
+    bound = job.done(IssueStep.BOUND, serial="1", begun={"secure": 2})
+    with database.work() as work:
+        work.issuing.change(replace(bound, version=2))
+        work.commit(_event())
+    with database.work() as work, pytest.raises(ConflictError):
+        work.issuing.change(replace(bound, version=2))
+    with database.reading() as work:
+        kept = work.issuing.get(job.id)
+        assert kept == replace(bound, version=2)
+        assert work.issuing.of_token(token.id) == kept
+        assert work.issuing.page({"standing": "open", "batch": "b"})[0] == [kept]
+        assert work.issuing.batch("b") == {"open": 1}
+
+
+def test_steps_are_taken_in_their_order_and_an_end_is_an_end():
+    job = IssueJob(uuid4(), uuid4(), "piv-card", "erin", NOW, NOW)
+    with pytest.raises(IssueStateError, match="does not follow"):
+        job.done(IssueStep.KEYED)
+    ended = job.to(Standing.INTERRUPTED).to(Standing.ABANDONED)
+    assert ended.resumes == 1
+    for standing in Standing:
+        with pytest.raises(IssueStateError, match="does not become"):
+            ended.to(standing)
