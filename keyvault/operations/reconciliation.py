@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
-from hsm.errors import HsmError
+from hsm.errors import DeviceUnavailableError, HsmError
 from hsm.types import ObjectRecord
 from keyvault import signatures, wire
 from keyvault.domain.access import Action, Principal
@@ -68,7 +68,8 @@ class Counted:
 
 def modules(vault: Vault) -> dict[str, ModuleSettings]:
     """The tokens that the settings name, by the name that they have there."""
-    return {"keys": vault.settings.keys, "log": vault.settings.log}
+    known = {"keys": vault.settings.keys, "log": vault.settings.log}
+    return known | ({"spare": vault.settings.spare} if vault.settings.spare else {})
 
 
 def tokens(vault: Vault) -> list[Token]:
@@ -98,13 +99,18 @@ def _asked(one: ModuleSettings, method: str) -> Document:
 
 
 def _objects(one: ModuleSettings) -> list[ObjectRecord]:
-    return [record_of(each) for each in _asked(one, "inventory")["items"]]
+    try:
+        return [record_of(each) for each in _asked(one, "inventory")["items"]]
+    except OSError as error:
+        raise DeviceUnavailableError(
+            f"the gate of {one.uri} is away: {error}", next_step="see runbook hsm-down"
+        ) from error
 
 
 def differences(vault: Vault, counted: Counted | None = None) -> list[Finding]:
     """Report what differs twice: what is made or destroyed meanwhile differs once.
 
-    Raises `DeviceUnavailableError` or an `OSError` where a gate is away.
+    Raises `DeviceUnavailableError` where a gate is away.
     """
     counted = counted or Counted()
     found = _compared(vault, counted)
@@ -115,18 +121,15 @@ def differences(vault: Vault, counted: Counted | None = None) -> list[Finding]:
 
 
 def _compared(vault: Vault, counted: Counted) -> list[Finding]:
-    on_log = by_id(_objects(vault.settings.log))
-    on_keys = by_id(vault.gate.inventory())
-    counted.objects = {"keys": _size(on_keys), "log": _size(on_log)}
-    findings = [*_register(vault, on_keys, counted), *_keks(on_keys)]
-    known = frozenset(_ordered(vault, on_keys))
-    for name, found in (("keys", on_keys), ("log", on_log)):
-        own = frozenset(map(service_key_id, SERVICE_KEYS[name]))
+    found = {name: by_id(_objects(one)) for name, one in modules(vault).items()}
+    counted.objects = {name: _size(objects) for name, objects in found.items()}
+    findings = [*_register(vault, found["keys"], counted), *_keks(found["keys"])]
+    for name, objects in found.items():
         declared = frozenset(map(bytes.fromhex, modules(vault)[name].foreign))
-        findings += _services(name, found)
-        mine = own | (known if name == "keys" else frozenset())
-        findings += strangers(name, found, mine, declared)
-        counted.foreign += _foreign(name, found, declared - mine)
+        findings += _services(name, objects)
+        known = frozenset(_known(vault, name, objects))
+        findings += strangers(name, objects, known, declared)
+        counted.foreign += _foreign(name, objects, declared - known)
     return findings
 
 
@@ -134,16 +137,19 @@ def _size(found: Found) -> int:
     return sum(map(len, found.values()))
 
 
-def _ordered(vault: Vault, found: Found) -> Iterator[bytes]:
-    """Of what is on the token, the ids that the register knows or that are being made."""
+def _known(vault: Vault, name: str, found: Found) -> Iterator[bytes]:
+    """Of what is on a token, the ids that may be there: the second one has what was restored."""
+    yield from map(service_key_id, SERVICE_KEYS["log" if name == "log" else "keys"])
+    if name == "log":
+        return
     ids = [key_id for key_id in found if len(key_id) == 16]  # noqa: PLR2004  (a UUID's)
     for start in range(0, len(ids), 500):
-        chunk = [UUID(bytes=one) for one in ids[start : start + 500]]
+        chunk = [str(UUID(bytes=one)) for one in ids[start : start + 500]]
         with vault.database.reading() as work:
-            yield from (UUID(one).bytes for one in work.keys.versions(list(map(str, chunk))))
+            yield from (UUID(one).bytes for one in work.keys.versions(chunk))
     with vault.database.reading() as work:
         yield from (asked.request.id.bytes for asked in work.requests.executing())
-        yield from (key.id.bytes for key in work.backups.all_keys() if key.destroyed_at is None)
+        yield from (key.id.bytes for key in work.backups.all_keys())
 
 
 def _register(vault: Vault, found: Found, counted: Counted) -> Iterator[Finding]:
@@ -161,7 +167,7 @@ def _register(vault: Vault, found: Found, counted: Counted) -> Iterator[Finding]
 
 def _services(module: str, found: Found) -> Iterator[Finding]:
     """The service's own keys have to be there, too, and whole."""
-    for name, wanted in SERVICE_KEYS[module].items():
+    for name, wanted in SERVICE_KEYS.get(module, {}).items():
         there = len(found.get(service_key_id(name), []))
         if there == wanted or (not there and name in OPTIONAL):
             continue
