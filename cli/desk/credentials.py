@@ -8,11 +8,12 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_der_public_key,
+    load_pem_public_key,
 )
 
 from cli.command import command, group
 from cli.desk.cards import keys_on, login_key
-from cli.desk.signing import KeyCard, OnCard, ReaderName, given, needed
+from cli.desk.signing import KeyCard, KeyFile, OnCard, Place, ReaderName, given, needed
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets
 from hsm.pcsc.piv import PivSlot
@@ -120,3 +121,25 @@ def _answer(value: Document) -> None:
         for name, text in value.items()
     ]
     answer(value, facts(pairs))
+
+
+def enrolled(place: Place, public: str | None, login: str | None) -> tuple[bytes, bytes | None]:
+    """Find the key that decides and one that only logs in. No PIN is asked for: nothing signs."""
+    logs_in = _spki(Path(login)) if login else None
+    if public is not None:
+        return _spki(Path(public)), logs_in
+    if isinstance(place, KeyFile):
+        return _spki(public_file(place.path)), logs_in
+    keys = keys_on(place.reader)
+    return keys.key(PivSlot.SIGNATURE), logs_in or login_key(keys)
+
+
+def _spki(path: Path) -> bytes:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"cannot read {path} as a public key in PEM",
+            next_step="it is made by: keyvault credential create",
+        ) from error
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

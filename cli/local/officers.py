@@ -6,19 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
-
 from cli.confirm import confirm
-from cli.desk.cards import keys_on, login_key
-from cli.desk.credentials import public_file
+from cli.desk.credentials import enrolled
 from cli.desk.signing import KeyCard, KeyFile, Place
 from cli.output import grouped, say
 from cli.passphrases import Secrets
-from hsm.pcsc.piv import PivSlot
 from keyvault.domain.approvals import Approval, check_words
 from keyvault.domain.authority import Services
 from keyvault.domain.canonical import Document, canonical
@@ -107,34 +99,12 @@ def _grants(given: dict[str, str], default: frozenset[Role], now: datetime) -> t
     return tuple(Grant(role, EVERYWHERE, text_of(day_of(until))) for role in sorted(roles))
 
 
-def enrolled(place: Place, public: str | None, login: str | None) -> tuple[bytes, bytes | None]:
-    """Find the key that decides and one that only logs in. No PIN is asked for: nothing signs."""
-    logs_in = _spki(Path(login)) if login else None
-    if public is not None:
-        return _spki(Path(public)), logs_in
-    if isinstance(place, KeyFile):
-        return _spki(public_file(place.path)), logs_in
-    keys = keys_on(place.reader)
-    return keys.key(PivSlot.SIGNATURE), logs_in or login_key(keys)
-
-
 def _roles(text: str) -> frozenset[Role]:
     try:
         return frozenset(map(Role, text.split("+")))
     except ValueError as error:
         names = ", ".join(sorted(Role))
         raise InvalidInputError(f"{error}", next_step=f"roles are joined by +: {names}") from error
-
-
-def _spki(path: Path) -> bytes:
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"cannot read {path} as a public key in PEM",
-            next_step="it is made by: keyvault credential create",
-        ) from error
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def sign_in_turn(

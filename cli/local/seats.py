@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.desk.credentials import enrolled
 from cli.desk.signing import KeyCard, KeyFile, Place
-from cli.local.officers import enrolled
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.journals import Participant
 from keyvault.domain.people import check_id

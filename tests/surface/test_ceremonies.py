@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.desk.credentials import write_public
+from cli.desk.credentials import public_file, write_public
 from tests.evidence.built import PROGRAM, verify
 from tests.stack import OFFICERS, PASSPHRASE, ROOT, SCOPE, SoftwareCredential, Stack
 from tests.surface.desk import Desk, keyvault, spoken
@@ -39,8 +39,7 @@ def people(tmp_path_factory):
     words = {}
     for role in ("one", "two", "officer-1", "officer-2", "officer-3"):
         key = folder / f"{role}.key"
-        typed = f"{PASSPHRASE.decode()}\n"
-        spoken("credential", "create", "--out", str(key), "--passphrase-fd", "0", typed=typed)
+        write_public(public_file(key), SoftwareCredential.create(key, PASSPHRASE).spki)
         screened = "name=Somebody Else,reviewed=2026-01-31,reference=HR-1"
         words[role] = ("--person", f"role={role},id=p-{role},{screened},credential={key}")
     return words
@@ -145,7 +144,7 @@ def test_a_genesis_whose_terminal_dies_is_not_held_twice(people, tmp_path):
     values = [word for name, text in given.items() for word in ("--value", f"{name}={text}")]
     with held("run", str(GENESIS), "--out", str(folder), *seats, *values, "--yes") as one:
         type_in(one, 3 + 3 + 2 + 1 + 1 + 3)  # as far as the officers' signatures in `init`
-        wait_for(lambda: marks(folder, "found") == ["began"])
+        wait_for(service.exists)
         one.kill()
         wait_for((service / "keyvault.toml").exists)
     assert "ran" not in marks(folder, "found")
