@@ -102,7 +102,7 @@ def certify_key(
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="DNS", help="Of a server.")
     ] = None,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
@@ -112,7 +112,7 @@ def certify_key(
     said = CertifyKey(issuer, str(profile), subject, digest, tuple(name) if name else None)
     here = open_session(session)
     server = Server.of(here)
-    words = signed(here, server, said, How(session, fd, yes)).document()
+    words = signed(here, server, said, How(session, passphrase_fd, yes)).document()
     done = server.post("/v1/ca/certificates", {**words, "request": b64encode(csr).decode()})
     out.write_bytes(pem.armour(b64decode(done["certificate"]), pem.CERTIFICATE))
     say(f"the certificate is in {out}")

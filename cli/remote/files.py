@@ -42,7 +42,7 @@ def sign(
     credential: CredentialFile = None,
     card: OnCard = False,
     reader: ReaderName = None,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
 ) -> None:
     """Sign a file: FILE.p7s is a detached CMS signature, which openssl cms checks, too."""
@@ -52,7 +52,7 @@ def sign(
     words = cms.attributes(digest, chain[0], datetime.now(UTC))
     place = given(credential, card, reader)
     at = place or place_of(here.credential)
-    signer = at.to_decide(Secrets(fd), [spki_of_certificate(chain[0])])
+    signer = at.to_decide(Secrets(passphrase_fd), [spki_of_certificate(chain[0])])
     made = cms.assemble(words, chain, signer.sign(words))
     target = out or file.with_name(f"{file.name}.p7s")
     _told(server, "signed", file, digest, made)

@@ -51,13 +51,13 @@ def take_in(
     place: Place,
     second: Second,
     kind: Annotated[TokenKind, typer.Option(help="How it is spoken to.")] = TokenKind.PIV_CARD,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Take a delivery into stock, after two people counted it and looked at its seals."""
     said = statements.TakeIn(kind, model, batch, supplier, seal, place, _lines(serials))
-    sign(said, How(session, fd, yes), second=second)
+    sign(said, How(session, passphrase_fd, yes), second=second)
 
 
 @command(app, "nominate", "keyvault tokens nominate erin --purpose aro --reason 'new officer'")
@@ -67,13 +67,13 @@ def nominate(
     reason: Reason,
     profile: Annotated[str, typer.Option(metavar="TEXT", help="What it gets.")] = "default",
     replaces: Annotated[UUID | None, typer.Option(metavar="TOKEN", help="Its next one.")] = None,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Name who is to have a token."""
     said = statements.Nominate(holder, purpose, profile, reason, replaces)
-    sign(said, How(session, fd, yes))
+    sign(said, How(session, passphrase_fd, yes))
 
 
 @command(app, "allocate", "keyvault tokens allocate TOKEN --nomination N --identity 'RA-17'")
@@ -81,12 +81,12 @@ def allocate(
     token: TokenId,
     nomination: Annotated[UUID, typer.Option(metavar="STATEMENT", help="Who was named.")],
     identity: Identity,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Give a token to the nominated person, whose identity you have seen proven."""
-    sign(statements.Allocate(nomination, identity), How(session, fd, yes), token)
+    sign(statements.Allocate(nomination, identity), How(session, passphrase_fd, yes), token)
 
 
 @command(app, "hand-over", "keyvault tokens hand-over TOKEN --to dan --place 'safe 2' --seal S-8")
@@ -95,13 +95,13 @@ def hand_over(
     to: Annotated[str, typer.Option(metavar="PERSON", help="Who has it from then on.")],
     place: Place,
     seal: Seal,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Hand a token of the stock to somebody, who signs that they have it."""
     said = statements.HandOver(to, place, seal)
-    sign(said, How(session, fd, yes), token, to)
+    sign(said, How(session, passphrase_fd, yes), token, to)
 
 
 @command(
@@ -115,12 +115,12 @@ def dispatch(
     carrier: Annotated[str, typer.Option(metavar="TEXT", help="Who carries it, and its number.")],
     place: Place,
     due: Annotated[str, typer.Option(metavar="DAY", help="When it has to be there: 2026-11-30.")],
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Send a token off, sealed. The PIN goes another way."""
-    sign(statements.Dispatch(seal, carrier, place, due), How(session, fd, yes), token)
+    sign(statements.Dispatch(seal, carrier, place, due), How(session, passphrase_fd, yes), token)
 
 
 @command(
@@ -134,13 +134,13 @@ def deliver(
     identity: Identity,
     seal: Seal,
     place: Place,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Hand a token to its holder, face to face. Their signature is the receipt."""
     said = statements.Deliver(identity, seal, place)
-    sign(said, How(session, fd, yes), token, second)
+    sign(said, How(session, passphrase_fd, yes), token, second)
 
 
 @command(app, "activate", "keyvault tokens activate TOKEN --with alice --card")
@@ -150,14 +150,14 @@ def activate(
     credential: CredentialFile = None,
     card: OnCard = False,
     reader: ReaderName = None,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Begin to use your token: it signs itself, with the PIN that you have set."""
     found = connect(session).get(f"/v1/tokens/{token}/keys")["items"]
     keys = [b64decode(one["spki"]) for one in found]
-    how = How(session, fd, yes, needed(given(credential, card, reader)))
+    how = How(session, passphrase_fd, yes, needed(given(credential, card, reader)))
     said = statements.Activate("I keep it and its PIN to myself and report its loss at once")
     sign(said, how, token, second, keys)
 
@@ -170,12 +170,12 @@ def release(
     second: Second,
     identity: Identity,
     reason: Reason,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Let a blocked token be unblocked, once, after its holder was identified anew."""
-    sign(statements.Release(identity, reason), How(session, fd, yes), token, second)
+    sign(statements.Release(identity, reason), How(session, passphrase_fd, yes), token, second)
 
 
 @command(app, "resume", "keyvault tokens resume TOKEN --with dan --inspection 'seal whole'")
@@ -183,12 +183,12 @@ def resume(
     token: TokenId,
     second: Second,
     inspection: Annotated[str, typer.Option(metavar="TEXT", help="What two people looked at.")],
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Let a suspended token that was found in time be used again."""
-    sign(statements.Resume(inspection), How(session, fd, yes), token, second)
+    sign(statements.Resume(inspection), How(session, passphrase_fd, yes), token, second)
 
 
 @command(app, "give-back", "keyvault tokens give-back TOKEN --with erin --place 'safe 1' --seal S")
@@ -198,13 +198,13 @@ def give_back(
     place: Place,
     seal: Seal,
     condition: Annotated[str, typer.Option(metavar="TEXT", help="How it looks.")] = "whole",
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Take a token back whose time is over; who gives it back signs, too."""
     said = statements.GiveBack(place, seal, condition)
-    sign(said, How(session, fd, yes), token, second)
+    sign(said, How(session, passphrase_fd, yes), token, second)
 
 
 @command(app, "destroy", "keyvault tokens destroy TOKEN --with wendy --method cut --place Leeds")
@@ -214,13 +214,13 @@ def destroy(
     method: Annotated[str, typer.Option(metavar="TEXT", help="How it was done.")],
     place: Place,
     photo: Annotated[str | None, typer.Option(metavar="SHA256", help="Of a picture.")] = None,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Write down that a token was destroyed before a witness: both signatures certify it."""
     said = statements.Destroy(method, place, photo)
-    sign(said, How(session, fd, yes), token, second)
+    sign(said, How(session, passphrase_fd, yes), token, second)
 
 
 @command(app, "count", "keyvault tokens count --place 'safe 2' --serials found.txt")
@@ -229,23 +229,23 @@ def count(
     serials: Annotated[
         Path, typer.Option("--serials", metavar="FILE", help="`model serial` a line, of all found.")
     ],
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Count a place: write down all that is there. Nobody tells you what should be."""
-    sign(statements.Count(place, _lines(serials) or None), How(session, fd, yes))
+    sign(statements.Count(place, _lines(serials) or None), How(session, passphrase_fd, yes))
 
 
 @command(app, "confirm", "keyvault tokens confirm STATEMENT")
 def confirm(
     statement: StatementId,
-    fd: PassphraseFd = None,
+    passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
     """Sign beside the first person, after reading what they signed."""
-    countersign(statement, How(session, fd, yes))
+    countersign(statement, How(session, passphrase_fd, yes))
 
 
 @command(app, "refuse", "keyvault tokens refuse STATEMENT --reason 'the seal is broken'")

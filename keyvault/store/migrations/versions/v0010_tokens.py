@@ -80,7 +80,9 @@ def _people() -> None:
         *_numbers("settled_at", null=True),
     )
     op.create_index("ix_token_statement_at_id", "token_statement", ["at", "id"])
-    op.create_index("ix_token_statement_token_id_at_id", "token_statement", ["token_id", "at", "id"])
+    op.create_index(
+        "ix_token_statement_token_id_at_id", "token_statement", ["token_id", "at", "id"]
+    )
     op.create_index("ix_token_statement_state_at_id", "token_statement", ["state", "at", "id"])
     op.create_table(
         "stock_count",
