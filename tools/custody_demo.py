@@ -87,6 +87,15 @@ def believed(story: Story) -> Authority:
     return issuing
 
 
+def brought(story: Story, key: str) -> None:
+    """Record how a key was labelled, sent and installed."""
+    label = ("--text", "ACME-17", "--place", "safe 2, Leeds")
+    story.keyvault("keys", "label", key, *label, person="bob")
+    way = ("--to", "head-end-1", "--channel", "courier", "--reference", "B-9")
+    story.keyvault("keys", "distributed", key, *way, person="bob")
+    story.keyvault("keys", "installed", key, "--to", "head-end-1", person="alice")
+
+
 def nine_verbs(story: Story) -> None:
     story.tell(
         "One key through all nine verbs",
@@ -95,11 +104,7 @@ def nine_verbs(story: Story) -> None:
     )
     authority = believed(story)
     key = order(story, "meters of the north", "--need", "signs commands to meters")
-    label = ("--text", "ACME-17", "--place", "safe 2, Leeds")
-    story.keyvault("keys", "label", key, *label, person="bob")
-    way = ("--to", "head-end-1", "--channel", "courier", "--reference", "B-9")
-    story.keyvault("keys", "distributed", key, *way, person="bob")
-    story.keyvault("keys", "installed", key, "--to", "head-end-1", person="alice")
+    brought(story, key)
     first = certified(story, authority, key)
     activate(story, key)
     second = certified(story, authority, key)

@@ -17,7 +17,7 @@ from hsm.types import Mechanism, ObjectRecord, VerifyPolicy, WrappedKey
 from keyvault import wire
 from keyvault.domain.canonical import Document
 from keyvault.gate.breaker import Breaker, State
-from keyvault.gate.documents import record_of, wrapped_document
+from keyvault.gate.documents import record_of, wrapped_document, wrapped_of
 
 DEADLINE = 10.0  # seconds a device call may take; ModuleSettings.deadline
 GRACE = 5.0  # seconds more than the gate has itself, so that its own answer comes first
@@ -310,9 +310,10 @@ class Gate:
         """The numbers of the service's wrapping keys that are on the token, the newest last."""
         return [int(number) for number in self._call("keks")]
 
-    def rewrap(self, records: Sequence[Document]) -> list[Document]:
-        """Return up to 64 records under the newest of them, or {"code", "message"} for one."""
-        return [dict(each) for each in self._call("rewrap", list(records))]
+    def rewrap(self, records: Sequence[WrappedKey]) -> list[WrappedKey | str]:
+        """Return up to 64 records under the newest of them, or why one stays where it is."""
+        answers = self._call("rewrap", [wrapped_document(one) for one in records])
+        return [str(one["message"]) if "code" in one else wrapped_of(one) for one in answers]
 
     def inventory(self) -> list[ObjectRecord]:
         return [record_of(document) for document in self._call("inventory")]
@@ -343,6 +344,19 @@ class Gate:
     def _once(self, over: wire.Client, method: str, *args: Any, timeout: float) -> Any:
         with _watched(self._breaker, self._deadline):
             return over.call(method, *args, timeout=timeout)
+
+
+def objects_at(path: Path, timeout: float) -> list[ObjectRecord]:
+    """List what is on the token of any gate, that of the log too. `DeviceUnavailableError`."""
+    client = wire.Client(path)
+    try:
+        return [record_of(one) for one in client.call("inventory", timeout=timeout)]
+    except OSError as error:
+        raise DeviceUnavailableError(
+            f"the gate {path.name} is away: {error}", next_step="see runbook hsm-down"
+        ) from error
+    finally:
+        client.close()
 
 
 @contextmanager

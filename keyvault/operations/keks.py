@@ -13,7 +13,6 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.keys import kek_name, service_key_id
 from keyvault.domain.standing import Reach
-from keyvault.gate.documents import wrapped_document, wrapped_of
 from keyvault.operations.vault import Vault, permit
 from keyvault.store.unit_of_work import Reading
 
@@ -61,14 +60,10 @@ def rewrap(vault: Vault, who: Principal) -> Run:
         left = work.keys.count_elsewhere(newest)
     if not old:
         return Run(0, (), 0)
-    answers = vault.gate.rewrap([wrapped_document(one) for one in old])
-    pairs = [
-        (one, wrapped_of(new)) for one, new in zip(old, answers, strict=True) if "code" not in new
-    ]
+    answers = list(zip(old, vault.gate.rewrap(old), strict=True))
+    pairs = [(one, new) for one, new in answers if isinstance(new, WrappedKey)]
     failed = tuple(
-        (str(UUID(bytes=one.spec.key_id)), str(new["message"]))
-        for one, new in zip(old, answers, strict=True)
-        if "code" in new
+        (str(UUID(bytes=one.spec.key_id)), new) for one, new in answers if isinstance(new, str)
     )
     with vault.database.work() as work:
         done = [new for one, new in pairs if work.keys.rewrap(one, new)]

@@ -21,14 +21,7 @@ def reconciliation_paper(made: Reconciliation) -> Paper:
         subtitle=f"{report['origin']}: {verdict}",
         reference=f"reconciliation {made.id}",
     )
-    paper.facts(
-        [
-            ("taken by", made.taken_by),
-            ("keys in the register", report["keys"]),
-            ("of these, resting wrapped", report["wrapped"]),
-            *((f"objects on the {name} token", n) for name, n in report["objects"].items()),
-        ]
-    )
+    paper.facts(_facts(made, report))
     paper.heading("Tokens", 2)
     paper.table(_TOKEN, [[one[name] for name in _TOKEN] for one in report["tokens"]])
     _list(paper, "Findings", _KEYS, report["findings"], report["finding_count"])
@@ -42,6 +35,15 @@ def reconciliation_paper(made: Reconciliation) -> Paper:
     paper.heading("SHA-256 of the report", 2).text(made.sha256, fixed=True)
     _signatures(paper, made)
     return paper
+
+
+def _facts(made: Reconciliation, report: dict[str, Any]) -> list[tuple[str, object]]:
+    return [
+        ("taken by", made.taken_by),
+        ("keys in the register", report["keys"]),
+        ("of these, resting wrapped", report["wrapped"]),
+        *((f"objects on the {name} token", n) for name, n in report["objects"].items()),
+    ]
 
 
 def _list(

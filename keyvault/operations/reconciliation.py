@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
-from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.errors import HsmError
 from hsm.types import ObjectRecord
 from keyvault import signatures, wire
 from keyvault.domain.access import Action, Principal
@@ -34,7 +34,7 @@ from keyvault.domain.reconciliation import (
 )
 from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of, time_of
-from keyvault.gate.documents import record_of
+from keyvault.gate.client import objects_at
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import ModuleSettings
 
@@ -80,7 +80,7 @@ def tokens(vault: Vault) -> list[Token]:
 def _token(name: str, one: ModuleSettings) -> Token:
     declared = Token(name, one.uri, one.level, one.location, one.owner, reachable=False)
     try:
-        info = _asked(one, "status")["info"]
+        info = _info(one)
     except (OSError, HsmError, KeyError):
         return declared
     told = ("serial", "label", "manufacturer", "model", "firmware", "library")
@@ -89,22 +89,12 @@ def _token(name: str, one: ModuleSettings) -> Token:
     return replace(declared, reachable=True, library_sha256=library, **known)  # type: ignore[arg-type]  # all texts
 
 
-def _asked(one: ModuleSettings, method: str) -> Document:
+def _info(one: ModuleSettings) -> Document:
     client = wire.Client(one.socket)
     try:
-        answer = client.call(method, timeout=PATIENCE)
-        return answer if isinstance(answer, dict) else {"items": answer}
+        return dict(client.call("status", timeout=PATIENCE)["info"])
     finally:
         client.close()
-
-
-def _objects(one: ModuleSettings) -> list[ObjectRecord]:
-    try:
-        return [record_of(each) for each in _asked(one, "inventory")["items"]]
-    except OSError as error:
-        raise DeviceUnavailableError(
-            f"the gate of {one.uri} is away: {error}", next_step="see runbook hsm-down"
-        ) from error
 
 
 def differences(vault: Vault, counted: Counted | None = None) -> list[Finding]:
@@ -121,7 +111,7 @@ def differences(vault: Vault, counted: Counted | None = None) -> list[Finding]:
 
 
 def _compared(vault: Vault, counted: Counted) -> list[Finding]:
-    found = {name: by_id(_objects(one)) for name, one in modules(vault).items()}
+    found = {name: by_id(objects_at(one.socket, PATIENCE)) for name, one in modules(vault).items()}
     counted.objects = {name: _size(objects) for name, objects in found.items()}
     findings = [*_register(vault, found["keys"], counted), *_keks(found["keys"])]
     for name, objects in found.items():

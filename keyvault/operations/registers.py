@@ -72,11 +72,6 @@ def _keys(vault: Vault, who: Principal) -> Pages:
 
 def _key(key: Key, token: Token, classification: str | None) -> Document:
     resident = key.residence is Residence.RESIDENT
-    times = {
-        "activated": key.active_from,
-        "compromised": key.compromised_at,
-        "destroyed": key.destroyed_at,
-    }
     return {
         "id": str(key.id),
         "label": key.label,
@@ -97,8 +92,17 @@ def _key(key: Key, token: Token, classification: str | None) -> Document:
         "supersedes": str(key.supersedes) if key.supersedes else None,
         "check_value": key.check_value,
         "public_key_sha256": sha256(key.public_key).hexdigest() if key.public_key else "",
-        **{name: text_of(at) for name, at in times.items() if at},
+        **_times(key),
     }
+
+
+def _times(key: Key) -> Document:
+    times = {
+        "activated": key.active_from,
+        "compromised": key.compromised_at,
+        "destroyed": key.destroyed_at,
+    }
+    return {name: text_of(at) for name, at in times.items() if at}
 
 
 def _modules(vault: Vault, _: Principal) -> Pages:

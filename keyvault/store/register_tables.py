@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, ForeignKey, Index, Table, Text
 
-from keyvault.store.tables import METADATA, _bytes, _number, _text
+from keyvault.store.tables import METADATA, _bytes, _number, _text, key
 
 reconciliation = Table(  # this and who signed it only ever grow
     "reconciliation",
@@ -36,3 +36,8 @@ emergency_code = Table(  # never a code, only what it is known by
     _number("used_at", null=True),
 )
 Index(None, emergency_code.c.person, emergency_code.c.made_at, emergency_code.c.id)
+
+# Of the register of keys: filters given together, and what somebody answers for.
+Index(None, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
+Index(None, key.c.scope, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
+Index(None, key.c.owner, key.c.protect_until, key.c.id)

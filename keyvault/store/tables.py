@@ -175,9 +175,6 @@ Index(None, key.c.scope, key.c.created_at, key.c.id)
 for _filter in ("state", "algorithm", "label"):  # a system sees one scope only, so with it too
     Index(None, key.c[_filter], key.c.created_at, key.c.id)
     Index(None, key.c.scope, key.c[_filter], key.c.created_at, key.c.id)
-Index(None, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
-Index(None, key.c.scope, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
-Index(None, key.c.owner, key.c.protect_until, key.c.id)
 
 wrapped_key = Table(
     "wrapped_key",

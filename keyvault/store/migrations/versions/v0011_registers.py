@@ -36,6 +36,13 @@ def upgrade() -> None:
         Column("signed_at", _NUMBER, nullable=False),
         *(Column(name, LargeBinary, nullable=False) for name in ("statement", "signature")),
     )
+    _codes()
+    postgresql = op.get_bind().dialect.name == "postgresql"
+    for statement in _guards_postgresql() if postgresql else _guards_sqlite():
+        op.execute(statement)
+
+
+def _codes() -> None:
     op.create_table(
         "emergency_code",
         Column("id", Text, primary_key=True),
@@ -46,9 +53,6 @@ def upgrade() -> None:
     op.create_index(
         "ix_emergency_code_person_made_at_id", "emergency_code", ["person", "made_at", "id"]
     )
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    for statement in _guards_postgresql() if postgresql else _guards_sqlite():
-        op.execute(statement)
 
 
 def downgrade() -> None:
