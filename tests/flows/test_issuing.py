@@ -138,7 +138,7 @@ def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(c
     bare = carding.refused(token, card, service="unblock")
     assert bare["code"] == "issue-state"
     asked = {"service": "unblock", "statement": carding.released("6001")}
-    ended = carding.serve(token, Puller(card, 10, executed=True), **asked)
+    ended = carding.serve(token, Puller(card, 5, executed=True), **asked)
     assert ended["code"] == "card-removed"
     ended = carding.serve(token, card, **asked)
     assert ended["do"] == "done", ended
