@@ -28,6 +28,13 @@ app = group("Go on after a true loss.")
 PATIENCE = 60.0  # seconds for the log gate
 
 
+Requester = Annotated[str, typer.Option(metavar="PERSON", help="Who asks for it.")]
+Approvers = Annotated[
+    list[str], typer.Option(metavar="PERSON=FILE", help="Who signs, and their key; or PERSON=card.")
+]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="Why: it stays on record for ever.")]
+
+
 @command(
     app,
     "recover",
@@ -35,12 +42,9 @@ PATIENCE = 60.0  # seconds for the log gate
     " --reason 'the disk is lost'",
 )
 def recover(
-    requester: Annotated[str, typer.Option(metavar="PERSON", help="Who asks for it.")],
-    approver: Annotated[
-        list[str],
-        typer.Option(metavar="PERSON=FILE", help="Who signs, and their key; or PERSON=card."),
-    ],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why: it stays on record for ever.")],
+    requester: Requester,
+    approver: Approvers,
+    reason: Why,
     config: ConfigFile = DEFAULT_CONFIG,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     passphrase_fd: PassphraseFd = None,
@@ -58,8 +62,7 @@ def recover(
     try:
         request = recovery.propose(vault, ask("anchor"), requester, reason)
         confirm("lose a part of the log", _about(request), yes=yes)
-        secrets, authority = Secrets(passphrase_fd), _authority(vault)
-        signed = [_signed(request, authority, one, secrets) for one in approver]
+        signed = _all_signed(vault, request, approver, Secrets(passphrase_fd))
         done = recovery.recover(vault, request, signed, ask)
     finally:
         gate.close()
@@ -68,16 +71,19 @@ def recover(
     answer({"epoch": done["epoch"], "size": done["size"]}, facts(done.items()))
 
 
+def _all_signed(
+    vault: Vault, request: Request, people: list[str], secrets: Secrets
+) -> list[Approval]:
+    with vault.database.reading() as work:
+        authority = vault.authority(work)
+    return [_signed(request, authority, one, secrets) for one in people]
+
+
 def _about(request: Request) -> list[tuple[str, object]]:
     told = request.command.parameters()
     pairs = [(name.replace("_", " "), value) for name, value in told.items()]
     what = ("this will", "go on without the events that are lost, for ever")
     return [what, *pairs, ("check words", check_words(request.digest))]
-
-
-def _authority(vault: Vault) -> Authority:
-    with vault.database.reading() as work:
-        return vault.authority(work)
 
 
 def _signed(request: Request, authority: Authority, given: str, secrets: Secrets) -> Approval:
