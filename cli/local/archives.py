@@ -29,6 +29,11 @@ from keyvault.settings import Settings
 app = group("Keep the log for years.")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The archive.")]
+Type = Annotated[EventType | None, typer.Option("--type", metavar="TYPE", help="Only these.")]
+Stream = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as key:ID.")]
+Actor = Annotated[str | None, typer.Option(metavar="TEXT", help="Such as person:alice.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time on.")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")]
 
 
 @command(app, "archive", "keyvault audit archive 2026 --out archive-2026")
@@ -71,32 +76,30 @@ def archive_check(folder: Folder) -> None:
 def archive_export(
     folder: Folder,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")],
-    kind: Annotated[EventType | None, typer.Option("--type", metavar="TYPE")] = None,
-    stream: Annotated[str | None, typer.Option(metavar="TEXT", help="Such as key:ID.")] = None,
-    actor: Annotated[str | None, typer.Option(metavar="TEXT", help="Such as person:a.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this time.")] = None,
+    kind: Type = None,
+    stream: Stream = None,
+    actor: Actor = None,
+    since: Since = None,
+    until: Until = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Export evidence from an archive alone: no database is asked, only the gate signs."""
     if out.exists():
         raise InvalidInputError(f"{out} exists already and is left alone")
-    settings, opened = Settings.load(config), reader.opened(folder)
-    query = EventQuery(
-        type=kind,
-        stream=stream,
-        actor=actor,
-        since=time_of(since) if since else None,
-        until=time_of(until) if until else None,
-    )
+    times = [time_of(at) if at else None for at in (since, until)]
+    query = EventQuery(type=kind, stream=stream, actor=actor, since=times[0], until=times[1])
+    _exported(Settings.load(config), reader.opened(folder), query, out)
+    say(f"verify it anywhere: keyvault audit verify {out}")
+    answer({"file": str(out)}, str(out))
+
+
+def _exported(settings: Settings, opened: reader.Archive, query: EventQuery, out: Path) -> None:
     requester = f"host:{getpass.getuser()}"
     with (
         closing(Gate(settings.keys.socket, records_from=lambda _: [])) as gate,
         out.open("xb") as file,
     ):
         archives.export(opened, query, requester, file, gate.sign_manifest)
-    say(f"verify it anywhere: keyvault audit verify {out}")
-    answer({"file": str(out)}, str(out))
 
 
 @command(app, "fsck", "keyvault audit fsck --config keyvault.toml")

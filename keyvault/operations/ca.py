@@ -163,38 +163,44 @@ def _reserved(vault: Vault, who: Principal, asked: Asked, issuer: UUID | None) -
     """The row of this job and slot, with its serial; made now if it is not there."""
     serial = (b"\x01" + vault.gate.random(SERIAL_SIZE - 1)).hex()
     with vault.database.work() as work:
-        name = thumbprint(asked.spki)
         there = work.issued.of_job(asked.job, asked.slot)
         if there is not None:
-            if there.spki_sha256 != name:
-                raise ConflictError(
-                    "this job and slot have a certificate for another key",
-                    next_step="abandon the job and begin a new one",
-                )
-            return there
-        ca = _issuing(work, issuer)
-        begin = vault.clock().astimezone(UTC).replace(microsecond=0) - BACKDATED
-        begin = max(begin, ca.not_before)
-        one = Issued(
-            serial=serial,
-            issuer=ca.key,
-            job=asked.job,
-            slot=asked.slot,
-            profile=str(asked.profile),
-            subject="",
-            spki_sha256=name,
-            token=asked.token,
-            status=Status.INTENT,
-            terms=canonical(asked.words[-1]),
-            certificate=b"",
-            reason="",
-            actor=who.actor,
-            not_before=begin,
-            not_after=min(begin + timedelta(days=LEAVES[asked.profile].days), ca.not_after),
-        )
+            return _same(there, asked)
+        one = _planned(vault, who, asked, _issuing(work, issuer), serial)
         work.issued.reserve(one)
         work.commit(_event(EventType.CERT_ISSUED, who.actor, one, _told(one), Outcome.INTENT))
         return one
+
+
+def _same(there: Issued, asked: Asked) -> Issued:
+    if there.spki_sha256 != thumbprint(asked.spki):
+        raise ConflictError(
+            "this job and slot have a certificate for another key",
+            next_step="abandon the job and begin a new one",
+        )
+    return there
+
+
+def _planned(vault: Vault, who: Principal, asked: Asked, ca: Ca, serial: str) -> Issued:
+    begin = vault.clock().astimezone(UTC).replace(microsecond=0) - BACKDATED
+    begin = max(begin, ca.not_before)
+    return Issued(
+        serial=serial,
+        issuer=ca.key,
+        job=asked.job,
+        slot=asked.slot,
+        profile=str(asked.profile),
+        subject="",
+        spki_sha256=thumbprint(asked.spki),
+        token=asked.token,
+        status=Status.INTENT,
+        terms=canonical(asked.words[-1]),
+        certificate=b"",
+        reason="",
+        actor=who.actor,
+        not_before=begin,
+        not_after=min(begin + timedelta(days=LEAVES[asked.profile].days), ca.not_after),
+    )
 
 
 def _issuing(work: Reading, issuer: UUID | None) -> Ca:
@@ -291,14 +297,7 @@ def export(vault: Vault, who: Principal, issuer: UUID) -> Export:
         origin, head = vault.authority(work).origin, work.audit.head()
         work.issued.ca(issuer)
         found = work.issued.all_of(issuer)
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow((*COLUMNS, "not_before", "not_after", "revoked_at", "reason"))
-    for one in found:
-        times = (one.not_before, one.not_after, one.revoked_at)
-        told = ["" if at is None else text_of(at) for at in times]
-        table.writerow((*(getattr(one, name) or "" for name in COLUMNS), *told, one.reason))
-    data = text.getvalue().encode()
+    data = _table(found)
     manifest = canonical(
         {
             "ctx": "keyvault-issued-v1",
@@ -312,3 +311,14 @@ def export(vault: Vault, who: Principal, issuer: UUID) -> Export:
         }
     )
     return Export(data, manifest, vault.gate.sign_manifest(manifest))
+
+
+def _table(found: list[Issued]) -> bytes:
+    text = StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow((*COLUMNS, "not_before", "not_after", "revoked_at", "reason"))
+    for one in found:
+        times = (one.not_before, one.not_after, one.revoked_at)
+        told = ["" if at is None else text_of(at) for at in times]
+        table.writerow((*(getattr(one, name) or "" for name in COLUMNS), *told, one.reason))
+    return text.getvalue().encode()

@@ -48,33 +48,30 @@ def attributes(digest: bytes, certificate: bytes, now: datetime) -> bytes:
 
 def assemble(signed: bytes, chain: Sequence[bytes], signature: bytes) -> bytes:
     """The CMS (DER) of attributes and the signature over them. `chain` begins with the signer's."""
-    certificate = asn1.Certificate.load(chain[0])
-    info = cms.SignerInfo(
-        {
-            "version": "v1",
-            "sid": cms.SignerIdentifier(
-                {
-                    "issuer_and_serial_number": cms.IssuerAndSerialNumber(
-                        {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
-                    )
-                }
-            ),
-            "digest_algorithm": algos.DigestAlgorithm({"algorithm": "sha256"}),
-            "signed_attrs": cms.CMSAttributes.load(signed),
-            "signature_algorithm": {"algorithm": _algorithm(chain[0])},
-            "signature": signature,
-        }
-    )
+    info = {
+        "version": "v1",
+        "sid": _named(chain[0]),
+        "digest_algorithm": algos.DigestAlgorithm({"algorithm": "sha256"}),
+        "signed_attrs": cms.CMSAttributes.load(signed),
+        "signature_algorithm": {"algorithm": _algorithm(chain[0])},
+        "signature": signature,
+    }
     data = cms.SignedData(
         {
             "version": "v1",
             "digest_algorithms": [algos.DigestAlgorithm({"algorithm": "sha256"})],
             "encap_content_info": {"content_type": "data"},
             "certificates": [asn1.Certificate.load(each) for each in chain],
-            "signer_infos": [info],
+            "signer_infos": [cms.SignerInfo(info)],
         }
     )
     return bytes(cms.ContentInfo({"content_type": "signed_data", "content": data}).dump())
+
+
+def _named(certificate: bytes) -> Any:
+    read = asn1.Certificate.load(certificate)
+    named = {"issuer": read.issuer, "serial_number": read.serial_number}
+    return cms.SignerIdentifier({"issuer_and_serial_number": cms.IssuerAndSerialNumber(named)})
 
 
 def _algorithm(certificate: bytes) -> str:

@@ -91,7 +91,7 @@ def export(vault: Vault, who: Principal, wanted: Wanted, out: IO[bytes]) -> Rece
             snapshot.close()
             return vault.gate.sign_manifest(manifest)
 
-        contents = _contents(vault, work, who, wanted, note)
+        contents = _contents(vault, work, who.actor, wanted, note)
         if wanted.views:
             contents = viewed(vault, wanted.views, contents, snapshot.close)
         manifest = write_bundle(contents, out, sign)
@@ -125,32 +125,29 @@ def _sealed(vault: Vault, wanted: int) -> int:
     )
 
 
-def _contents(
-    vault: Vault, work: Reading, who: Principal, wanted: Wanted, note: str
-) -> BundleContents:
+def _contents(vault: Vault, work: Reading, by: str, wanted: Wanted, note: str) -> BundleContents:
     checkpoint, query = Checkpoint.parse(Note.parse(note.encode()).text), wanted.query
-    size = checkpoint.size
+    size, known = checkpoint.size, vault.cosigned.policy
     start, end, dates = span(work, query, size)
-    if wanted.changes:
-        start = min(wanted.previous or 0, size)
-    hashes, at = work.audit.hashes(), vault.clock()
+    start = min(wanted.previous or 0, size) if wanted.changes else start
+    hashes, now = work.audit.hashes(), text_of(vault.clock())
     return BundleContents(
         origin=vault.settings.origin,
         checkpoint=note.encode(),
         range=range_proof(hashes, start, end, size),
         leaves=(leaf_of(event) for event in work.audit.events(start, end)),
         authority=work.authority.records(),
-        requester=who.actor,
-        created_at=text_of(at),
+        requester=by,
+        created_at=now,
         software=f"keyvault {VERSION}",
         filter=query.filter(),
         sample=_sample(work, wanted, start, end, checkpoint.root),
         erasures=_erasures(work, size),
         dates=dates,
-        previous=None if wanted.previous is None else _continuation(work, wanted.previous, size),
-        policy=vault.cosigned.policy.text if vault.cosigned.policy else b"",
+        previous=_continuation(work, wanted.previous, size),
+        policy=known.text if known else b"",
         tsa=timing.evidence(vault, work, start, end, size),
-        custody=({"at": text_of(at), "by": who.actor, "what": "asked for it and took it away"},),
+        custody=({"at": now, "by": by, "what": "asked for it and took it away"},),
     )
 
 
@@ -190,7 +187,9 @@ def leaf_of(event: LoggedEvent) -> Leaf:
     return Leaf(event.leaf, event.leaf_hash, event.salt or b"", event.payload or b"")
 
 
-def _continuation(work: Reading, previous: int, size: int) -> Continuation:
+def _continuation(work: Reading, previous: int | None, size: int) -> Continuation | None:
+    if previous is None:
+        return None
     found = work.audit.checkpoint(previous)
     if found is None or found.size != previous:
         raise NotFoundError(f"there is no checkpoint of size {previous}")

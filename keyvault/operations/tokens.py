@@ -242,9 +242,7 @@ def stop(
 
     Anybody registered may report a token as lost, a holder may suspend their own.
     """
-    with vault.database.reading() as work:
-        token = work.tokens.get(token_id)
-    role = _may_stop(vault, who, token, step)
+    role = _may_stop(vault, who, token_id, step)
     with vault.database.work() as work:
         if recall(work, who, once):
             return work.tokens.get(token_id)
@@ -263,11 +261,13 @@ def stop(
 _REASONS = {Step.REPORT_LOST: Reason.LOST, Step.REVOKE: Reason.ENDED}
 
 
-def _may_stop(vault: Vault, who: Principal, token: Token, step: Step) -> str:
+def _may_stop(vault: Vault, who: Principal, token_id: UUID, step: Step) -> str:
     action = MOVES[step].action
-    own = who.id == token.holder and step in (Step.SUSPEND, Step.BLOCK_PIN)
     if action is None:
         raise NotPermittedError(f"{step} is a step of the clock")
+    with vault.database.reading() as work:
+        mine = token_id in [token.id for token in work.tokens.of_holder(who.id)]
+    own = mine and step in (Step.SUSPEND, Step.BLOCK_PIN)
     return permit(vault, who, Action.TOKEN_OWN if own else action).role
 
 

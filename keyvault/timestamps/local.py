@@ -91,12 +91,17 @@ def _certificate(
         .add_extension(_usage(root=issuer is None), critical=True)
     )
     if issuer is not None:
-        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-        builder = builder.add_extension(own, critical=False)
-        # RFC 3161, 2.3: this purpose alone, and critical.
-        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
-        builder = builder.add_extension(purpose, critical=True)
+        builder = _of_authority(builder, signer)
     return builder.sign(signer, hashes.SHA256())
+
+
+def _of_authority(
+    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """RFC 3161, 2.3: for this purpose alone, and that is critical."""
+    own = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+    return builder.add_extension(own, critical=False).add_extension(purpose, critical=True)
 
 
 def _usage(*, root: bool) -> x509.KeyUsage:
