@@ -63,11 +63,7 @@ def signed(
     confirm(f"sign as {here.person}: {said.name}", pairs, yes=how.yes)
     signer = _signer(here, server, how, keys)
     statement = Statement(
-        id=uuid4(),
-        origin=challenge["origin"],
-        said=said,
-        token=token,
-        version=there["version"] if there else 0,
+        *(uuid4(), challenge["origin"], said, token, there["version"] if there else 0),
         person=here.person,
         credential=thumbprint(signer.spki),
         second=second,

@@ -220,22 +220,11 @@ def response(
     sign: Sign,
 ) -> bytes:
     """An OCSP response of the authority itself about one certificate, in DER."""
-    single = {
-        "cert_id": {
-            "hash_algorithm": {"algorithm": answer.algorithm},
-            "issuer_name_hash": answer.name_hash,
-            "issuer_key_hash": answer.key_hash,
-            "serial_number": answer.serial,
-        },
-        "cert_status": _status(answer),
-        "this_update": dates[0],
-        "next_update": dates[1],
-    }
     own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     told: dict[str, Any] = {
         "responder_id": ocsp.ResponderId({"by_key": own}),
         "produced_at": dates[0],
-        "responses": [single],
+        "responses": [_single(answer, dates)],
     }
     if nonce:
         told["response_extensions"] = [{"extn_id": "nonce", "extn_value": OctetString(nonce)}]
@@ -248,6 +237,20 @@ def response(
     inside = {"response_type": "basic_ocsp_response", "response": ocsp.BasicOCSPResponse(basic)}
     whole = {"response_status": "successful", "response_bytes": inside}
     return bytes(ocsp.OCSPResponse(whole).dump())
+
+
+def _single(answer: Answer, dates: tuple[datetime, datetime]) -> dict[str, Any]:
+    return {
+        "cert_id": {
+            "hash_algorithm": {"algorithm": answer.algorithm},
+            "issuer_name_hash": answer.name_hash,
+            "issuer_key_hash": answer.key_hash,
+            "serial_number": answer.serial,
+        },
+        "cert_status": _status(answer),
+        "this_update": dates[0],
+        "next_update": dates[1],
+    }
 
 
 def _status(answer: Answer) -> Any:

@@ -116,31 +116,22 @@ class Tokens:
         Times are whole seconds, as people write them, and each entry has one of its own.
         """
         now = now.replace(microsecond=0)
-        last = self._connection.execute(
-            select(_CUSTODY.c.number, _CUSTODY.c.at)
-            .where(_CUSTODY.c.token_id == str(token.id))
-            .order_by(_CUSTODY.c.number.desc())
-            .limit(1)
-        ).first()
-        number, at = (
-            (last.number + 1, max(last.at + _SECOND, ticks(now))) if last else (1, ticks(now))
-        )
-        entry = Custody(
-            token.id, number, giver, token.custodian, moment(at), token.place, token.seal, statement
-        )
-        values = {
-            "token_id": str(token.id),
-            "number": number,
-            "giver": giver,
-            "taker": entry.taker,
-            "at": at,
-            "place": entry.place,
-            "seal": entry.seal,
-            "statement": statement,
-        }
-        if not insert_new(self._connection, _CUSTODY, **values):
+        number, at = self._next_entry(token.id, ticks(now))
+        own = (giver, token.custodian, moment(at), token.place, token.seal, statement)
+        entry = Custody(token.id, number, *own)
+        texts = ("giver", "taker", "place", "seal", "statement")
+        values = {name: getattr(entry, name) for name in texts}
+        key = {"token_id": str(token.id), "number": number}
+        if not insert_new(self._connection, _CUSTODY, **key, at=at, **values):
             raise ConflictError(f"token {token.id} changed hands meanwhile", next_step="look again")
         return entry
+
+    def _next_entry(self, token: UUID, now: int) -> tuple[int, int]:
+        same = _CUSTODY.c.token_id == str(token)
+        query = select(_CUSTODY.c.number, _CUSTODY.c.at).where(same)
+        newest = query.order_by(_CUSTODY.c.number.desc()).limit(1)
+        last = self._connection.execute(newest).first()
+        return (last.number + 1, max(last.at + _SECOND, now)) if last else (1, now)
 
     def ledger(self, token_id: UUID) -> list[Custody]:
         """Everything that happened to the custody of one token, the first first."""

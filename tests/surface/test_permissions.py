@@ -1,6 +1,7 @@
 """The permission matrix against the routes themselves: every role tries every action there is."""
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,16 @@ from keyvault.domain.commands import (
     SuspendPerson,
 )
 from keyvault.domain.people import EVERYWHERE, Grant, Role
+from keyvault.domain.statements import (
+    WITHOUT_TOKEN,
+    CertifyKey,
+    Count,
+    Dispatch,
+    HandOver,
+    Nominate,
+    Signed,
+    Statement,
+)
 from keyvault.domain.times import text_of
 from keyvault.signatures import SoftwareCredential
 from tests.stack import PASSPHRASE, SCOPE, joiner, ok
@@ -38,6 +49,19 @@ UNTOLD = {
 def asked(command):
     body = {"command": command.name, "parameters": command.parameters()}
     return "POST", "/v1/requests", body
+
+
+def stated(said, path="/v1/tokens/statements", second="", **more):
+    """A statement that nobody signed: only whether they might is asked."""
+    about = None if isinstance(said, WITHOUT_TOKEN) else NOBODY
+    words = Statement(
+        *(NOBODY, "x", said, about, 0, "nobody", "00" * 32, second, f"1:{'00' * 32}"),
+        "2026-01-01T00:00:00Z",
+    )
+    return "POST", path, {**Signed(words, b"x").document(), **more}
+
+
+NOBODY = UUID(int=1)
 
 
 # One call for each action. Only the right is asked: what the call would do next is not the point.
@@ -87,6 +111,16 @@ CALLS = {
     Action.PEOPLE_HOLD: asked(HoldPerson("nobody", 1, "x")),
     Action.SYSTEM_REVOKE: asked(RevokeSystem("dcc-1", "x")),
     Action.RULE_CHANGE: asked(RemoveRule("keys", "x")),
+    Action.TOKEN_READ: ("GET", "/v1/tokens", None),
+    Action.TOKEN_OWN: stated(HandOver("erin", "x", "x"), second="erin"),
+    Action.TOKEN_NOMINATE: stated(Nominate("erin", "x", "x", "x")),
+    Action.TOKEN_VET: ("GET", "/v1/tokens/counts", None),
+    Action.TOKEN_ISSUE: stated(Dispatch("x", "x", "x", "2026-01-01")),
+    Action.TOKEN_WITNESS: stated(Count("x")),
+    Action.TOKEN_SUSPEND: ("POST", f"/v1/tokens/{NOBODY}/stops", {"step": "suspend", **REASON}),
+    Action.CERTIFICATE_ISSUE: stated(
+        CertifyKey(NOBODY, "client", "x", "00" * 32), "/v1/ca/certificates", request="AAAA"
+    ),
     Action.DUTY_ACKNOWLEDGE: asked(AcknowledgeDuty("nobody", "keeping-keys", 1, "00" * 32)),
 }
 

@@ -53,6 +53,10 @@ def _tokens() -> None:
     op.create_index("ix_token_created_at_id", "token", ["created_at", "id"])
     for name in ("state", "holder", "place"):
         op.create_index(f"ix_token_{name}_created_at_id", "token", [name, "created_at", "id"])
+    _ledger()
+
+
+def _ledger() -> None:
     op.create_table(
         "token_custody",
         Column("token_id", Text, ForeignKey("token.id"), primary_key=True),
@@ -102,6 +106,17 @@ def _authority() -> None:
         *_bytes("certificate"),
         *_numbers("not_before", "not_after"),
     )
+    _issued()
+    op.create_table(
+        "ca_list",
+        Column("issuer", Text, ForeignKey("key.id"), primary_key=True),
+        Column("number", _NUMBER, primary_key=True, autoincrement=False),
+        *_bytes("crl"),
+        *_numbers("this_update", "next_update"),
+    )
+
+
+def _issued() -> None:
     op.create_table(
         "issued_certificate",
         Column("serial", Text, primary_key=True),  # 40 hex digits at most
@@ -121,13 +136,6 @@ def _authority() -> None:
         "ix_issued_certificate_issuer_not_before_serial",
         "issued_certificate",
         ["issuer", "not_before", "serial"],
-    )
-    op.create_table(
-        "ca_list",
-        Column("issuer", Text, ForeignKey("key.id"), primary_key=True),
-        Column("number", _NUMBER, primary_key=True, autoincrement=False),
-        *_bytes("crl"),
-        *_numbers("this_update", "next_update"),
     )
 
 
