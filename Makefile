@@ -20,7 +20,7 @@ custody-demo: ## drive keys from order to certified destruction, under ./custody
 
 evidence-demo: ## a year of made-up life, exported for a role and a quarter and checked alone; ARGS="--events 1000000"
 	@tools/install test
-	@$(BIN)/python tools/evidence_demo.py $(ARGS)
+	@$(BIN)/python -m tools.evidence_demo $(ARGS)
 
 authority-drill: ## play an attacker who owns api and database against T1 to T12, under ./drill
 	@tools/install test

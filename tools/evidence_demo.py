@@ -24,31 +24,28 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from keyvault.domain.approvals import Seen  # noqa: E402  (after the path is set)
-from keyvault.domain.audit import AuditEvent, EventType, Outcome  # noqa: E402
-from keyvault.domain.chain import Record  # noqa: E402
-from keyvault.domain.commands import ActivateKey  # noqa: E402
-from keyvault.domain.notes import Checkpoint, Note, sign_checkpoint  # noqa: E402
-from keyvault.domain.times import text_of  # noqa: E402
-from keyvault.domain.tree import range_proof  # noqa: E402
-from keyvault.evidence.built import verifier  # noqa: E402
-from keyvault.evidence.bundle import (  # noqa: E402
+from keyvault.domain.approvals import Seen
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.chain import Record
+from keyvault.domain.commands import ActivateKey
+from keyvault.domain.notes import Checkpoint, Note, sign_checkpoint
+from keyvault.domain.times import text_of
+from keyvault.domain.tree import range_proof
+from keyvault.evidence.built import verifier
+from keyvault.evidence.bundle import (
     MANIFEST_CONTEXT,
     BundleContents,
     write_bundle,
 )
-from keyvault.evidence.views.report import Report  # noqa: E402
-from keyvault.evidence.views.rows import Shown  # noqa: E402
-from keyvault.evidence.views.signing import signed_pdf  # noqa: E402
-from keyvault.operations.audit import EventQuery, names_of  # noqa: E402
-from keyvault.operations.evidence import leaf_of, span  # noqa: E402
-from keyvault.store.log import Memory  # noqa: E402
-from keyvault.store.unit_of_work import Database  # noqa: E402
-from tests.evidence.people import SCOPE, START  # noqa: E402
-from tests.evidence.world import (  # noqa: E402
+from keyvault.evidence.views.report import Report
+from keyvault.evidence.views.rows import Shown
+from keyvault.evidence.views.signing import signed_pdf
+from keyvault.operations.audit import EventQuery, names_of
+from keyvault.operations.evidence import leaf_of, span
+from keyvault.store.log import Memory
+from keyvault.store.unit_of_work import Database
+from tests.evidence.people import SCOPE, START
+from tests.evidence.world import (
     EDWARDS,
     EVIDENCE,
     LOG,
@@ -57,6 +54,7 @@ from tests.evidence.world import (  # noqa: E402
     World,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 YEAR = timedelta(days=360)
 QUARTER = (START + timedelta(days=120), START + timedelta(days=210))
 ROLE = "key-custodian"
@@ -258,32 +256,37 @@ def attacks() -> int:
     return done.returncode
 
 
-def main() -> int:
+def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=ROOT / "evidence-demo")
     parser.add_argument("--no-attacks", action="store_true")
-    options = parser.parse_args()
-    shutil.rmtree(options.folder, ignore_errors=True)
-    options.folder.mkdir(parents=True)
-    database, began = (
-        Database(f"sqlite:///{options.folder / 'year.db'}", "node-1"),
-        time.monotonic(),
-    )
+    return parser.parse_args()
+
+
+def written(folder: Path, events: int) -> tuple[Year, dict[str, object]]:
+    """Write the year, and say how long it took."""
+    began = time.monotonic()
+    database = Database(f"sqlite:///{folder / 'year.db'}", "node-1")
     database.migrate()
     world = Year(database)
-    live(world, options.events)
+    live(world, events)
     seconds = time.monotonic() - began
-    rate = {
-        "events": world.size,
-        "seconds": round(seconds, 1),
-        "per_second": int(world.size / seconds),
-    }
+    rate: dict[str, object] = {"events": world.size, "seconds": round(seconds, 1)}
+    rate["per_second"] = int(world.size / seconds)
     print(json.dumps({"written": rate}), flush=True)
+    return world, rate
+
+
+def main() -> int:
+    options = asked()
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    world, rate = written(options.folder, options.events)
     summary: dict[str, object] = {"written": rate}
-    asked = EventQuery(since=QUARTER[0], until=QUARTER[1], role=ROLE)
+    quarter = EventQuery(since=QUARTER[0], until=QUARTER[1], role=ROLE)
     worst, note = 0, world.seal()
-    for name, query in (("evidence.zip", asked), ("whole-year.zip", EventQuery())):
+    for name, query in (("evidence.zip", quarter), ("whole-year.zip", EventQuery())):
         bundle = options.folder / name
         exported = export(world, note, bundle, query)
         verified = verify(options.folder, bundle, world.genesis)

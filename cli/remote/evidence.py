@@ -24,7 +24,7 @@ from cli.remote.asking import ask
 from cli.remote.audit import Actor, OutcomeIs, ScopeText, Since, Stream, Type, Until
 from cli.remote.client import Server
 from cli.remote.given import Reason, Yes
-from cli.state import SessionDir, open_session
+from cli.state import Session, SessionDir, open_session
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.commands import ErasePayload
 from keyvault.domain.errors import InvalidInputError
@@ -40,6 +40,37 @@ KeyIs = Annotated[UUID | None, typer.Option("--key", help="Only about this key."
 TokenIs = Annotated[str | None, typer.Option("--token", help="Only about this token.")]
 PersonIs = Annotated[str | None, typer.Option("--person", help="Only by or about this person.")]
 RoleIs = Annotated[Role | None, typer.Option("--role", help="Only what this role allowed.")]
+Asked = Annotated[Question | None, typer.Option("--query", help="Disclose what answers this.")]
+Drawn = Annotated[int | None, typer.Option(min=1, help="Disclose so many, drawn.")]
+Seed = Annotated[str, typer.Option(metavar="TEXT", help="What the sample is drawn by.")]
+Views = Annotated[list[View] | None, typer.Option(help="Add a view; repeat it.")]
+Before = Annotated[
+    int | None, typer.Option(min=1, help="Size of the log in the bundle before this one.")
+]
+Changes = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE", help="Only what came since this memory.")
+]
+Genesis = Annotated[
+    str | None, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you trust.")
+]
+State = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Remembers the log between bundles.")
+]
+WitnessPolicy = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Your witness policy; its quorum is demanded.")
+]
+Chain = Annotated[Path | None, typer.Option(metavar="FILE", help="The hand-overs of this bundle.")]
+Proved = Annotated[
+    list[Question] | None, typer.Option("--query", help="Has to be proved; repeat it.")
+]
+Transcript = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where to write what was checked.")
+]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option("--tsa-ca", metavar="FILE", help="Roots of time stamps that you trust (PEM)."),
+]
+OutFile = Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")]
 Bundle = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence bundle.")]
 
 
@@ -53,7 +84,7 @@ Bundle = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence bundle
     "keyvault audit export --out sample.zip --sample 25 --seed 'audit 2026-11'",
 )
 def export(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")],
+    out: OutFile,
     kind: Type = None,
     key: KeyIs = None,
     token: TokenIs = None,
@@ -65,42 +96,38 @@ def export(
     outcome: OutcomeIs = None,
     since: Since = None,
     until: Until = None,
-    question: Annotated[
-        Question | None, typer.Option("--query", help="Disclose what answers this.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option(min=1, help="Disclose so many, drawn.")] = None,
-    seed: Annotated[str, typer.Option(metavar="TEXT", help="What the sample is drawn by.")] = "",
-    view: Annotated[
-        list[View] | None, typer.Option("--view", help="Add a view; repeat it.")
-    ] = None,
-    previous_size: Annotated[
-        int | None, typer.Option(min=1, help="Size of the log in the bundle before this one.")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only what came since this memory.")
-    ] = None,
+    question: Asked = None,
+    sample: Drawn = None,
+    seed: Seed = "",
+    view: Views = None,
+    previous_size: Before = None,
+    state: Changes = None,
     session: SessionDir = None,
 ) -> None:
     """Export evidence that anybody can check without us: a ZIP with its own verifier.
 
     Filters choose the events; what it takes to check them, and that none was left out, is added.
     """
-    subject = _one_stream(stream, key, token)
-    body: Document = {"type": kind, "stream": subject, "actor": actor, "scope": scope}
-    body |= {"outcome": outcome, "since": since, "until": until, "role": role}
-    body |= {"about": f"person:{person}" if person else None, "question": question}
-    body |= {"previous_size": previous_size, "views": view or None}
-    if sample is not None:
-        body["sample"] = {"count": sample, "seed": seed}
-    here = open_session(session)
-    if state is not None:
-        body |= {"previous_size": _remembered(state, here.origin), "changes": True}
-    given = {name: value for name, value in body.items() if value is not None}
+    _fetch(open_session(session), out, dict(locals()))
+
+
+def _fetch(here: Session, out: Path, given: Document) -> None:
+    """Ask for a bundle, by the options of `export` under their names."""
+    same = ("actor", "scope", "outcome", "since", "until", "role", "question", "previous_size")
+    body: Document = {name: given[name] for name in same} | {"type": given["kind"]}
+    body["stream"] = _one_stream(given["stream"], given["key"], given["token"])
+    body["about"] = given["person"] and f"person:{given['person']}"
+    body["views"] = given["view"] or None
+    if given["sample"] is not None:
+        body["sample"] = {"count": given["sample"], "seed": given["seed"]}
+    if given["state"] is not None:
+        body |= {"previous_size": _remembered(given["state"], here.origin), "changes": True}
+    asked = {name: value for name, value in body.items() if value is not None}
     with out.open("wb") as file:
-        Server.of(here).post_to("/v1/audit/exports", given, file)
-    digest, size = _digest(out), out.stat().st_size
+        Server.of(here).post_to("/v1/audit/exports", asked, file)
     say(f"verify it anywhere: keyvault audit verify {out}, or python3 -I verify.py {out}")
-    answer({"file": str(out), "bytes": size, "sha256": digest}, str(out))
+    told: Document = {"file": str(out), "bytes": out.stat().st_size, "sha256": _digest(out)}
+    answer(told, str(out))
 
 
 def _one_stream(stream: str | None, key: UUID | None, token: str | None) -> str | None:
@@ -127,29 +154,13 @@ def _digest(path: Path) -> str:
 @command(app, "verify", "keyvault audit verify evidence.zip --genesis HEX")
 def verify(
     file: Bundle,
-    genesis: Annotated[
-        str | None, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you trust.")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Remembers the log between bundles.")
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your witness policy; its quorum is demanded."),
-    ] = None,
-    custody: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The hand-overs of this bundle.")
-    ] = None,
-    query: Annotated[
-        list[Question] | None, typer.Option("--query", help="Has to be proved; repeat it.")
-    ] = None,
-    tsa_ca: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Roots of time stamps that you trust; repeat it."),
-    ] = None,
-    transcript: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write what was checked.")
-    ] = None,
+    genesis: Genesis = None,
+    state: State = None,
+    policy: WitnessPolicy = None,
+    custody: Chain = None,
+    query: Proved = None,
+    transcript: Transcript = None,
+    tsa_ca: Roots = None,
 ) -> None:
     """Check a bundle with the stand-alone verifier; no server and no session are needed."""
     files = {"state": state, "policy": policy, "custody": custody, "transcript": transcript}
@@ -202,27 +213,29 @@ def hand_over(
     here = open_session(session)
     server, chain = Server.of(here), file.with_name(f"{file.name}.custody")
     lines = chain.read_bytes().splitlines() if chain.exists() else []
-    before = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
-    entry: Document = {
-        "ctx": HANDOVER,
-        "bundle": _digest(file),
-        "seq": len(lines),
-        "prev": before,
-        "from": here.person,
-        "to": to,
-        "place": place,
-        "at": text_of(datetime.now(UTC)),
-    }
+    entry = _entry(file, lines, {"from": here.person, "to": to, "place": place})
     confirm("hand a bundle over", [(name, str(entry[name])) for name in entry], yes=yes)
-    keys = log.deciding(log.look(server, here).authority, here.person)
-    signer = place_of(here.credential).to_decide(Secrets(passphrase_fd), keys)
-    entry["credential"] = thumbprint(signer.spki)
-    signature = b64encode(signer.sign(canonical(entry))).decode()
+    signature = _signed(here, server, entry, passphrase_fd)
     line = server.post("/v1/audit/hand-overs", {"entry": entry, "signature": signature})
     with chain.open("ab") as out:
         out.write(canonical(line) + b"\n")
     say(f"give {chain.name} along: python3 -I verify.py {file.name} --custody {chain.name}")
     answer(line, str(chain))
+
+
+def _entry(file: Path, lines: list[bytes], people: Document) -> Document:
+    """The next line of custody, but for the credential and its signature."""
+    before = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
+    place = {"seq": len(lines), "prev": before, "at": text_of(datetime.now(UTC))}
+    return {"ctx": HANDOVER, "bundle": _digest(file), **place, **people}
+
+
+def _signed(here: Session, server: Server, entry: Document, passphrase_fd: int | None) -> str:
+    """Name the credential in the entry, and sign it with that."""
+    keys = log.deciding(log.look(server, here).authority, here.person)
+    signer = place_of(here.credential).to_decide(Secrets(passphrase_fd), keys)
+    entry["credential"] = thumbprint(signer.spki)
+    return b64encode(signer.sign(canonical(entry))).decode()
 
 
 @command(app, "erase", "keyvault audit erase --event 17 --ground 'GDPR art. 17' --reason 'case 5'")

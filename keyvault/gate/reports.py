@@ -14,6 +14,17 @@ from keyvault.gate.sessions import issued, p256_key
 
 ATTRIBUTES_LIMIT = 8_192  # bytes
 LIFE = timedelta(days=3650)
+USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=True,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 NEEDED = {"content_type", "message_digest"}  # RFC 5652, section 11
 
 
@@ -30,25 +41,11 @@ def certificate(device: Device, origin: str) -> bytes:
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, origin[:64]),
         ]
     )
-    usage = dict.fromkeys(
-        ("key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign"),
-        False,
-    )
+    begin = now - timedelta(days=1)
     builder = (
-        x509.CertificateBuilder(
-            name, name, key, x509.random_serial_number(), now - timedelta(days=1), now + LIFE
-        )
+        x509.CertificateBuilder(name, name, key, x509.random_serial_number(), begin, now + LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=True,
-                content_commitment=True,
-                encipher_only=False,
-                decipher_only=False,
-                **usage,
-            ),
-            critical=True,
-        )
+        .add_extension(USAGE, critical=True)
     )
     return issued(device, builder, EVIDENCE)
 

@@ -82,6 +82,10 @@ class Case:
         if self.options.custody:
             with step("every hand-over of the bundle is signed", self.options.custody):
                 self.check_custody(self.options.custody)
+        self.examine_witnesses()
+
+    def examine_witnesses(self) -> None:
+        step = self.report.step
         if self.options.policy:
             with step("your policy's quorum of witnesses has cosigned it", self.options.policy):
                 self.check_quorum(Policy(read_file(self.options.policy)))
@@ -198,10 +202,7 @@ class Case:
         say, events, genesis = self.report.say, self.events, self.authority.heads[0]
         place = f"events {events.start} to {events.end - 1} of {self.newest[0]}"
         say("log", f"{self.authority.origin}, {place}")
-        program = Path(__file__).read_bytes()
-        own = sha256_hex(program) == self.bundle.digests["verify.py"]
-        same = "the same as" if own else "NOT the one"
-        say("program", f"SHA-256 {sha256_hex(program)}, {same} in the bundle")
+        self.describe_program()
         say("found", f"{events.disclosed} events disclosed, {events.acts} acts approved")
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
@@ -220,6 +221,11 @@ class Case:
         self.describe_witnesses()
         for limit in (*self.events.sections.limits(), *LIMITS[bool(self.cosigners) :]):
             say("limit", limit)
+
+    def describe_program(self) -> None:
+        program = sha256_hex(Path(__file__).read_bytes())
+        same = "the same as" if program == self.bundle.digests["verify.py"] else "NOT the one"
+        self.report.say("program", f"SHA-256 {program}, {same} in the bundle")
 
     def describe_queries(self) -> None:
         """Answer every query; which of them have to be proved is the reader's to say."""

@@ -108,17 +108,20 @@ class Events:
         need(rebuilt == line, "row is not canonical")
         leaf = hashlib.sha256(b'\0{"h":%b,"p":"%b"}' % (head, commitment)).digest()
         need(leaf == next(self.leaves, b""), "event is not what the log holds at this place")
-        wanted = self.choice.wanted(index, header)
-        erased = "e" in row
-        need(not erased or index in self.erased.events, "is erased, and nobody approved that")
-        need(shown is wanted or erased, f"event {WITHHELD if wanted else UNASKED}")
-        self.disclosed, self.gone = self.disclosed + shown, self.gone + erased
+        self.check_shown(index, header, shown, "e" in row)
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
         self.sections.event(index, header, row.get("p"))
         self.queries.event(index, header, row.get("p"))
         if self.standing is not None:
             self.standing.note(index, header, row.get("p"), self.states[header["pv"]])
+
+    def check_shown(self, index: int, header: Any, shown: bool, erased: bool) -> None:
+        """What was asked for is disclosed, and nothing else is."""
+        wanted = self.choice.wanted(index, header)
+        need(not erased or index in self.erased.events, "is erased, and nobody approved that")
+        need(shown is wanted or erased, f"event {WITHHELD if wanted else UNASKED}")
+        self.disclosed, self.gone = self.disclosed + shown, self.gone + erased
 
     def check_header(self, index: int, header: Any) -> None:
         need(set(header) == HEADER and header["v"] == 1, "header does not have its fields")

@@ -117,17 +117,18 @@ def ocsf_row(event: Shown) -> str:
         "status_id": _STATUS[header["out"]],
         "status": header["out"],
         "message": f"{header['ty']} {header['out']}",
-        "metadata": {
-            "version": "1.3.0",
-            "uid": header["ev"],
-            "correlation_uid": header["op"],
-            "product": {"name": "keyvault", "vendor_name": "keyvault", "version": VERSION},
-        },
+        "metadata": _metadata(header),
         "actor": {"user": user},
         "unmapped": {"index": event.index, "leaf_sha256": event.leaf_hash.hex(), **_rest(event)},
     }
     body |= _of_class(class_uid, user, header)
     return json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _metadata(header: Mapping[str, Any]) -> dict[str, Any]:
+    product = {"name": "keyvault", "vendor_name": "keyvault", "version": VERSION}
+    own = {"uid": header["ev"], "correlation_uid": header["op"]}
+    return {"version": "1.3.0", "product": product, **own}
 
 
 def _of_class(class_uid: int, user: Mapping[str, str], header: Mapping[str, Any]) -> dict[str, Any]:
