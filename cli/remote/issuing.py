@@ -20,10 +20,12 @@ JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
 _SHOWN = ("id", "token", "step", "standing", "station", "interruptions", "cause", "guidance")
 
 
-@command(app, "order", "keyvault issuing order TOKEN TOKEN --pin mailer")
+@command(app, "order", "keyvault issuing order TOKEN TOKEN --route mailer")
 def order(
     tokens: Annotated[list[UUID], typer.Argument(metavar="TOKEN...", help="Allocated tokens.")],
-    pin: Annotated[PinRoute, typer.Option(help="How the holder comes to a PIN.")] = PinRoute.MAILER,
+    route: Annotated[
+        PinRoute, typer.Option(help="How the holder comes to a PIN.")
+    ] = PinRoute.MAILER,
     slot: Annotated[
         list[str] | None,
         typer.Option(metavar="SLOT=ALGORITHM", help="Such as 9A=EC-P256; default: 9A and 9C."),
@@ -31,7 +33,7 @@ def order(
     session: SessionDir = None,
 ) -> None:
     """Order the personalising of allocated tokens. Several make one batch."""
-    body: Document = {"tokens": [str(token) for token in tokens], "pin_route": str(pin)}
+    body: Document = {"tokens": [str(token) for token in tokens], "pin_route": str(route)}
     if slot:
         body["plan"] = dict(_pair(each) for each in slot)
     jobs = connect(session).post("/v1/issuing/jobs", body)["jobs"]
