@@ -260,6 +260,7 @@ def test_an_auditor_s_verifier_checks_every_signature_of_a_transcript(seated, au
     seated[0].ask("ceremony", "register", str(folder / "transcript.json"))
     bundle = tmp_path / "evidence.zip"
     asked = auditor.client().post("/v1/audit/exports", json={"type": "CEREMONY.CLOSED"})
+    assert asked.status_code == 200, asked.text
     bundle.write_bytes(asked.content)
     done = subprocess.run(
         [sys.executable, "-I", PROGRAM, bundle], capture_output=True, text=True, check=False
