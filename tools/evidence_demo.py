@@ -131,8 +131,11 @@ def live(world: Year, events: int) -> None:
         done = world.size + len(world.waiting)
         world.now = max(world.now, START + step * done)
         if len(made) < KEYS and done >= len(made) * events // KEYS:
+            world.flush()  # an act is committed at the time it is of
             key = world.generate(f"key {len(made)}")
+            world.flush()
             world.act(ActivateKey(key, "go"))
+            world.flush()
             made.append(key)
         something(world, dice, made)
     world.flush()
