@@ -56,9 +56,7 @@ def _spare(settings: Settings, database: Database) -> Gate | None:
     if settings.spare is None:
         return None
     socket, deadline = settings.spare.socket, settings.spare.deadline
-    return Gate(
-        socket, records_from=lambda number: _records(database, number), deadline=deadline
-    )
+    return Gate(socket, records_from=lambda number: _records(database, number), deadline=deadline)
 
 
 def _cosigned(settings: Settings) -> Cosigned:

@@ -117,6 +117,11 @@ def nine_verbs(story: Story) -> None:
         story.keyvault("certificates", "revoke", certificate, *why, person="bob")
     act(story, "destroy", key, "--reason", "its time is over", "--yes")
     end(story, key)
+    lived(story, key)
+
+
+def lived(story: Story, key: str) -> None:
+    """Read the life of a key, draw it, and see that no verb is missing."""
     life = story.folder / "life.svg"
     told = story.keyvault("keys", "life", key, "--svg", str(life), person="alice")
     missing = [verb for verb in NINE if not told["verbs"].get(verb)]

@@ -58,6 +58,7 @@ ROOT = Path(__file__).resolve().parents[1]
 YEAR = timedelta(days=360)
 QUARTER = (START + timedelta(days=120), START + timedelta(days=210))
 ROLE = "key-custodian"
+A_NOTE, A_LOGIN = 0.004, 0.05  # of a day: a custodian at work, and somebody who comes in
 BATCH = 256  # events in one commit
 SEAL_EVERY = 16  # batches
 KEYS = 24
@@ -144,10 +145,10 @@ def live(world: Year, events: int) -> None:
 def something(world: Year, dice: Random, made: list) -> None:  # type: ignore[type-arg]
     key, chance = dice.choice(made), dice.random()
     stream, own = f"key:{key}", {"role": ROLE, "scope": SCOPE, "actor": "person:dan"}
-    if chance < 0.004:  # noqa: PLR2004  (a custodian at work)
+    if chance < A_NOTE:
         payload = {"key": str(key), "number": 1, "text": "shelf 4", "place": "Leeds"}
         world.event(EventType.KEY_LABELLED, payload, stream=stream, **own)
-    elif chance < 0.05:  # noqa: PLR2004
+    elif chance < A_LOGIN:
         who = dice.choice(("alice", "bob", "carol", "dan", "fay"))
         payload = {"person": who, "credential": "of the day"}
         world.event(EventType.AUTH_OK, payload, actor=f"person:{who}", stream=f"person:{who}")

@@ -24,7 +24,7 @@ MAX_KEKS = 64  # of the service's wrapping keys, one after another
 
 
 def kek_name(number: int) -> str:
-    """The name of the service's wrapping key of this number, from 1 on: kek, kek-2, kek-3 …"""
+    """The name of the service's wrapping key of this number, from 1 on: kek, kek-2 and so on."""
     return "kek" if number == 1 else f"kek-{number}"
 
 

@@ -73,7 +73,20 @@ _ENDED = {
     Outcome.UNKNOWN: " (outcome unknown)",
 }
 _REFUSALS = frozenset({_T.KEY_USE_DENIED})
-_SAID = ("reason", "number", "bag", "came", "need", "text", "target", "certificate", "hold", "kind", "body", "successor")
+_SAID = (
+    "reason",
+    "number",
+    "bag",
+    "came",
+    "need",
+    "text",
+    "target",
+    "certificate",
+    "hold",
+    "kind",
+    "body",
+    "successor",
+)
 
 
 @dataclass(frozen=True, slots=True)

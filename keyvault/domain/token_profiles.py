@@ -130,5 +130,3 @@ def _usage(certificate: X509, wanted: frozenset[int]) -> Iterator[str]:
 def serial_text(number: int) -> str:
     """A serial as it is kept and shown: hex of whole bytes."""
     return number.to_bytes((number.bit_length() + 7) // 8).hex()
-
-

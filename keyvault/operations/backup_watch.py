@@ -57,7 +57,7 @@ def notices(vault: Vault, work: Reading) -> Iterator[Notice]:
             key=f"share:{one.backup_key}:{one.number}:{due:%Y-%m-%d}",
             people=(one.holder,),
             subject="look at your share of a backup key",
-            text=f"Nobody confirmed share {one.number} since it was due. Look at its bag: {command}",
+            text=f"Nobody confirmed share {one.number} when it was due. Look at its bag: {command}",
             due=due,
         )
     if seen.drill_overdue:

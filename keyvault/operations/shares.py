@@ -66,12 +66,15 @@ def move(
         moved = share.to(said.state, vault.clock(), said.place, said.bag)
         work.backups.change_share(moved)
         remember(work, who, once, {"number": number})
-        gone = said.state is ShareState.DESTROYED
-        kind = EventType.SHARE_DESTROYED if gone else EventType.SHARE_MOVED
-        event = _event(work, kind, who.actor, permitted.role, moved)
+        event = _event(work, _kind(said), who.actor, permitted.role, moved)
         event.payload["reason"] = said.reason
         work.commit(event)
         return moved
+
+
+def _kind(said: Said) -> EventType:
+    gone = said.state is ShareState.DESTROYED
+    return EventType.SHARE_DESTROYED if gone else EventType.SHARE_MOVED
 
 
 def _own(work: Reading, who: Principal, backup_key: UUID, number: int) -> Share:

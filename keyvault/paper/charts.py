@@ -12,7 +12,7 @@ _WIDE, _LEFT, _RIGHT, _ROW = 800, 190, 20, 26
 _ROOMY = 170  # of a bar that takes its note inside
 _INK, _GREY, _RULE = "#1a1f26", "#49535f", "#d5dae1"
 COLOURS = ("#1f6f8b", "#d1701f", "#4c8c4a", "#8a4f9e", "#a4161a", "#7a7f87")
-MAX_ROWS, MAX_POINTS = 500, 5_000
+MAX_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -60,36 +60,6 @@ def bars(title: str, amounts: Sequence[tuple[str, float]], unit: str = "") -> st
             _words(_LEFT + long + 6, top + 14, f"{amount:,g} {unit}".strip(), colour=_GREY),
         ]
     return _svg(title, 44 + _ROW * len(amounts), parts)
-
-
-def line(title: str, series: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
-    """Draw points (x, y) as lines over common axes, each named in its colour."""
-    points = [point for _, drawn in series for point in drawn]
-    _few(points, MAX_POINTS)
-    if not points:
-        return _svg(title, 40, [])
-    left, right = min(x for x, _ in points), max(x for x, _ in points)
-    low, top = min(0.0, *(y for _, y in points)), max(y for _, y in points)
-
-    def place(x: float, y: float) -> str:
-        across = 70 + (_WIDE - 90) * (x - left) / ((right - left) or 1)
-        return f"{across:.1f},{270 - 220 * (y - low) / ((top - low) or 1):.1f}"
-
-    parts = [
-        _rule(70, 50, 270, _RULE),
-        _words(70, 286, f"{left:,g}"),
-        _words(64, 270, f"{low:,g}", anchor="end"),
-        _words(_WIDE - 20, 286, f"{right:,g}", anchor="end"),
-        _words(64, 54, f"{top:,g}", anchor="end"),
-    ]
-    for at, (name, drawn) in enumerate(series):
-        colour = COLOURS[at % len(COLOURS)]
-        path = " ".join(place(x, y) for x, y in drawn)
-        parts += [
-            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>',
-            _words(90 + 150 * (at % 4), 40 + 14 * (at // 4), name, colour=colour),
-        ]
-    return _svg(title, 300, parts)
 
 
 def _few(things: Sequence[object], most: int) -> None:

@@ -159,15 +159,8 @@ class _Sheets(FPDF):
         self.set_draw_color(_RULE)
         bold = FontFace(emphasis="BOLD", color=_INK, fill_color=_SHADE)
         look: dict[str, Any] = {"headings_style": bold} if heads else {"borders_layout": "NONE"}
-        with self.table(
-            col_widths=widths,
-            line_height=4.4,
-            padding=(0.9, 1.4),
-            first_row_as_headings=bool(heads),
-            text_align="LEFT",
-            v_align="TOP",
-            **look,
-        ) as table:
+        look |= {"first_row_as_headings": bool(heads), "text_align": "LEFT", "v_align": "TOP"}
+        with self.table(col_widths=widths, line_height=4.4, padding=(0.9, 1.4), **look) as table:
             if heads:
                 table.row([self._fit(head, "sansB") for head in heads])
             for row in rows:

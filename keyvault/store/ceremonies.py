@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from keyvault.domain.ceremonies import Ceremony
 from keyvault.domain.errors import NotFoundError
-from keyvault.store import tables
+from keyvault.store import ceremony_tables as tables
 from keyvault.store.paging import Order
 from keyvault.store.rows import insert_new, moment, ticks
 

@@ -106,6 +106,7 @@ FITS = {
     "login_only": [True],
     "share_set": [0],
     "drill": [True],
+    "events": [0],
 }
 
 
@@ -122,7 +123,8 @@ def test_no_field_takes_a_value_of_another_kind(name, field):
 
 @pytest.mark.parametrize(("name", "path"), INSIDE, ids=str)
 def test_no_field_within_a_field_takes_a_value_of_another_kind(name, path):
-    for wrong in (wrong for wrong in WRONG if not _fits(path[-1], wrong)):
+    field = next(step for step in reversed(path) if isinstance(step, str))
+    for wrong in (wrong for wrong in WRONG if not _fits(field, wrong)):
         with pytest.raises(InvalidInputError):
             command_of(name, changed(EXAMPLES[name], path, lambda _, to=wrong: to))
 

@@ -14,10 +14,10 @@ import pytest
 from keyvault.bootstrap import build
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import NotWitnessedError, RolledBackError
-from tests.evidence.built import verify
 from keyvault.operations import approvals, health
 from keyvault.sealer import log_keys
 from keyvault.store import Database
+from tests.evidence.built import verify
 from tests.stack import Stack, ok
 from tests.witness.cosigners import policy_of
 from tests.witness.places import ROOT, Foreign, Inside, Ours, command
