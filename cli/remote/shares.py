@@ -178,7 +178,7 @@ def enter(
     found = server.get(f"/v1/restorations/{restoration}")
     entry = b64decode(found["entry"])
     about = [("restoration", restoration), ("key of the gate", grouped(thumbprint(entry)))]
-    about.append(("compare it", "with what the event BACKUP.RESTORATION_BEGUN says"))
+    about.append(("compare it", "by telephone, with the log of the second token's gate"))
     confirm("enter a share", about, yes=yes)
     words = _words(session, found, share_key, Secrets(passphrase_fd))
     part = splitting.part_of(words)

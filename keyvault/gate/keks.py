@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from hsm.device import Device
-from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.errors import DeviceUnavailableError, HsmError, KeyUnusableError
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command, RetireKek, RotateKek
 from keyvault.domain.errors import InvalidInputError, KeyStateError, VaultError
@@ -103,7 +103,7 @@ class Keks:
 def check_resting(kek_id: bytes, mac_key_id: bytes) -> None:
     """Refuse another MAC key: whoever could name one would forge records, MACs being free."""
     if kek_id not in KEK_IDS or mac_key_id != MAC_ID:
-        raise KeyStateError(
+        raise KeyUnusableError(
             "a key rests under the service's own keys alone",
             next_step="somebody altered the row; look for who did",
         )

@@ -5,6 +5,7 @@ put on the token stays of no use to anybody until a later restoration has compar
 """
 
 import hmac
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -28,11 +29,13 @@ from keyvault.domain.errors import (
     VaultError,
 )
 from keyvault.domain.keys import KeyState
+from keyvault.domain.people import thumbprint
 from keyvault.gate.backups import enter, spec_of
 from keyvault.gate.carried import Item, parsed, prove
 from keyvault.gate.register import Register
 from keyvault.signatures import spki_der
 
+log = logging.getLogger("keyvault.gate")
 LINES_LIMIT = 1_048_576  # bytes of one call
 LINE_LIMIT = 65_536  # bytes of one line
 
@@ -83,7 +86,11 @@ class Restoring:
         self._open.clear()  # one at a time: whoever began another has to begin again
         entry = ec.generate_private_key(ec.SECP256R1())
         self._open[request_id.bytes] = _Open(command, entry)
-        return {"entry": spki_der(entry.public_key())}
+        spki = spki_der(entry.public_key())
+        # No key of this gate is in the genesis, so people compare: this line is on its own host,
+        # where whoever has taken over the api or the database cannot write.
+        log.info("restoration %s takes shares for the key %s", request_id, thumbprint(spki))
+        return {"entry": spki}
 
     def enter_share(self, request_id: bytes, number: int, box: bytes) -> Document:
         """Take share `number` in. The last one that is needed rebuilds the backup key.

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from hsm.errors import DataInvalidError, HsmError, KeyUnusableError
-from hsm.types import Algorithm, KeyUsage, Mechanism
+from hsm.types import Algorithm, KeyUsage, Mechanism, ObjectRecord
 from keyvault.domain.approvals import Decision
 from keyvault.domain.commands import (
     DestroyKey,
@@ -219,11 +219,16 @@ def test_a_resident_key_is_made_under_the_requests_id_and_never_leaves(gate: Gat
 
 
 def test_a_wrapped_key_is_made_and_nothing_of_it_stays_on_the_token(gate: Gate):
-    before = gate.inventory()
+    before = _keys(gate)
     made = do(gate, order(key_class="bulk"))
-    assert gate.inventory() == before
+    assert _keys(gate) == before
     assert made["wrapped"]["kek_id"] == service_key_id("kek")
     assert made["wrapped"]["spec"]["key_id"] == made["key_id"]
+
+
+def _keys(gate: Gate) -> list[ObjectRecord]:
+    """What is on the token, but for the gate's own count of what it redeemed."""
+    return [record for record in gate.inventory() if record.object_class != "DATA"]
 
 
 def test_a_request_is_carried_out_once_though_32_ask_at_once(house: House, gate: Gate):

@@ -111,6 +111,8 @@ CALLS = {
     Action.PEOPLE_HOLD: asked(HoldPerson("nobody", 1, "x")),
     Action.SYSTEM_REVOKE: asked(RevokeSystem("dcc-1", "x")),
     Action.RULE_CHANGE: asked(RemoveRule("keys", "x")),
+    Action.REGISTER_EXPORT: ("GET", "/v1/registers/modules", None),
+    Action.KEY_RECONCILE: ("POST", "/v1/reconciliations", None),
     Action.TOKEN_READ: ("GET", "/v1/tokens", None),
     Action.TOKEN_OWN: stated(HandOver("erin", "x", "x"), second="erin"),
     Action.TOKEN_NOMINATE: stated(Nominate("erin", "x", "x", "x")),
@@ -160,6 +162,7 @@ def test_a_role_may_do_what_its_row_says_and_nothing_else(stack, role, given):
             assert (answer.status_code, answer.json()["code"]) == (403, "not-permitted"), action
 
 
+@pytest.mark.usefixtures("dcc")
 def test_a_system_may_do_what_its_enrolment_names_and_nothing_else(stack, signing_key, given):
     client = stack.system("reader", "key:read").client()
     ok(client.get(f"/v1/keys/{signing_key}"))
