@@ -17,7 +17,7 @@ from keyvault.signatures import SoftwareCredential, spki_der
 from tests import devices
 from tests.stack import Document, Stack, ok
 
-NAMES = ("bob", "carol", "dave")
+NAMES = ("bob", "carol", "dirk")
 
 
 @dataclass
@@ -59,7 +59,7 @@ def with_spare(stack: Stack) -> None:
 
 
 def sharers(stack: Stack) -> list[Sharer]:
-    stack.register("dave", "key-custodian")
+    stack.register("dirk", "key-custodian")
     return [
         Sharer(name, stack.person(name).credential, ec.generate_private_key(ec.SECP256R1()))
         for name in NAMES

@@ -207,9 +207,7 @@ def test_every_link_between_pages_leads_somewhere():
 
 def test_every_command_that_a_page_tells_to_run_exists():
     commands = set(_commands(typer.main.get_command(assembled("")), ()))
-    nouns = {
-        words[:n] for words in commands for n in (1, 2)
-    }  # named for all of it
+    nouns = {words[:n] for words in commands for n in (1, 2)}  # named for all of it
     for page in PAGES:
         for line in re.findall(r"(?m)^ *keyvault .*$|`keyvault [^`]*`", text_of(page)):
             words = line.strip("` \\").split()[1:]

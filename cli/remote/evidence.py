@@ -123,8 +123,13 @@ def _fetch(here: Session, out: Path, given: Document) -> None:
     if given["state"] is not None:
         body |= {"previous_size": _remembered(given["state"], here.origin), "changes": True}
     asked = {name: value for name, value in body.items() if value is not None}
-    with out.open("wb") as file:
-        Server.of(here).post_to("/v1/audit/exports", asked, file)
+    part = out.with_name(f"{out.name}.part")  # a file of that name is whole, or not there
+    try:
+        with part.open("wb") as file:
+            Server.of(here).post_to("/v1/audit/exports", asked, file)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     say(f"verify it anywhere: keyvault audit verify {out}, or python3 -I verify.py {out}")
     told: Document = {"file": str(out), "bytes": out.stat().st_size, "sha256": _digest(out)}
     answer(told, str(out))

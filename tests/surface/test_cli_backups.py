@@ -11,7 +11,7 @@ SECRETS = f"{PASSPHRASE.decode()}\n"
 
 @pytest.fixture(scope="module")
 def desks(stack):
-    stack.register("dave", "key-custodian")
+    stack.register("dirk", "key-custodian")
     made = {}
     for person in ("alice", *NAMES):
         path = stack.folder / f"{person}.key"

@@ -43,7 +43,7 @@ def test_a_key_is_labelled_sent_installed_held_and_its_life_is_drawn(stack, desk
     done(stack, desks, "keys", "lift-hold", key, "--hold", hold, "--reason", "settled")
     assert "it may be destroyed" in bob.keyvault("keys", "dependants", key).err
     life = bob.keyvault("keys", "life", key, "--svg", str(tmp_path / "life.svg"))
-    assert "The key was labelled, by Bob (bob): text ACME-17" in life.out
+    assert "The key was labelled, by Bob (bob): number 1, text ACME-17" in life.out
     assert (tmp_path / "life.svg").read_text().startswith("<svg ")
     table = bob.keyvault("keys", "forecast", "--svg", str(tmp_path / "forecast.svg"))
     assert "180 days" in table.out

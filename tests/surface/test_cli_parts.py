@@ -20,7 +20,7 @@ from cli.errors import DeclinedError
 from cli.local.layout import toml
 from cli.local.officers import officer
 from cli.main import NOUNS, VERBS, assembled
-from cli.output import answer, facts, grouped, printable
+from cli.output import STYLE, answer, facts, grouped, printable
 from cli.passphrases import Secrets
 from cli.remote.requests import rebuilt
 from cli.remote.screens import WORDS, about_command, about_request
@@ -133,7 +133,8 @@ def test_nothing_from_outside_steers_the_terminal(text):
         assert printable(text) == text
 
 
-def test_markup_and_escapes_in_a_label_are_shown_as_they_are(capsys):
+def test_markup_and_escapes_in_a_label_are_shown_as_they_are(capsys, monkeypatch):
+    monkeypatch.setattr(STYLE, "json", False)
     answer({}, facts([("label", "[red]x[/red] :smile: \x1b[2J\u202e")]))
     assert "[red]x[/red] :smile: \\x1b[2J\\u202e" in capsys.readouterr().out
 

@@ -288,6 +288,9 @@ def yesterdays(house, stack, *, anchor, witnesses):
     change = {"database": f"sqlite:///{house.folder / 'old.db'}"}
     change |= {} if anchor else {"anchor": None}
     change |= {} if witnesses else {"witnesses": None}
+    # The token of the log was brought back, too: here its gate does not answer.
+    away = stack.settings.log.model_copy(update={"socket": house.folder / "nobody.sock"})
+    change |= {"log": away}
     return closing(build(stack.settings.model_copy(update=change)))
 
 

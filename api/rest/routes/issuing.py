@@ -28,6 +28,7 @@ _READ = documented(403, 404)
 _CHANGE = documented(403, 404, 408, 409, 413, 415)
 _AT_A_DESK = documented(403, 404, 408, 409, 413, 415, 502, 503)
 _JOBS = "/v1/issuing/jobs"
+_PDF = "application/pdf"
 _SESSIONS = "/v1/issuing/sessions"
 Cursor = Annotated[str | None, Query(max_length=200)]
 
@@ -61,8 +62,8 @@ def show_issue(job_id: Id, vault: V, who: Who) -> JobOut:
     return JobOut.of(issuing.get(vault, who, job_id))
 
 
-@router.get("/v1/issuing/batches/{batch_id:id}", operation_id="show_batch", responses=_READ)
-def show_batch(batch_id: Id, vault: V, who: Who) -> BatchOut:
+@router.get("/v1/issuing/batches/{batch_id:id}", operation_id="show_issue_batch", responses=_READ)
+def show_issue_batch(batch_id: Id, vault: V, who: Who) -> BatchOut:
     """Reconcile a batch: tokens in, out and spoiled."""
     return BatchOut.model_validate(issuing.batch(vault, who, str(batch_id)))
 
@@ -73,10 +74,21 @@ def abandon_issue(job_id: Id, body: AbandonIn, vault: V, who: Who) -> JobOut:
     return JobOut.of(issuing.abandon(vault, who, job_id, body.reason))
 
 
-@router.post(f"{_JOBS}/{{job_id:id}}/mailer", operation_id="print_mailer", responses=_CHANGE)
+@router.post(
+    f"{_JOBS}/{{job_id:id}}/mailer",
+    operation_id="print_mailer",
+    response_class=Response,
+    responses={
+        **_CHANGE,
+        200: {
+            "description": "The mailer",
+            "content": {_PDF: {"schema": {"type": "string", "format": "binary"}}},
+        },
+    },
+)
 def print_mailer(job_id: Id, vault: V, who: Who) -> Response:
     """Print the PIN of a finished token, once (PDF). Who made the token does not print it."""
-    return Response(mailers.pin_mailer(vault, who, job_id), media_type="application/pdf")
+    return Response(mailers.pin_mailer(vault, who, job_id), media_type=_PDF)
 
 
 @router.post(

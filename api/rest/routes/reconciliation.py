@@ -20,6 +20,7 @@ router = APIRouter(tags=["registers"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
 _CHANGE = documented(403, 404, 408, 409, 413, 415, 502)
 _ONE = "/v1/reconciliations/{request_id:id}"
+_PAPER = {"type": "string", "format": "binary"}
 _MEDIA = {"html": "text/html; charset=utf-8", "pdf": "application/pdf"}
 
 
@@ -66,7 +67,7 @@ def sign_reconciliation(
         **_READ,
         200: {
             "description": "The report to be printed and put into a file",
-            "content": {media.partition(";")[0]: {} for media in _MEDIA.values()},
+            "content": {media.partition(";")[0]: {"schema": _PAPER} for media in _MEDIA.values()},
         },
     },
 )
