@@ -203,7 +203,7 @@ def take(vault: Vault, who: Principal, once: Once | None = None) -> Reconciliati
 def _made(
     vault: Vault, who: Principal, findings: list[Finding], counted: Counted
 ) -> Reconciliation:
-    now, report_id = vault.clock().replace(microsecond=0), uuid4()
+    now, report_id = vault.clock(), uuid4()  # whole: the newest of one second is the newest
     report = canonical(
         {
             "v": 1,
