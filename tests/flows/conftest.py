@@ -30,7 +30,9 @@ ONE_DATABASE = (
     "test_registers.py",
     "test_review.py",
     "test_revocation.py",
+    "test_tampering.py",
     "test_tokens.py",
+    "test_trust.py",
     "test_watch.py",
 )
 

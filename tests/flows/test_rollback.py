@@ -92,6 +92,7 @@ def test_yesterdays_copy_is_noticed_at_the_start_and_not_served(copies, part, wh
         copies.stop()
 
 
+@pytest.mark.soak
 def test_todays_copy_is_served_again(copies):
     copies.put("today", DATABASE, "state", TOKENS)
     copies.stack.start()

@@ -206,6 +206,7 @@ def seated(stack: Stack, tmp_path_factory):
     return desk, words
 
 
+@pytest.mark.soak
 def test_a_command_that_was_cut_off_is_asked_for_again_and_done_once(stack, seated, tmp_path):
     desk, words = seated
     script, folder = tmp_path / "order.yaml", tmp_path / "held"

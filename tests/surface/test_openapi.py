@@ -194,6 +194,7 @@ def test_schemathesis_finds_nothing_as_an_officer(stack, document, tmp_path):
     explore(tmp_path, stack, document, pair, "--phases", "fuzzing", "-n", "2", "--seed", SEED)
 
 
+@pytest.mark.soak
 def test_schemathesis_finds_nothing_as_a_system(stack, document, tmp_path, dcc):
     pair = dcc.certificate, dcc.key
     explore(tmp_path, stack, document, pair, "--phases", "fuzzing", "-n", "4", "--seed", SEED)
