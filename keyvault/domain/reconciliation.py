@@ -151,9 +151,10 @@ def _differs(key: Key, one: ObjectRecord) -> Iterator[str]:
     wanted = {
         "SENSITIVE": True,
         "PRIVATE": True,
-        "MODIFIABLE": False,
         "EXTRACTABLE": key.extractable,
     }
+    if have.get("LOCAL", True):  # modules make what they unwrap before they fill it: it stays on
+        wanted["MODIFIABLE"] = False
     uses = (_PRIVATE if key.algorithm.is_pair else _SECRET).get(key.usage, set())
     wanted |= {flag: flag in uses for flag in _FLAGS}
     for name, value in sorted(wanted.items()):

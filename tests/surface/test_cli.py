@@ -396,5 +396,5 @@ def test_doctor_finds_a_running_service_well(stack):
 
 def test_reconcile_finds_register_and_token_in_agreement(stack):
     done = keyvault("reconcile", "--config", str(stack.config))
-    assert done.status == 0, done.err
+    assert done.status == 0, done.out + done.err
     assert "keyvault: register and HSM agree" in done.err
