@@ -234,6 +234,7 @@ def _renewed(config, before, *modules):
     return all(now.get(module) and now[module] != before[module] for module in modules)
 
 
+@pytest.mark.soak
 def test_the_service_starts_again_after_its_supervisor_was_killed(service):
     first = Served(service)
     first.stop(signal.SIGKILL)
