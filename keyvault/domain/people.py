@@ -208,6 +208,10 @@ class Person:
         """The enrolled key with this thumbprint."""
         return next((one for one in self.credentials if one.thumbprint == name), None)
 
+    def decides_with(self, name: str) -> Credential | None:
+        """The enrolled key with this thumbprint, if its signatures decide."""
+        return next((one for one in self.deciding if one.thumbprint == name), None)
+
     def acknowledges(self, duty: str, version: int) -> "Person":
         others = tuple(item for item in self.acknowledged if item[0] != duty)
         return replace(self, acknowledged=(*others, (duty, version)))

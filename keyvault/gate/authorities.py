@@ -253,8 +253,8 @@ def _believed(authority: Authority, document: Document) -> Statement:
     signed = Signed.read(document)
     said = signed.statement
     person = authority.people.get(said.person)
-    credential = person.credential(said.credential) if person else None
-    if said.origin != authority.origin or credential is None or credential.login_only:
+    credential = person.decides_with(said.credential) if person else None
+    if said.origin != authority.origin or credential is None:
         raise StatementInvalidError(f"nobody known here signed this {said.said.name}")
     if not signatures.verify(credential.spki, signed.signature, said.message()):
         raise StatementInvalidError(f"the signature under this {said.said.name} is wrong")

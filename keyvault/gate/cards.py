@@ -213,8 +213,8 @@ def _check_signer(
 ) -> None:
     """Whether this person, with this key, may sign this now. Raises `NotPermittedError`."""
     person = authority.people.get(signer.person)
-    credential = person.credential(signer.credential) if person else None
-    if person is None or credential is None or credential.login_only or action is None:
+    credential = person.decides_with(signer.credential) if person else None
+    if person is None or credential is None or action is None:
         raise NotPermittedError(f"{signer.person} has no such key to sign with")
     if not signatures.verify(credential.spki, signature, message):
         raise NotPermittedError(f"this is not the signature of {signer.person}")

@@ -236,8 +236,8 @@ class HandoverGate:
         held = authority.electorate.role_of(
             person, (Role.KEY_CUSTODIAN,), handover.request.scope or Reach.ALL, now
         )
-        key = person.credential(delivery.credential)
-        if not held or key is None or key.login_only:
+        key = person.decides_with(delivery.credential)
+        if not held or key is None:
             raise ComponentRefusedError(
                 f"{person.name} is no key custodian now, or signed with a key that does not decide"
             )

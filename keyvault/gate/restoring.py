@@ -31,13 +31,12 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import KeyState
 from keyvault.domain.people import thumbprint
 from keyvault.gate.backups import enter, spec_of
-from keyvault.gate.carried import Item, parsed, prove
+from keyvault.gate.carried import LINE_LIMIT, Item, parsed, prove
 from keyvault.gate.register import Register
 from keyvault.signatures import spki_der
 
 log = logging.getLogger("keyvault.gate")
 LINES_LIMIT = 1_048_576  # bytes of one call
-LINE_LIMIT = 65_536  # bytes of one line
 
 
 @dataclass

@@ -212,9 +212,8 @@ def hand_over(vault: Vault, who: Principal, entry: Document, signature: bytes) -
         raise InvalidInputError("a hand-over is signed by the one who hands over")
     if abs(vault.clock() - time_of(entry["at"])) > CLOCK_LEEWAY:
         raise ApprovalInvalidError("the signature is not of now", next_step="set your clock")
-    key = person.credential(entry["credential"])
-    good = key is not None and not key.login_only
-    if key is None or not (good and signatures.verify(key.spki, signature, canonical(entry))):
+    key = person.decides_with(entry["credential"])
+    if key is None or not signatures.verify(key.spki, signature, canonical(entry)):
         raise ApprovalInvalidError("no key of yours that decides made this signature")
     line: Document = {**entry, "signature": b64encode(signature).decode()}
     with vault.database.work() as work:

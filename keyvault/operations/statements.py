@@ -160,8 +160,8 @@ def _key_of(work: Reading, authority: Authority, signed: Signed) -> bytes:
 
 
 def _deciding(work: Reading, person: Person, credential: str) -> bytes:
-    found = person.credential(credential)
-    if found is None or found.login_only:
+    found = person.decides_with(credential)
+    if found is None:
         raise StatementInvalidError(
             f"{person.id} did not sign this with a key that decides for them"
         )
