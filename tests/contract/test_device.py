@@ -111,7 +111,8 @@ def proves_ecdh(device: Device, made: MadeKey) -> None:
     peer = ec.generate_private_key(public.curve)
     assert device.derive(name_of(made), der(peer)) == peer.exchange(ec.ECDH(), public)
     other = ec.SECP384R1() if public.curve.name == "secp256r1" else ec.SECP256R1()
-    for bad in (b"", b"no key", der(ec.generate_private_key(other)), der(peer)[:-1] + b"\0"):
+    off_curve = der(peer)[:-1] + bytes([der(peer)[-1] ^ 1])
+    for bad in (b"", b"no key", der(ec.generate_private_key(other)), off_curve):
         with pytest.raises(DataInvalidError):
             device.derive(name_of(made), bad)
 

@@ -40,16 +40,16 @@ def test_a_code_declares_a_compromise_and_opens_its_case(stack: Stack):
 
 
 def test_a_code_is_worth_no_more_than_its_owner(stack: Stack):
-    stack.register("erin", Role.INCIDENT_LEAD)
-    key, made = stack.active_key(), sealed(stack, "erin")
-    stack.person("bob").alone(HoldPerson("erin", 1, "for a test"))
+    stack.register("emil", Role.INCIDENT_LEAD)
+    key, made = stack.active_key(), sealed(stack, "emil")
+    stack.person("bob").alone(HoldPerson("emil", 1, "for a test"))
     refused = stopped(stack, made["code"], key)
     assert (refused.status_code, refused.json()["code"]) == (403, "not-permitted")
 
 
 def test_who_may_stop_no_key_seals_no_code(stack: Stack):
-    stack.register("wendy", Role.WITNESS)
-    refused = stack.person("wendy").client().post("/v1/emergency-codes", json={"days": 30})
+    stack.register("willa", Role.WITNESS)
+    refused = stack.person("willa").client().post("/v1/emergency-codes", json={"days": 30})
     assert (refused.status_code, refused.json()["code"]) == (403, "not-permitted")
 
 

@@ -157,7 +157,8 @@ def test_a_card_that_signs_something_else_is_refused_before_anything_is_sent(
 ):
     def logged():
         events = {"actor": f"person:{PERSON}", "limit": 500}
-        return ok(auditor.client().get("/v1/audit/events", params=events))["items"]
+        found = ok(auditor.client().get("/v1/audit/events", params=events))["items"]
+        return [one["header"] for one in found]  # whether it is sealed yet is the sealer's affair
 
     before = logged()
     virtual.card = HostileCard(virtual.card, hostile.signed(hostile.of_another_message))
