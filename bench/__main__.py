@@ -8,45 +8,21 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 from bench.measure import Scenario, Seen, measure, memory, python, summary
-from bench.openbao import WORK, OpenBao
-from tests.stack import Machine, Stack
+from bench.openbao import OpenBao
+from bench.service import PARTS, RAW, Http, Service, compiled
+from tests.stack import Stack
 
-RAW = "raw.c.sign_p256"
 APPENDS = "raw.sqlite.append.x256"
 PEER = "peer.openbao.sign.file"
-PARTS = ("api", "gate", "recorder", "sealer", "log-gate")
-ACTIONS = ("key:sign", "key:verify", "key:read", "key:encrypt", "key:mac", "key:derive")
-KEYS: dict[str, dict[str, str]] = {
-    "standard": {},
-    "critical": {"key_class": "critical"},
-    "bulk": {"key_class": "bulk"},
-    "rsa": {"algorithm": "RSA-2048"},
-    "aes": {"algorithm": "AES-256", "usage": "encrypt"},
-    "mac": {"algorithm": "AES-256", "usage": "mac"},
-    "agree": {"usage": "agree"},
-}
-
-
-class Http(NamedTuple):
-    """One load of the whole service, and the raw operation that it is compared with."""
-
-    name: str
-    clients: int
-    items: int = 1  # in a request
-    key: str = "standard"
-    dialect: str = "signatures"
-    raw: str = RAW
-
 
 HTTP = (
     Http("http.sign.audit.c1", 1),
@@ -60,27 +36,13 @@ HTTP = (
     Http("http.agreed_mac.c32", 32, 1, "agree", "agreements", "raw.c.ecdh_p256"),
     Http("http.cmac_1k.c32", 32, 1, "mac", "macs", "raw.c.cmac_1k"),
 )
-PATHS = {"rsa": "signatures", "agreements": "agreed-mac-checks"}  # of a dialect, if another
 SLOW = Http("http.sign.audit.slowflush2ms.c32", 32, raw="http.sign.audit.c32")
 RAWS = ("sign_p256", "sign_rsa2048", "gcm_1k", "cmac_1k", "ecdh_p256")
 PEERS = ((f"{PEER}.c1", 1, 1), (f"{PEER}.c32", 32, 1), (f"{PEER}.batch100.c8", 8, 100))
 
 
-class Bench:
-    """The service under test, with its keys and a system that may use them."""
-
-    def __init__(self, stack: Stack, keys: Iterable[str] = KEYS) -> None:
-        self.stack = stack
-        self.keys = {name: stack.active_key(**KEYS[name]) for name in keys}
-        self.system: Machine = stack.system("bench", *ACTIONS)
-        for name in self.keys.keys() - {"aes", "mac"}:
-            key = self.keys[name]
-            path = f"/v1/keys/{key}/public-key"
-            read = self.system.client().get(path, headers={"Accept": "application/x-pem-file"})
-            self.public_key(key).write_bytes(read.raise_for_status().content)
-
-    def public_key(self, key: str) -> Path:
-        return self.stack.folder / f"{key}.pem"
+class Bench(Service):
+    """All scenarios of one service."""
 
     def scenarios(self, bao: OpenBao | None) -> Iterator[Scenario]:
         """Everything that is measured with this service, in the order of one round."""
@@ -92,21 +54,6 @@ class Bench:
             if twin in peers:  # side by side
                 yield peers[twin]
             yield self.http(http, *([twin] if twin in peers else []), http.raw)
-
-    def http(self, http: Http, *ratios_to: str) -> Scenario:
-        key = self.keys[http.key]
-        path = PATHS.get(http.dialect, http.dialect)
-        return Scenario(
-            http.name,
-            self._load(
-                *("--port", str(self.stack.settings.api.port), "--dialect", http.dialect),
-                *("--path", f"/v1/keys/{key}/{path}", "--public-key", str(self.public_key(key))),
-                *("--clients", str(http.clients), "--digests", str(http.items)),
-            ),
-            http.items,
-            {part: self.stack.pid(part) for part in PARTS},
-            ratios_to,
-        )
 
     def _raw(self) -> Iterator[Scenario]:
         settings = self.stack.settings
@@ -134,27 +81,13 @@ class Bench:
 
     def _peer(self, bao: OpenBao) -> Iterator[Scenario]:
         for name, clients, digests in PEERS:
-            line = self._load(
+            line = self.load(
                 *("--dialect", "openbao", "--port", str(bao.port)),
                 *("--path", "/v1/transit/sign/bench", "--token", str(bao.token)),
                 *("--public-key", str(bao.public_key)),
                 *("--clients", str(clients), "--digests", str(digests)),
             )
             yield Scenario(name, line, digests, {"bao": bao.pid}, (RAW,))
-
-    def _load(self, *arguments: str) -> tuple[str, ...]:
-        who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))
-        return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
-
-
-def compiled(source: str, *options: str) -> Path:
-    """Build a program or library in C (needs gcc and libp11-kit-dev)."""
-    program = WORK / source.removesuffix(".c")
-    WORK.mkdir(exist_ok=True)
-    path = Path(__file__).with_name(source)
-    line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(path), "-o", str(program), *options)
-    subprocess.run(line, check=True)
-    return program
 
 
 def started(stack: Stack) -> Seen:

@@ -1,0 +1,80 @@
+"""The service under test: its keys, a system that may use them, and how a load of it is run."""
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.measure import Scenario, python
+from bench.openbao import WORK
+from tests.stack import Machine, Stack
+
+RAW = "raw.c.sign_p256"
+PARTS = ("api", "gate", "recorder", "sealer", "log-gate")
+ACTIONS = ("key:sign", "key:verify", "key:read", "key:encrypt", "key:mac", "key:derive")
+KEYS: dict[str, dict[str, str]] = {
+    "standard": {},
+    "critical": {"key_class": "critical"},
+    "bulk": {"key_class": "bulk"},
+    "rsa": {"algorithm": "RSA-2048"},
+    "aes": {"algorithm": "AES-256", "usage": "encrypt"},
+    "mac": {"algorithm": "AES-256", "usage": "mac"},
+    "agree": {"usage": "agree"},
+}
+PATHS = {"rsa": "signatures", "agreements": "agreed-mac-checks"}  # of a dialect, if another
+
+
+class Http(NamedTuple):
+    """One load of the whole service, and the raw operation that it is compared with."""
+
+    name: str
+    clients: int
+    items: int = 1  # in a request
+    key: str = "standard"
+    dialect: str = "signatures"
+    raw: str = RAW
+
+
+class Service:
+    """A running service, with its keys and a system that may use them."""
+
+    def __init__(self, stack: Stack, keys: Iterable[str] = KEYS) -> None:
+        self.stack = stack
+        self.keys = {name: stack.active_key(**KEYS[name]) for name in keys}
+        self.system: Machine = stack.system("bench", *ACTIONS)
+        for name in self.keys.keys() - {"aes", "mac"}:
+            key = self.keys[name]
+            path = f"/v1/keys/{key}/public-key"
+            read = self.system.client().get(path, headers={"Accept": "application/x-pem-file"})
+            self.public_key(key).write_bytes(read.raise_for_status().content)
+
+    def public_key(self, key: str) -> Path:
+        return self.stack.folder / f"{key}.pem"
+
+    def processes(self) -> dict[str, int]:
+        return {part: self.stack.pid(part) for part in PARTS}
+
+    def http(self, http: Http, *ratios_to: str) -> Scenario:
+        key = self.keys[http.key]
+        path = PATHS.get(http.dialect, http.dialect)
+        line = self.load(
+            *("--port", str(self.stack.settings.api.port), "--dialect", http.dialect),
+            *("--path", f"/v1/keys/{key}/{path}", "--public-key", str(self.public_key(key))),
+            *("--clients", str(http.clients), "--digests", str(http.items)),
+        )
+        return Scenario(http.name, line, http.items, self.processes(), ratios_to)
+
+    def load(self, *arguments: str) -> tuple[str, ...]:
+        """The client program, as the enrolled system."""
+        who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))
+        return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
+
+
+def compiled(source: str, *options: str) -> Path:
+    """Build a program or library in C (needs gcc and libp11-kit-dev)."""
+    program = WORK / source.removesuffix(".c")
+    WORK.mkdir(exist_ok=True)
+    path = Path(__file__).with_name(source)
+    line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(path), "-o", str(program), *options)
+    subprocess.run(line, check=True)
+    return program
