@@ -24,7 +24,7 @@ from hsm.errors import (
     KeyUnusableError,
     MechanismUnsupportedError,
 )
-from hsm.pkcs11 import data_objects, objects, probe, proving, wrapped
+from hsm.pkcs11 import data_labels, data_objects, objects, probe, proving, wrapped
 from hsm.pkcs11.agreement import Agreeing
 from hsm.pkcs11.carrying import Carrying
 from hsm.pkcs11.errors import LOST, of_exception
@@ -86,6 +86,7 @@ class Pkcs11Device(Carrying):
         token = self._library.token(uri)
         self._session = self._library.login(token, pin)
         self._maker = Maker(self._session, vendor_of(token), self._library.functions)
+        self._labels = self._maker.vendor.data_in_labels
         claimed = probe.described(uri, path, self._library, token)
         self._info = probe.proven(claimed, self._maker)
 
@@ -255,7 +256,8 @@ class Pkcs11Device(Carrying):
 
     @guarded
     def inventory(self) -> list[ObjectRecord]:
-        return [objects.record(found) for found in self._on_token({})]
+        records = (objects.record(found) for found in self._on_token({}))
+        return [data_labels.shown(one) if self._labels else one for one in records]
 
     @guarded
     def find(self, key_id: bytes) -> list[ObjectRecord]:
@@ -267,12 +269,15 @@ class Pkcs11Device(Carrying):
 
     @guarded
     def put_data(self, label: str, value: bytes) -> None:
-        data_objects.put(self._session, label, value)
+        store = data_labels if self._labels else data_objects
+        store.put(self._session, label, value)
 
     @guarded
     def get_data(self, label: str) -> list[bytes]:
         """The newest first."""
-        return data_objects.get(self._session, label)
+        store = data_labels if self._labels else data_objects
+        found: list[bytes] = store.get(self._session, label)
+        return found
 
     def close(self) -> None:
         """Log out by closing the session; the last device of a module finalises it."""

@@ -31,7 +31,6 @@ class Abilities:
     mechanisms: frozenset[Mechanism]
     algorithms: frozenset[Algorithm]
     unwrappable: frozenset[Algorithm] = frozenset()  # made, but never wrapped
-    data_objects: bool = True
 
     def can(self, algorithm: Algorithm, usage: KeyUsage, *, wrapped: bool) -> bool:
         made = algorithm in self.algorithms and MECHANISM[algorithm, usage] in self.mechanisms
@@ -50,6 +49,6 @@ ABILITIES = {
         frozenset({M.ECDSA, M.RSA_PKCS1_SHA256, M.RSA_PSS_SHA256, M.HMAC_SHA256, M.RANDOM}),
         ALL_ALGORITHMS - {A.ED25519, A.AES_128, A.AES_192, A.AES_256},
     ),
-    # NSS 3.87 has no Edwards curves in PKCS#11 and stores no data objects.
-    "nss": Abilities(ALL_MECHANISMS - {M.EDDSA}, ALL_ALGORITHMS - {A.ED25519}, data_objects=False),
+    # NSS 3.87 has no Edwards curves in PKCS#11.
+    "nss": Abilities(ALL_MECHANISMS - {M.EDDSA}, ALL_ALGORITHMS - {A.ED25519}),
 }

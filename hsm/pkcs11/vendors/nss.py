@@ -2,8 +2,9 @@
 
 Its database has no column for COPYABLE and DESTROYABLE, and LOCAL stays false. Asked for the size
 of a GCM ciphertext or a wrapped key, it tells the size of what went in. It stores no data
-objects, and its tokens are made by certutil, not by C_InitToken. A wrapped EC
-key comes back only if its public point is given, and every private key with all uses granted.
+objects, but writes a secret key over an older one with the same CKA_ID. Its tokens are made by
+certutil, not by C_InitToken. A wrapped EC key comes back only if its public
+point is given, and every private key with all uses granted.
 A copy of a key that was always sensitive is said not to be.
 """
 
@@ -20,4 +21,5 @@ NSS = Vendor(
     grants_on_unwrap=True,
     misstates_sizes=True,
     copies_are_born_here=False,
+    data_in_labels=True,
 )

@@ -18,6 +18,7 @@ class Vendor:
     `copies_are_born_here`: a copy within the token still counts as never sensitive elsewhere.
     `fixed_in_copies` are attributes that a copy has as its original has them, whatever is asked.
     `oaep_without_sha256`: OAEP is there with SHA-1 alone.
+    `data_in_labels`: it stores no data objects, and labels of idle keys stand in for them.
     `trusts` says whether a user may mark a KEK as TRUSTED, and have WRAP_WITH_TRUSTED enforced.
     """
 
@@ -32,4 +33,5 @@ class Vendor:
     copies_are_born_here: bool = True
     fixed_in_copies: frozenset[Attribute] = frozenset()
     oaep_without_sha256: bool = False
+    data_in_labels: bool = False
     trusts: bool = False
