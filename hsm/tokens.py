@@ -80,6 +80,9 @@ class TokenDriver(Protocol):
     def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:
         """Sign with the PIN that is on the token now; the signature is checked under `spki`."""
 
+    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:
+        """ECDH of the slot's key with `peer` (SPKI of its curve), with the PIN as `sign` has it."""
+
     def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:
         """Write what differs, read all of it back; return the SHA-256 of each object."""
 
@@ -90,6 +93,8 @@ class TokenDriver(Protocol):
         self, secrets: Secrets, keys: Mapping[TokenSlot, bytes], nonce: bytes
     ) -> dict[TokenSlot, bytes]:
         """After a reset: sign with each key under the new PIN, and prove the old secrets dead.
+
+        A key to agree with signs nothing: it agrees with a fresh key made here, or is spoiled.
 
         Those are the factory's PIN, PUK and administrator: one try each, which is given back.
         """

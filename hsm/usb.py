@@ -28,6 +28,7 @@ from hsm.errors import (
     DataInvalidError,
     HsmError,
     IntegrityError,
+    MechanismUnsupportedError,
     TokenSpoiledError,
 )
 from hsm.modules import ask as ask_module
@@ -146,6 +147,12 @@ class Pkcs11Token:
             return _checked(key, raw, message)
         except InvalidSignature:
             raise IntegrityError("the token's signature is not of this message") from None
+
+    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (as below)
+        raise MechanismUnsupportedError(
+            f"keys to agree with ({slot}) are made on PIV cards alone",
+            next_step="Leave 9D out of the order.",
+        )
 
     def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:  # noqa: ARG002  (its label is its name)
         hashed = {}

@@ -55,6 +55,15 @@ class Desk:
         self._client.delete(path)
 
 
+class Roaming(Desk):
+    """A desk whose every message is a connection of its own, so that any worker gets it."""
+
+    def post(self, path: str, body: Document | None = None) -> Document:
+        once = {"connection": "close"}
+        answer: Document = ok(self._client.post(path, json=body or {}, headers=once))
+        return answer
+
+
 class Inserted(InProcess):
     """A simulated card in a reader that is not there."""
 
@@ -83,12 +92,13 @@ class Carding:
             f"[[issuing.stations]]\nname = '{name}'\ntrusted = true\n" for name in STATIONS
         )
         file = f"profiles = '{profiles}'\n" if profiles else ""
-        for name in ("api", "gate"):
+        apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
+        for name in (*apis, "gate"):
             stack.stop(name)
         stack.configure(
             tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\n{file}{stations}"
         )
-        stack.start("gate", "api")
+        stack.start("gate", *apis)
         return cls(
             stack,
             stack.register("erin", Role.TOKEN_ISSUER),
@@ -135,12 +145,14 @@ class Carding:
         (found,) = ok(client.get("/v1/tokens", params={"serial": serial}))["items"]
         return found
 
-    def allocated(self, serial: str, *, kind: TokenKind = TokenKind.PIV_CARD) -> Document:
+    def allocated(
+        self, serial: str, *, kind: TokenKind = TokenKind.PIV_CARD, profile: str = "cct"
+    ) -> Document:
         """A token from delivery to allocation, for harry."""
         delivery = TakeIn(kind, "a model", "B-1", "a supplier", "seal 7", "safe 1", (serial,))
         self.says(self.issuer, delivery, second=self.witness)
         bob = self.stack.person("bob")
-        named = Nominate(self.holder.id, "opens the portal", "cct", "he is our ARO")
+        named = Nominate(self.holder.id, "opens the portal", profile, "he is our ARO")
         nomination = self.says(self.senior, named)["statement"]["id"]
         self.says(bob, Allocate(UUID(nomination), "ID-4711"), self.token(serial))
         return self.token(serial)

@@ -1,6 +1,10 @@
-"""A person's keys on a PIV card: what signs logins (slot 9A) and approvals (slot 9C)."""
+"""A person's keys on a PIV card: what signs logins (slot 9A) and approvals (slot 9C).
 
-from collections.abc import Callable, Mapping
+Slot 9D opens what was sealed for them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -102,6 +106,20 @@ class PivCredential:
         Raises `CardForeignError` at another card, `PinIncorrectError`, `PinLockedError`,
         `IntegrityError`, and every other `CardError`.
         """
+        with self._opened() as card:
+            return card.sign(self._slot, self._key, message)
+
+    def agree(self, peer: bytes) -> bytes:
+        """ECDH with `peer` (P-256, SPKI): Z, 32 bytes, of a session of its own as `sign` has it.
+
+        Slot 9D is made for it: what was sealed to its key is opened with `keyvault.sealed`.
+        """
+        with self._opened() as card:
+            return card.agree(self._slot, self._key, _p256(self._slot, _public_key(peer)))
+
+    @contextmanager
+    def _opened(self) -> Iterator[PivCard]:
+        """The card, recognised, with its PIN given."""
         with PcscCard(self._reader, self._seconds) as transport:
             card = PivCard(Channel(transport, seconds=self._seconds))
             self._recognise(card)
@@ -112,7 +130,7 @@ class PivCredential:
                     next_step="Do not use this card: it does not protect its key.",
                 )
             card.verify_pin(self._ask_pin(tries))
-            return card.sign(self._slot, self._key, message)
+            yield card
 
     def _recognise(self, card: PivCard) -> None:
         found = public_key_of(card.certificate(self._slot))

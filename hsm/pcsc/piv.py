@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm.errors import (
     CardDataError,
@@ -115,10 +116,15 @@ class Tag(IntEnum):
     WITNESS = 0x80
     CHALLENGE = 0x81
     RESPONSE = 0x82
+    EXPONENTIATION = 0x85
     GUID = 0x34
     EXPIRATION_DATE = 0x35
 
 
+AGREEING: dict[type[ec.EllipticCurve], PivAlgorithm] = {
+    ec.SECP256R1: PivAlgorithm.ECC_P256,
+    ec.SECP384R1: PivAlgorithm.ECC_P384,
+}
 COMPRESSED = 0x01  # in certificate info: gzip
 WARNING_TRIES = 0x63C0  # the last nibble is what is left
 
@@ -244,6 +250,25 @@ class PivCard:
             raise CardDataError("the card answered a challenge with something else")
         _check(key, answer[Tag.RESPONSE], message)
         return answer[Tag.RESPONSE]
+
+    def agree(
+        self, slot: PivSlot, key: ec.EllipticCurvePublicKey, peer: ec.EllipticCurvePublicKey
+    ) -> bytes:
+        """ECDH of the slot's key, whose public half is `key`, with `peer`: Z, a curve's field wide.
+
+        SP 800-73-4 part 2, annex A.5. Whoever can checks what the card answers: here nobody can.
+        Raises `MechanismUnsupportedError` at keys of other or of different curves.
+        """
+        algorithm = AGREEING.get(type(key.curve))
+        if algorithm is None or not isinstance(peer.curve, type(key.curve)):
+            raise MechanismUnsupportedError("a card agrees here on P-256 or P-384, both alike")
+        point = peer.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        request = tlv.encode(Tag.RESPONSE) + tlv.encode(Tag.EXPONENTIATION, point)
+        answer = self.general_authenticate(algorithm, slot, request, f"agree in slot {slot:X}")
+        z = answer.get(Tag.RESPONSE, b"")
+        if set(answer) != {Tag.RESPONSE} or len(z) != key.key_size // 8:
+            raise CardDataError("the card answered a peer's key with something else")
+        return z
 
     def general_authenticate(
         self, algorithm: PivAlgorithm, slot: PivSlot, request: bytes, doing: str

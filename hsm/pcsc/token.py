@@ -5,6 +5,7 @@ Nothing here depends on a maker; what differs between models is in the card's pr
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -154,6 +155,18 @@ class PivToken:
         self._verify(secrets.pin)
         return self._card.sign(piv_slot(slot), _key(spki), message)
 
+    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:
+        self._verify(secrets.pin)
+        return self._card.agree(piv_slot(slot), _curved(spki), _curved(peer))
+
+    def _prove_agreement(self, spki: bytes) -> None:
+        """Only who has the private half comes to the same as we do, with a key made just now."""
+        key = _curved(spki)
+        fresh = ec.generate_private_key(key.curve)
+        z = self._card.agree(PivSlot.KEY_MANAGEMENT, key, fresh.public_key())
+        if not compare_digest(z, fresh.exchange(ec.ECDH(), key)):
+            raise TokenSpoiledError("the card does not have the key that it says it made in 9D")
+
     # Data objects
 
     def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:
@@ -206,9 +219,12 @@ class PivToken:
         self, secrets: Secrets, keys: Mapping[TokenSlot, bytes], nonce: bytes
     ) -> dict[TokenSlot, bytes]:
         self._restart()
-        signed = {}
+        signed: dict[TokenSlot, bytes] = {}
         for slot, spki in keys.items():
             self._card.verify_pin(secrets.pin.new)
+            if slot is TokenSlot.KEY_MANAGEMENT:
+                self._prove_agreement(spki)
+                continue
             signed[slot] = self._card.sign(piv_slot(slot), _key(spki), nonce)
         self._prove_dead(secrets)
         return signed
@@ -319,6 +335,13 @@ def _key(spki: bytes) -> PublicKey:
         raise CardDataError("the public key in the journal cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise CardForeignError("the key is neither an EC nor an RSA key")
+    return key
+
+
+def _curved(spki: bytes) -> ec.EllipticCurvePublicKey:
+    key = _key(spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise MechanismUnsupportedError("keys to agree with are of an elliptic curve")
     return key
 
 

@@ -17,6 +17,11 @@ from keyvault.domain.errors import IssueStateError
 SECOND_PERSON_AFTER = 3  # interruptions: then somebody else looks before it goes on
 BATCH_LIMIT = 200  # tokens in one batch
 DEFAULT_PLAN = {"9A": "EC-P256", "9C": "EC-P256"}
+# Slots and algorithms by the profile that a token was nominated with; any other has the default.
+PLANS: Mapping[str, Mapping[str, str]] = {
+    "default": DEFAULT_PLAN,
+    "with-agreement": {**DEFAULT_PLAN, "9D": "EC-P256"},
+}
 
 
 class IssueStep(StrEnum):
@@ -123,6 +128,23 @@ class IssueJob:
 
     def by_slot(self, name: str) -> dict[str, str]:
         return {str(k): str(v) for k, v in dict(self.facts.get(name, {})).items()}
+
+
+_WORDS: Mapping[str, str] = {
+    "inserted": "reading the token",
+    "bound": "it is the right token",
+    "taken-over": "it obeys our management key",
+    "keyed": "its keys are made",
+    "certified": "its keys are certified",
+    "loaded": "its certificates are on it",
+    "secured": "PIN and PUK are set",
+    "proven": "it was tried, and nothing of its factory works",
+}  # what journal entries are called at the reader; others say it themselves
+
+
+def progress(job: IssueJob, what: str) -> str:
+    """How far a job is, and what was just written into its journal, for who waits."""
+    return f"step {_ORDER.index(job.step)} of {len(_ORDER) - 1}: {_WORDS.get(what, what)}"
 
 
 def guidance(job: IssueJob) -> str:

@@ -4,6 +4,7 @@ RFC 5280. The subject is never typed: it is who was nominated and vetted, or wha
 signed. What is signed is judged by these rules before the HSM signs it, and after.
 """
 
+import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,6 +78,14 @@ def possession(job: str, slot: str, spki: bytes) -> bytes:
     """What a token signs to show that it has a key: nothing else means this."""
     digest = sha256(spki).hexdigest()
     return canonical({"type": POSSESSION, "job": job, "slot": slot, "spki_sha256": digest})
+
+
+def agreed(z: bytes, message: bytes) -> bytes:
+    """What shows that a token has a key to agree with, which cannot sign: a MAC under Z.
+
+    Z comes of a key that the gate made for this very message (as RFC 6955 has it).
+    """
+    return hmac.digest(z, message, "sha256")
 
 
 # Judging -------------------------------------------------------------------------------------

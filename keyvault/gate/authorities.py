@@ -38,6 +38,7 @@ from keyvault.domain.token_profiles import LeafProfile
 from keyvault.domain.x509 import read_certificate
 from keyvault.gate import pki
 from keyvault.gate.clearance import Trust
+from keyvault.gate.possession import Possession
 from keyvault.gate.register import Register
 
 LIST_LIMIT = 100_000  # certificates on one list
@@ -68,10 +69,11 @@ class Authorities:
         self._url = url
         self._certificates: dict[bytes, x509.Certificate] = {}
         self._plain: set[bytes] = set()
+        self._possession = Possession(device.random(32))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        return {name: getattr(self, name) for name in METHODS}
+        return {name: getattr(self, name) for name in METHODS} | dict(self._possession.methods())
 
     def refuse(self, key_id: bytes) -> None:
         """Raise `KeyUnusableError` if this usable key is an authority's.
@@ -200,7 +202,7 @@ class Authorities:
         signed = [_believed(authority, each) for each in words]
         match [each.said for each in signed]:
             case [Nominate() as named, Allocate(nomination=about)] if about == signed[0].id:
-                _check_possession(terms, proof)
+                self._possession.check(terms, proof)
                 profile = token_profiles.profile_of(str(terms["slot"]))
                 return Subject(_person(authority.person(named.holder), signed[1]), profile)
             case [CertifyKey() as asked]:
@@ -263,13 +265,6 @@ def _believed(authority: Authority, document: Document) -> Statement:
     if person is None or electorate.role_of(person, roles, Reach.ANY, at) is None:
         raise StatementInvalidError(f"{said.person} may not sign this {said.said.name}")
     return said
-
-
-def _check_possession(terms: Document, proof: bytes) -> None:
-    job, slot, spki = str(terms["job"]), str(terms["slot"]), bytes(terms["spki"])
-    message = token_profiles.possession(job, slot, spki)
-    if not signatures.verify_possession(spki, proof, message):
-        raise InvalidInputError(f"the token did not prove that it has the key of slot {slot}")
 
 
 def _person(holder: Person, allocated: Statement) -> x509.Name:

@@ -218,6 +218,10 @@ class Gate:
         """Sign the last line of a backup: DER, over its context line and the statement."""
         return bytes(self._call("sign_backup", statement))
 
+    def own_key(self) -> bytes:
+        """The key (SPKI) by which the second token's gate says what is its own."""
+        return bytes(self._call("own_key"))
+
     def enter_share(self, request_id: bytes, number: int, box: bytes) -> Document:
         """Hand a sealed share on: {"number", "entered", "rebuilt"}. `ShareInvalidError`."""
         return dict(self._call("enter_share", request_id, number, box))
@@ -249,6 +253,10 @@ class Gate:
         """Have an authority of ours certify a key (DER), by what people signed about it."""
         self.push_authority()
         return bytes(self._call("issue_leaf", terms, list(words), proof))
+
+    def agreement_peer(self, job: str, slot: str, spki: bytes) -> bytes:
+        """The key (SPKI) that a token has to agree with to show that it has a key in 9D."""
+        return bytes(self._call("agreement_peer", job, slot, spki))
 
     def sign_crl(
         self, issuer: bytes, number: int, dates: Sequence[str], entries: Sequence[Sequence[str]]

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from hsm.device import Device
 from hsm.errors import KeyUnusableError
 from hsm.types import Algorithm, Carried, CheckValues, KeySpec
-from keyvault import components, sealed, signatures
+from keyvault import components, hpke, sealed, signatures
 from keyvault.domain.approvals import CLOCK_LEEWAY, Request
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.commands import (
@@ -47,7 +47,7 @@ from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.people import Role
 from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of, time_of
-from keyvault.gate import hpke, published
+from keyvault.gate import published
 from keyvault.gate.clearance import Trust
 from keyvault.gate.documents import made_document, ordered
 from keyvault.gate.services import EVIDENCE, ordinary, sign_p256

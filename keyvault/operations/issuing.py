@@ -22,19 +22,23 @@ from keyvault.domain.errors import InvalidInputError, IssueStateError, NotPermit
 from keyvault.domain.issuing import (
     BATCH_LIMIT,
     DEFAULT_PLAN,
+    PLANS,
     SECOND_PERSON_AFTER,
     IssueJob,
     PinRoute,
     Standing,
     guidance,
 )
-from keyvault.domain.tokens import TokenKind
+from keyvault.domain.token_profiles import SLOTS
+from keyvault.domain.tokens import Token, TokenKind
 from keyvault.operations import tokens
 from keyvault.operations.issuing_house import GateOwnKey, VaultHouse, event
 from keyvault.operations.personalising import personalise
+from keyvault.operations.relays import Line
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import StationSettings
 
+AGREEING = "9D"
 ALGORITHMS = ("EC-P256", "EC-P384", "RSA-2048")
 
 
@@ -48,11 +52,11 @@ def order(
 ) -> list[IssueJob]:
     """Order the personalising of allocated tokens: a job each, all of one batch."""
     permit(vault, who, Action.TOKEN_ISSUE)
-    _check_order(token_ids, plan or DEFAULT_PLAN)
+    _check_order(vault, token_ids, plan)
     with vault.database.reading() as work:
         if before := recall(work, who, once):
             return [work.issuing.get(UUID(job)) for job in _texts(before["jobs"])]
-    facts: Document = {"plan": dict(plan or DEFAULT_PLAN), "pin_route": str(pin_route)}
+    facts: Document = {"pin_route": str(pin_route), **({"plan": dict(plan)} if plan else {})}
     batch = str(uuid4()) if len(token_ids) > 1 else ""
     jobs = [_ordered(vault, who, token, facts, batch) for token in token_ids]
     if once is not None:
@@ -67,22 +71,42 @@ def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batc
     token = tokens.begin(vault, who, token_id, job_id)
     with vault.database.work() as work:
         generation = vault.settings.issuing.masters
-        own: Document = {**facts, "master": len(generation)}
+        own: Document = {"plan": _plan_of(token), **facts, "master": len(generation)}
         job = IssueJob(job_id, token_id, str(token.kind), who.id, now, now, batch=batch, facts=own)
         work.issuing.add(job)
-        work.commit(
-            event(EventType.ISSUE_ORDERED, who, job, {"plan": facts["plan"], "batch": batch})
-        )
+        work.commit(event(EventType.ISSUE_ORDERED, who, job, {"plan": own["plan"], "batch": batch}))
     return job
 
 
-def _check_order(token_ids: Sequence[UUID], plan: Mapping[str, str]) -> None:
+def _plan_of(token: Token) -> Document:
+    """What the profile that the token was nominated with says."""
+    return dict(PLANS.get(token.profile, DEFAULT_PLAN))
+
+
+def _check_order(vault: Vault, token_ids: Sequence[UUID], plan: Mapping[str, str] | None) -> None:
     if not 0 < len(set(token_ids)) == len(token_ids) <= BATCH_LIMIT:
         raise InvalidInputError(f"order 1 to {BATCH_LIMIT} different tokens at once")
-    if not plan or set(plan) - set(DEFAULT_PLAN) or set(plan.values()) - set(ALGORITHMS):
+    if plan is not None:
+        _check_plan(plan)
+    with vault.database.reading() as work:
+        for token in map(work.tokens.get, token_ids):
+            if token.kind is TokenKind.PKCS11 and AGREEING in (plan or _plan_of(token)):
+                raise InvalidInputError(
+                    f"slot {AGREEING} is made on PIV cards alone",
+                    next_step=f"leave it out for token {token.serial}",
+                )
+
+
+def _check_plan(plan: Mapping[str, str]) -> None:
+    if not plan or set(plan) - set(SLOTS) or set(plan.values()) - set(ALGORITHMS):
         raise InvalidInputError(
-            "a plan gives slots 9A and 9C one algorithm each",
+            "a plan gives slots 9A, 9C and 9D one algorithm each",
             next_step=f"choose from: {', '.join(ALGORITHMS)}",
+        )
+    if not plan.get(AGREEING, "EC-").startswith("EC-"):
+        raise InvalidInputError(
+            f"slot {AGREEING} agrees on keys, which one of an elliptic curve does",
+            next_step="choose EC-P256 or EC-P384 for it",
         )
 
 
@@ -109,6 +133,8 @@ def batch(vault: Vault, who: Principal, name: str) -> Document:
     permit(vault, who, Action.TOKEN_READ)
     with vault.database.reading() as work:
         found = work.issuing.batch(name)
+        jobs, _ = work.issuing.page({"batch": name}, None, BATCH_LIMIT)
+        items = [_piece(job, work.tokens.get(job.token)) for job in reversed(jobs)]
     count = {str(each): found.get(str(each), 0) for each in Standing}
     spoiled = count[Standing.QUARANTINED] + count[Standing.ABANDONED]
     total, out = sum(found.values()), count[Standing.DONE]
@@ -118,7 +144,13 @@ def batch(vault: Vault, who: Principal, name: str) -> Document:
         "spoiled": spoiled,
         "open": total - out - spoiled,
     }
-    return {"batch": name, **told, "standing": dict(count)}
+    return {"batch": name, **told, "standing": dict(count), "items": items}
+
+
+def _piece(job: IssueJob, token: Token) -> Document:
+    own = {"serial": token.serial, "holder": token.holder, "standing": str(job.standing)}
+    cause = str(job.facts.get("cause", "")) if job.standing is not Standing.DONE else ""
+    return {"job": str(job.id), "token": str(job.token), **own, "cause": cause}
 
 
 def abandon(vault: Vault, who: Principal, job_id: UUID, reason: str) -> IssueJob:
@@ -169,7 +201,7 @@ def exchange(vault: Vault, who: Principal, session: UUID, answer: Message | None
     return said(vault.relays.get(session, who.id), answer)
 
 
-def said(relay: Relay, answer: Message | None) -> Message:
+def said(relay: Line, answer: Message | None) -> Message:
     try:
         return relay.exchange(answer)
     except HsmError as error:

@@ -24,7 +24,7 @@ from keyvault.domain.errors import (
     TokenDuplicateError,
     VaultError,
 )
-from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing
+from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing, progress
 from keyvault.domain.people import thumbprint
 from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
@@ -91,7 +91,7 @@ class VaultHouse:
         with self._vault.database.work() as work:
             work.issuing.change(saved)
             work.commit(event(kind, self._who, saved, told, outcome))
-        self.tell(what)
+        self.tell(progress(saved, what))
         if saved.standing is Standing.OPEN and saved.step is IssueStep.TAKEN_OVER:
             self._vault.gate.card_key_set(job.token.bytes, _master(job))
         return saved
@@ -186,6 +186,9 @@ class VaultHouse:
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         vault, who = self._vault, self._who
         return ca.issue_token_certificate(vault, who, job.token, slot, spki, proof, job.id)
+
+    def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        return self._vault.gate.agreement_peer(str(job.id), slot, spki)
 
     def random(self, size: int) -> bytes:
         return self._vault.gate.random(size)

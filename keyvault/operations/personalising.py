@@ -14,7 +14,7 @@ from hsm.tokens import Secrets, TokenDriver, TokenFacts, TokenSlot
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import TokenDuplicateError, VaultError
 from keyvault.domain.issuing import IssueJob, IssueStep, Standing
-from keyvault.domain.token_profiles import possession
+from keyvault.domain.token_profiles import agreed, possession
 
 PROOF = b"keyvault-token-proof-v1\n"  # in front of the nonce, so that it is nothing else
 NONCE_SIZE = 32  # bytes
@@ -43,6 +43,9 @@ class House(Protocol):
 
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         """The one certificate of this job and slot (DER), made now or before."""
+
+    def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        """The key (SPKI) that the slot's own has to agree with before it is certified."""
 
     def check_attestation(self, job: IssueJob, spki: bytes, statement: bytes) -> None:
         """Raise `TokenSpoiledError` where the maker's statement is not about this key."""
@@ -95,7 +98,8 @@ class _UnderWay:
 
     def _recognise(self) -> None:
         """Whether this is the token of the job; at the first insertion, make it so."""
-        job, found = self.job, self._driver.identify()
+        found = self._driver.identify()
+        job = self.job = self.job.noting(tries=found.tries)  # written down with the next step
         if not job.reached(IssueStep.BOUND):
             self._house.check_free(job, found)
             bound = job.done(IssueStep.BOUND, model=found.model, serial=found.serial)
@@ -143,7 +147,12 @@ class _UnderWay:
         return {}
 
     def _certify_key(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
-        proof = self._driver.sign(slot, spki, possession(str(self.job.id), slot, spki), secrets)
+        message = possession(str(self.job.id), slot, spki)
+        if slot is TokenSlot.KEY_MANAGEMENT:
+            peer = self._house.agreement_peer(self.job, slot, spki)
+            proof = agreed(self._driver.agree(slot, spki, peer, secrets), message)
+        else:
+            proof = self._driver.sign(slot, spki, message, secrets)
         certificate = self._house.certify(self.job, slot, spki, proof)
         self._save(_note(self.job, "certificates", slot, certificate), f"certificate for {slot}")
 

@@ -58,12 +58,13 @@ class Vault:
     cosigned: Cosigned
     spare: Gate | None = None  # of the second token, where there is one
     keys: "KeyCache" = field(init=False)
-    relays: Relays = field(default_factory=Relays)
+    relays: Relays = field(init=False)
     _authority: Authority | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
         self.keys = KeyCache(self.database)
+        self.relays = Relays(self.settings.recorder.parent / "desks")
 
     async def start(self) -> None:
         """Verify the authority chain and write down that the service runs. Raises `VaultError`."""
@@ -94,6 +95,7 @@ class Vault:
 
     def close(self) -> None:
         """Hang up, where no event loop was used."""
+        self.relays.close()
         self.gate.close()
         if self.spare is not None:
             self.spare.close()

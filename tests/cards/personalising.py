@@ -24,7 +24,7 @@ from hsm.pcsc.token import PivToken
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain.errors import ConflictError, TokenDuplicateError
 from keyvault.domain.issuing import IssueJob, Standing
-from keyvault.domain.token_profiles import possession
+from keyvault.gate.possession import Possession
 from keyvault.operations.personalising import personalise
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
@@ -53,6 +53,7 @@ class Here:
     signed: int = 0
     known: set[bytes] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
+    possession: Possession = field(default_factory=lambda: Possession(os.urandom(32)))
     issuer: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
     )
@@ -84,9 +85,12 @@ class Here:
         begun = job.begun("secure")
         return Secrets(SecretChange(FACTORY_PIN, PIN, begun), SecretChange(FACTORY_PUK, PUK, begun))
 
+    def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        return self.possession.peer(str(job.id), slot, spki)
+
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         key = load_der_public_key(spki)
-        key.verify(proof, possession(str(job.id), slot, spki), ec.ECDSA(hashes.SHA256()))
+        self.possession.check({"job": job.id, "slot": slot, "spki": spki}, proof)
         if slot not in self.asked:
             self.signed += 1
             self.asked[slot] = self._certificate(key, f"{job.token} {slot}")

@@ -2,22 +2,27 @@
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 
 from hsm.errors import CardForeignError, TokenSpoiledError
 from hsm.pcsc import profiles
 from hsm.pcsc.apdu import Channel
-from hsm.pcsc.piv import PivCard
+from hsm.pcsc.piv import PivCard, PivSlot
 from hsm.pcsc.token import PivToken
-from keyvault.domain.errors import TokenDuplicateError
-from keyvault.domain.issuing import Standing
+from keyvault import sealed
+from keyvault.domain.errors import InvalidInputError, TokenDuplicateError
+from keyvault.domain.issuing import PLANS, Standing
 from keyvault.operations.personalising import keys_of
 from tests.cards import personalising
 from tests.cards.personalising import PIN, PUK, Here, Own, insert, new_job, sweep
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.holder import personalised
 from tests.cards.simulator.in_process import InProcess
-from tests.cards.simulator.models import MODELS, Constant, table_of
+from tests.cards.simulator.models import MODELS, Constant, Lying, table_of
 
 
 def converged(card: Card, house: Here) -> None:
@@ -166,3 +171,35 @@ def test_a_supplier_s_key_that_everybody_knows_is_refused_in_a_profile(tmp_path)
     path.write_text(table)
     with pytest.raises(profiles.DataInvalidError, match="factory_management_key"):
         profiles.load(path)
+
+
+@pytest.mark.parametrize("model", ["yubico", "strict-3des-t0"])
+def test_a_key_to_agree_with_is_proven_by_agreeing_and_opens_what_was_sealed_to_it(tmp_path, model):
+    card, house = MODELS[model].make(), Here(new_job().noting(plan=PLANS["with-agreement"]))
+    insert(card, table_of(model, tmp_path), house)
+    assert house.signed == 3
+    assert house.asked["9D"] in card.application.objects[0x5FC10B]
+    assert set(house.job.by_slot("proofs")) == {"9A", "9C"}
+    spki = keys_of(house.job)["9D"]
+    box = sealed.seal(spki, b"words of a share", b"for a test")
+    piv = PivCard(Channel(InProcess(card)))
+
+    def agree(peer):
+        piv.verify_pin(PIN)
+        key, other = load_der_public_key(spki), load_der_public_key(peer)
+        return piv.agree(PivSlot.KEY_MANAGEMENT, key, other)
+
+    assert sealed.opened_by(agree, spki, box, b"for a test") == b"words of a share"
+    for wrong, context in ((box[:-1] + bytes((box[-1] ^ 1,)), b"for a test"), (box, b"other")):
+        with pytest.raises(InvalidInputError, match="does not open"):
+            sealed.opened_by(agree, spki, wrong, context)
+
+
+def test_a_card_that_says_it_has_another_key_to_agree_with_gets_no_certificate(tmp_path):
+    table = table_of("strict-aes-128", tmp_path)
+    card, house = MODELS["strict-aes-128"].make(), Here(new_job().noting(plan={"9D": "EC-P256"}))
+    card.application.__class__ = Lying
+    with pytest.raises(InvalidInputError, match="did not prove"):
+        insert(card, table, house)
+    assert house.signed == 0
+    assert house.job.standing is Standing.INTERRUPTED

@@ -6,13 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cryptography import x509
 
+from cli.desk.relaying import relay
 from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
-from tests.carding import STATIONS, Carding
+from tests.carding import STATIONS, Carding, Inserted, Roaming
+from tests.cards.bench import Bench
 from tests.cards.personalising import Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
-from tests.stack import Stack, ok
+from tests.operating import Operator, Terminal, readers
+from tests.stack import PASSPHRASE, Stack, ok
+from tests.surface.desk import Desk
 
 PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
 
@@ -20,6 +24,9 @@ PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
 @pytest.fixture(scope="module")
 def carding():
     with Stack.make() as stack:
+        two = stack.config.read_text().replace("[api]\n", "[api]\nworkers = 2\n")
+        stack.config.write_text(two)
+        stack.configure()
         stack.start()
         yield Carding.on(stack)
 
@@ -50,6 +57,24 @@ def test_a_card_pulled_three_times_is_done_with_one_certificate_a_key(carding):
         assert der in applet.objects[slots[slot]]
         public = applet.keys[int(slot, 16)].public_key()
         assert x509.load_der_x509_certificate(der).public_key() == public
+
+
+def test_a_desk_whose_messages_reach_any_worker_makes_a_card_with_a_key_to_agree_with(carding):
+    assert carding.stack.settings.api.workers == 2
+    card = MODELS["yubico"].make()
+    card.application.serial = 1002
+    token = carding.allocated("1002", profile="with-agreement")
+    (job,) = carding.order(token)
+    desk, path = Roaming(carding.issuer.client()), f"/v1/issuing/jobs/{job['id']}"
+    done = relay(desk, path, STATIONS[0], Inserted(card), lambda _: None)
+    assert (done["do"], done["standing"]) == ("done", "done")
+    made = carding.job(job)["certificates"]
+    assert set(made) == {"9A", "9C", "9D"}
+    usage = x509.load_der_x509_certificate(b64decode(made["9D"])).extensions
+    found = usage.get_extension_for_class(x509.KeyUsage)
+    assert found.critical
+    assert found.value.key_agreement
+    assert not found.value.digital_signature
 
 
 def test_two_stations_make_a_batch_side_by_side_and_it_is_reconciled(carding):
@@ -147,3 +172,31 @@ def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(c
     assert carding.token("6001")["state"] == "active"
     again = carding.refused(token, card, **asked)
     assert again["code"] == "token-state"
+
+
+def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding, tmp_path):
+    stack, slots = carding.stack, {name: slot for slot, name in enumerate(STATIONS)}
+    desk = Desk(stack.folder, "erin", stack.folder / "erin.key", PASSPHRASE.decode())
+    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
+    cards = {str(serial): _blank(carding, serial) for serial in (7001, 7002, 7003)}
+    batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
+    pulled, wrong, spoiled = (cards[serial][0] for serial in cards)
+    spoiled.application.management_key = bytes(24)
+    stranger = MODELS["yubico"].make()
+    pile = {"7001": [Puller(pulled, 30, executed=True), pulled], "7002": [stranger, wrong]}
+    labels = tmp_path / "labels"
+    with Bench() as bench:
+        words = ("desk", "batch", batch, *readers(slots), "--labels", str(labels))
+        terminal = Terminal(*words, "--session", str(desk.session))
+        Operator(bench, slots, {**pile, "7003": [spoiled]}).work(terminal)
+        assert terminal.close() == 0, terminal.text
+    for said in ("PUT THE SAME ONE IN AGAIN", "it is not this one", "to be destroyed", "label it"):
+        assert said in terminal.text, terminal.text
+    assert "2 to dispatch, 1 to be destroyed, 0 not done" in terminal.text
+    done = [carding.token(serial) for serial in ("7001", "7002")]
+    assert {path.name for path in labels.iterdir()} == {f"{each['id']}.pdf" for each in done}
+    assert carding.token("7003")["state"] == "quarantined"
+    paper = tmp_path / "batch.pdf"
+    told = desk.ask("issuing", "batch", batch, "--out", str(paper))
+    assert [one["standing"] for one in told["items"]].count("done") == told["out"] == 2
+    assert paper.read_bytes().startswith(b"%PDF-")

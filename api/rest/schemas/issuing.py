@@ -12,7 +12,7 @@ from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, PinRoute, guidance
 from keyvault.operations.servicing import Service
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
-SlotName = Literal["9A", "9C"]
+SlotName = Literal["9A", "9C", "9D"]
 AlgorithmName = Literal["EC-P256", "EC-P384", "RSA-2048"]
 
 
@@ -25,7 +25,10 @@ class IssueIn(Wire):
 
 
 class JobOut(Wire):
-    """A job. `guidance` is what the person at the reader does next."""
+    """A job. `guidance` is what the person at the reader does next.
+
+    `tries` is how many the PIN had left when the token was last put in, where it says so.
+    """
 
     id: UUID
     token: UUID
@@ -36,6 +39,7 @@ class JobOut(Wire):
     batch: str
     actor: str
     interruptions: int
+    tries: int | None
     pin_route: str
     plan: dict[str, str]
     certificates: dict[str, str]
@@ -53,6 +57,7 @@ class JobOut(Wire):
             standing=str(job.standing),
             actor=job.actor,
             interruptions=job.resumes,
+            tries=job.facts.get("tries"),
             pin_route=str(job.facts.get("pin_route", "")),
             plan=dict(job.plan),
             certificates=job.by_slot("certificates"),
@@ -73,6 +78,17 @@ class JobListOut(Wire):
     jobs: list[JobOut]
 
 
+class PieceOut(Wire):
+    """One token of a batch. `cause` says why it is not done."""
+
+    job: UUID
+    token: UUID
+    serial: str
+    holder: str
+    standing: str
+    cause: str
+
+
 class BatchOut(Wire):
     """What became of a batch: tokens in, out, spoiled, and still open."""
 
@@ -82,6 +98,7 @@ class BatchOut(Wire):
     spoiled: int
     open: int
     standing: dict[str, int]
+    items: list[PieceOut]
 
 
 class AbandonIn(Wire):

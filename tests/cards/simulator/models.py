@@ -77,6 +77,21 @@ class Constant(Yubico):
     }
 
 
+@dataclass
+class Lying(Applet):
+    """It says that it made a key, and has another one."""
+
+    def _lie(self, p1: int, slot: int, data: bytes) -> bytes:
+        told = self._generate(p1, slot, data)
+        self.keys[slot] = ec.generate_private_key(ec.SECP256R1())
+        return told
+
+    _commands: ClassVar[dict[int, Callable[..., bytes]]] = {
+        **Applet._commands,  # noqa: SLF001  (one class in two parts)
+        0x47: _lie,
+    }
+
+
 def attestation(key: ec.EllipticCurvePublicKey, slot: int) -> bytes:
     now = datetime.now(UTC)
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "attester of a test")])

@@ -1,4 +1,4 @@
-"""HPKE (RFC 9180) for a key in the module: `keyvault.sealed` seals, and this opens with Z.
+"""HPKE (RFC 9180) for a key in a module or on a card: `keyvault.sealed` seals, this opens with Z.
 
 Base mode, DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: the library that seals can only
 open with a key that it holds itself, and ours does not leave the module.
@@ -34,7 +34,7 @@ def ephemeral(sealed: bytes) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def opened(z: bytearray, spki: bytes, sealed: bytes, context: bytes) -> bytearray:
+def opened(z: bytes | bytearray, spki: bytes, sealed: bytes, context: bytes) -> bytearray:
     """What was sealed to `spki`, given its ECDH with `ephemeral(sealed)`; the caller overwrites it.
 
     Raises `ComponentInvalidError`.
