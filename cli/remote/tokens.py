@@ -1,6 +1,7 @@
 """Tokens: see them, sign what is done with them, stop them."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -11,9 +12,10 @@ from cli.output import answer, facts, say, say_more, table
 from cli.remote.client import After, Limit, connect
 from cli.remote.keys import Reason
 from cli.state import SessionDir
+from keyvault.domain import registers
 from keyvault.domain.canonical import Document
 from keyvault.domain.times import text_of
-from keyvault.domain.tokens import TokenState
+from keyvault.domain.tokens import Concern, TokenState
 
 app = group("Credential tokens: from stock to destruction, and who has them.")
 
@@ -93,15 +95,40 @@ def _statements(found: Document) -> None:
     answer(found, table(("statement", "at", "step", "by", "beside them", "state"), rows))
 
 
-@command(app, "concerns", "keyvault tokens concerns")
-def concerns(session: SessionDir = None) -> None:
-    """List what ends, sleeps, was never activated or is late."""
-    found = connect(session).get(f"{_PATH}/concerns")
-    rows = [
-        (one["concern"], *(one["token"][name] for name in ("id", "serial", "holder", "expires_at")))
-        for one in found["items"]
-    ]
-    answer(found, table(("concern", "id", "serial", "holder", "ends"), rows))
+@command(
+    app,
+    "concerns",
+    "keyvault tokens concerns --dormant-days 30",
+    "keyvault tokens concerns --only ending --csv ending.csv",
+)
+def concerns(
+    only: Annotated[Concern | None, typer.Option(help="Only those for this reason.")] = None,
+    ending_days: Annotated[int, typer.Option(metavar="DAYS", help="That end so soon.")] = 90,
+    dormant_days: Annotated[int, typer.Option(metavar="DAYS", help="Not used for so long.")] = 90,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as CSV, too.")] = None,
+    session: SessionDir = None,
+) -> None:
+    """List what ends soon, was long not used, was never activated, or is late.
+
+    Used is a token when its key logs in, decides, or signs a statement or a file here. What it
+    does elsewhere is not seen here.
+    """
+    days = {"ending_days": ending_days, "dormant_days": dormant_days}
+    items = connect(session).get(f"{_PATH}/concerns", **days)["items"]
+    found = [one for one in items if only in (None, one["concern"])]
+    rows = [[one["concern"], *(one["token"][name] for name in _CONCERNED)] for one in found]
+    if csv is not None:
+        told = [{"concern": one["concern"], **one["token"]} for one in found]
+        csv.write_bytes(b"".join(registers.as_csv(_WRITTEN, [told])))
+        say(f"the report is in {csv}")
+    answer({"items": found}, table(("concern", "id", "serial", "holder", "used", "ends"), rows))
+
+
+_CONCERNED = ("id", "serial", "holder", "used_at", "expires_at")
+_WRITTEN = (
+    *("concern", "id", "serial", "model", "purpose", "state", "holder", "custodian", "place"),
+    *("used_at", "expires_at", "due_at"),
+)
 
 
 @command(app, "suspend", "keyvault tokens suspend TOKEN --reason 'mislaid at home'")

@@ -270,20 +270,34 @@ class Concern(StrEnum):
     """Why somebody should look at a token."""
 
     ENDING = "ending"
-    DORMANT = "dormant"
+    DORMANT = "dormant"  # nobody used it for long
     NOT_ACTIVATED = "not-activated"
     LATE = "late"  # sent, and not confirmed in time
 
 
-def concern(token: Token, now: datetime) -> Concern | None:
-    """Why a token needs attention, the most pressing reason first; None if it does not."""
-    if token.state is TokenState.IN_TRANSIT and token.due_at is not None and token.due_at <= now:
-        return Concern.LATE
-    if token.state is TokenState.DELIVERED and now - token.changed_at >= ACTIVATE_WITHIN:
-        return Concern.NOT_ACTIVATED
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long before its end a token is named, and after how long without use."""
+
+    ending: timedelta = RENEW_BEFORE
+    dormant: timedelta = DORMANT_AFTER
+
+
+USUAL = Limits()
+
+
+def concerns(token: Token, now: datetime, limits: Limits = USUAL) -> list[Concern]:
+    """Why a token needs attention, the most pressing reason first; empty if it does not.
+
+    It is used when its key logs in, decides, or signs a statement or a file here.
+    """
+    if token.state is TokenState.IN_TRANSIT:
+        return [Concern.LATE] if token.due_at is not None and token.due_at <= now else []
+    if token.state is TokenState.DELIVERED:
+        waits = now - token.changed_at >= ACTIVATE_WITHIN
+        return [Concern.NOT_ACTIVATED] if waits else []
     if token.state not in (TokenState.ACTIVE, TokenState.PIN_BLOCKED, TokenState.SUSPENDED):
-        return None
-    if token.expires_at is not None and token.expires_at - now <= RENEW_BEFORE:
-        return Concern.ENDING
-    last = max(filter(None, (token.used_at, token.changed_at)))
-    return Concern.DORMANT if now - last >= DORMANT_AFTER else None
+        return []
+    ends = token.expires_at is not None and token.expires_at - now <= limits.ending
+    sleeps = now - (token.used_at or token.changed_at) >= limits.dormant
+    return [each for each, is_so in ((Concern.ENDING, ends), (Concern.DORMANT, sleeps)) if is_so]

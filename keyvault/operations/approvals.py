@@ -169,6 +169,7 @@ def decide(
         _check_open(vault, work, asked, who, permitted.role)
         enough = _check(vault, work, asked, approval)
         work.requests.add_approval(request_id, approval)
+        work.tokens.used(approval.credential, vault.clock())
         decided = _moved(asked, approval, enough=enough)
         work.requests.change(decided)
         remember(work, who, once, {"request": str(request_id)})

@@ -58,6 +58,8 @@ def _written(vault: Vault, who: Principal, file: File, kind: EventType) -> Signe
     told |= {"signer": signer.subject, "serial": serial_text(signer.serial)}
     stream = token_stream(token) if token else "files"
     with vault.database.work() as work:
+        if kind is EventType.FILE_SIGNED:
+            work.tokens.used(thumbprint(spki_of_certificate(signer.certificate)), vault.clock())
         work.commit(AuditEvent(kind, Outcome.OK, uuid4(), stream, who.actor, told, role))
     return signer
 

@@ -164,6 +164,7 @@ def _open(vault: Vault, delegation: Document, person: Person, until: datetime) -
     spki = thumbprint(b64decode(delegation["session_spki"]))
     with vault.database.work() as work:
         work.sessions.open(spki, person.id, until, vault.clock())
+        work.tokens.used(str(delegation["credential"]), vault.clock())
         work.commit(_logged_in(delegation))
 
 

@@ -54,6 +54,7 @@ def submit(
             raise TokenStateError("; ".join(missing), next_step="see docs/tokens.md")
         waits = bool(signed.statement.second)
         work.tokens.propose(signed, OPEN if waits else DONE, now, now + WAITS)
+        work.tokens.used(signed.statement.credential, now)
         events = [_first(step)] if waits else taking.take(step)
         remember(work, who, once, {"statement": str(signed.statement.id)})
         work.commit(*events)
@@ -79,6 +80,7 @@ def countersign(
         if missing:
             raise TokenStateError("; ".join(missing), next_step="see docs/tokens.md")
         work.tokens.settle(statement, DONE, now, second)
+        work.tokens.used(second.credential, now)
         work.commit(*taking.take(step))
         return work.tokens.statement(statement)
 

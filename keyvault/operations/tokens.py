@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from keyvault.domain import tokens as domain
 from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
@@ -19,10 +20,10 @@ from keyvault.domain.tokens import (
     UNBLOCKS_A_YEAR,
     Concern,
     Custody,
+    Limits,
     Step,
     Token,
     TokenState,
-    concern,
     had,
 )
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
@@ -74,14 +75,16 @@ def holder_at(vault: Vault, who: Principal, token_id: UUID, at: datetime) -> str
     return had(ledger(vault, who, token_id), at)
 
 
-def concerns(vault: Vault, who: Principal) -> list[tuple[Token, Concern]]:
+def concerns(
+    vault: Vault, who: Principal, limits: Limits = domain.USUAL
+) -> list[tuple[Token, Concern]]:
     """What ends, sleeps, was never activated or is late: a report to be worked off."""
     permit(vault, who, Action.TOKEN_READ)
     now = vault.clock()
     watched = (*_LIVE_ENDS, TokenState.IN_TRANSIT)
     with vault.database.reading() as work:
-        found = ((token, concern(token, now)) for token in work.tokens.in_states(*watched))
-        return [(token, why) for token, why in found if why is not None]
+        found = work.tokens.in_states(*watched)
+    return [(token, why) for token in found for why in domain.concerns(token, now, limits)]
 
 
 _LIVE_ENDS = (

@@ -175,6 +175,12 @@ class Tokens:
         found = self.token_of_key(name)
         return found if found is not None and found.state in STOPPED else None
 
+    def used(self, name: str, now: datetime) -> None:
+        """Note that the key of this thumbprint was used; nothing, if it is no token's."""
+        mine = select(_KEY.c.token_id).where(_KEY.c.spki_sha256 == name).scalar_subquery()
+        noted = update(_TOKEN).where(_TOKEN.c.id == mine).values(used_at=ticks(now))
+        self._connection.execute(noted)
+
     # Statements
 
     def propose(self, signed: Signed, state: str, now: datetime, until: datetime) -> None:

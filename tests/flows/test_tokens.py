@@ -221,7 +221,14 @@ def test_a_stopped_token_opens_nothing_from_the_next_call_on(house, life):
     credential = Credential(nine_a.spki, Assurance.SOFTWARE)
     stack.carry_out(stack.ask(EnrolCredential("erin", credential)))
     by_token = Someone(stack, "erin", SoftwareCredential(nine_a.private))
+    before = ok(stack.person("rita").client().get(f"/v1/tokens/{token}"))
     assert by_token.client().get("/v1/whoami").status_code == 200
+    after = ok(stack.person("rita").client().get(f"/v1/tokens/{token}"))
+    assert before["used_at"] < after["used_at"]  # by its login
+    assert before["version"] == after["version"]
+    asleep = {"dormant_days": 1, "ending_days": 3000}
+    found = ok(stack.person("rita").client().get("/v1/tokens/concerns", params=asleep))["items"]
+    assert [one["concern"] for one in found if one["token"]["id"] == token] == ["ending"]
     mislaid = {"step": "suspend", "reason": "mislaid"}
     ok(by_token.client().post(f"/v1/tokens/{token}/stops", json=mislaid))
     time.sleep(0.2)  # longer than a process may take to look

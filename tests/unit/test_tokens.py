@@ -20,11 +20,12 @@ from keyvault.domain.tokens import (
     By,
     Concern,
     Custody,
+    Limits,
     Step,
     Token,
     TokenKind,
     TokenState,
-    concern,
+    concerns,
     had,
 )
 
@@ -106,15 +107,22 @@ def test_at_any_time_exactly_one_person_has_a_token(hands, seconds):
 
 def test_what_needs_somebody_to_look_is_told():
     active = replace(TOKEN, state=TokenState.ACTIVE, changed_at=NOW, expires_at=NOW + RENEW_BEFORE)
-    assert concern(active, NOW) is Concern.ENDING
-    later = replace(active, expires_at=NOW + 4 * RENEW_BEFORE)
-    assert concern(later, NOW) is None
-    assert concern(later, NOW + DORMANT_AFTER) is Concern.DORMANT
-    assert concern(replace(later, used_at=NOW + DORMANT_AFTER), NOW + DORMANT_AFTER) is None
+    assert concerns(active, NOW) == [Concern.ENDING]
+    assert concerns(active, NOW + DORMANT_AFTER) == [Concern.ENDING, Concern.DORMANT]
     sent = replace(TOKEN, state=TokenState.IN_TRANSIT, due_at=NOW)
-    assert concern(sent, NOW) is Concern.LATE
+    assert concerns(sent, NOW) == [Concern.LATE]
     given_out = replace(TOKEN, state=TokenState.DELIVERED, changed_at=NOW)
-    assert concern(given_out, NOW + DORMANT_AFTER) is Concern.NOT_ACTIVATED
+    assert concerns(given_out, NOW + DORMANT_AFTER) == [Concern.NOT_ACTIVATED]
+
+
+def test_a_token_sleeps_while_nobody_uses_it_whatever_else_is_changed():
+    token = replace(TOKEN, state=TokenState.ACTIVE, used_at=NOW, expires_at=NOW + 9 * RENEW_BEFORE)
+    later = NOW + timedelta(days=30)
+    changed = replace(token, changed_at=later)
+    assert concerns(changed, later) == []
+    assert concerns(changed, later, Limits(dormant=timedelta(days=30))) == [Concern.DORMANT]
+    assert concerns(replace(changed, used_at=later), later, Limits(dormant=timedelta(1))) == []
+    assert concerns(token, NOW, Limits(ending=timedelta(days=900))) == [Concern.ENDING]
 
 
 def said(what, token=ID, second=""):

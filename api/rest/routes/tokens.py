@@ -1,5 +1,6 @@
 """Tokens: what there is, who has it, what people sign about it, and what stops it."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -26,12 +27,14 @@ from api.rest.schemas.tokens import (
     TokenOut,
     TokensOut,
 )
-from keyvault.domain.tokens import TokenState
+from keyvault.domain.tokens import DORMANT_AFTER, RENEW_BEFORE, Limits, TokenState
 from keyvault.operations import statements, stocktaking, tokens
 
 router = APIRouter(tags=["tokens"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
 _CHANGE = documented(403, 404, 408, 409, 413, 415)
+DORMANT = DORMANT_AFTER.days
+Days = Annotated[int, Query(ge=1, le=3_650)]
 _PATH = "/v1/tokens"
 _ONE = _PATH + "/{token_id:id}"
 _STATEMENT = _PATH + "/statements/{statement_id:id}"
@@ -96,9 +99,12 @@ def refuse_statement(statement_id: Id, body: ReasonIn, vault: V, who: Who) -> St
 
 
 @router.get(f"{_PATH}/concerns", operation_id="list_token_concerns", responses=_READ)
-def list_token_concerns(vault: V, who: Who) -> ConcernsOut:
-    """List what ends, sleeps, was never activated or is late."""
-    found = tokens.concerns(vault, who)
+def list_token_concerns(
+    vault: V, who: Who, ending_days: Days = RENEW_BEFORE.days, dormant_days: Days = DORMANT
+) -> ConcernsOut:
+    """List what ends in so many days, was not used for so many, was not activated, or is late."""
+    limits = Limits(timedelta(days=ending_days), timedelta(days=dormant_days))
+    found = tokens.concerns(vault, who, limits)
     return ConcernsOut(items=[ConcernOut(token=TokenOut.of(t), concern=why) for t, why in found])
 
 
