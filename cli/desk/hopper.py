@@ -2,98 +2,223 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from uuid import UUID
 
 from cli.desk.relaying import AGAIN, inserted
+from cli.desk.screen import Screen, Sight
+from cli.errors import ProblemError
 from cli.remote.client import Server
+from cli.remote.token_papers import labelled
+from hsm.errors import HsmError
 from hsm.pcsc.supervisor import ReaderEvent, ReaderSupervisor, Seen
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import VaultError
+from keyvault.domain.issuing import SECOND_PERSON_AFTER, Standing
 
-Say = Callable[[str], None]
-INSERT_SECONDS = 600.0  # that a station waits for its next token
+INSERT_SECONDS = 900.0  # that a station waits for somebody to put a token in or take it out
+TICK = 0.5  # seconds until a station notices that its operator wants to leave
+# What stands in the way of one token, and of no other.
+ASIDE = ("issue-state", "token-state", "token-duplicate", "conflict", "not-found")
+OUT = (Seen.CARD_REMOVED, Seen.READER_REMOVED)
+
+
+class _Left(Exception):  # noqa: N818  (no error: the operator wants to go)
+    pass
 
 
 def run_batch(
-    connect: Callable[[], Server], batch: UUID, places: list[tuple[str, str]], say: Say
+    connect: Callable[[], Server],
+    batch: UUID,
+    places: list[tuple[str, str]],
+    labels: Path | None = None,
 ) -> Document:
-    """Make what is open in a batch at (station, reader) each; return its reconciliation."""
+    """Make what is open in a batch at (station, reader) each; return its reconciliation.
+
+    Each finished token's label is written into `labels`, if that is given. ^C leaves: what is in
+    a reader is finished first.
+    """
     work = _Work(connect(), batch)
-    stations = [_Place(station, reader, connect(), work, say) for station, reader in places]
+    with Screen([station for station, _ in places], work.title()) as screen:
+        stations = [_Place(*place, connect(), work, screen, labels) for place in places]
+        _run(stations, screen, work.leaving)
+    return work.reconciled()
+
+
+def _run(stations: "list[_Place]", screen: Screen, leaving: threading.Event) -> None:
     by_reader = {place.reader: place.events for place in stations}
 
     def tell(event: ReaderEvent) -> None:
         if event.reader in by_reader:
             by_reader[event.reader].put(event)
-        elif event.seen in (Seen.SERVICE_LOST, Seen.SERVICE_BACK):
-            say(f"the card service: {event.seen}")
+        elif event.seen is Seen.SERVICE_LOST:
+            screen.tell("the card service (pcscd) is gone: wait, or have it started again")
+        elif event.seen is Seen.SERVICE_BACK:
+            screen.tell("the card service is back: go on")
 
     threads = [threading.Thread(target=place.run, daemon=True) for place in stations]
     with ReaderSupervisor(tell):
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-    return work.server.get(f"/v1/issuing/batches/{batch}")
+        try:
+            _join(threads)
+        except KeyboardInterrupt:
+            leaving.set()
+            screen.tell("what is in a reader is finished, then this ends; ^C again: at once")
+            _join(threads)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 class _Work:
     """The jobs that wait; each is given to one station."""
 
     def __init__(self, server: Server, batch: UUID) -> None:
-        self.server = server
+        self._server = server
+        self._batch = batch
         self._lock = threading.Lock()
-        found = [
-            job
-            for standing in ("interrupted", "open")
-            for job in server.get("/v1/issuing/jobs", batch=batch, standing=standing, limit=200)[
-                "items"
-            ]
-        ]
-        self._left = [dict(job) for job in found]
+        self.leaving = threading.Event()
+        waiting = {Standing.OPEN: 1, Standing.INTERRUPTED: 0}  # begun ones first: they are at hand
+        found = [one for one in self.reconciled()["items"] if one["standing"] in waiting]
+        self._left = sorted(found, key=lambda one: waiting[one["standing"]])
 
     def next(self) -> Document | None:
         with self._lock:
-            return self._left.pop() if self._left else None
+            return self._left.pop(0) if self._left and not self.leaving.is_set() else None
+
+    def reconciled(self) -> Document:
+        return self._server.get(f"/v1/issuing/batches/{self._batch}")
+
+    def title(self) -> str:
+        with self._lock:
+            found = self.reconciled()
+        return f"batch of {found['tokens']}: {counted(found)}"
+
+
+def counted(batch: Document) -> str:
+    """How a batch stands, in a line."""
+    return f"{batch['out']} finished, {batch['spoiled']} spoiled, {batch['open']} to do"
 
 
 class _Place:
     """One station and its reader."""
 
-    def __init__(self, station: str, reader: str, server: Server, work: _Work, say: Say) -> None:
+    def __init__(
+        self,
+        station: str,
+        reader: str,
+        server: Server,
+        work: _Work,
+        screen: Screen,
+        labels: Path | None,
+    ) -> None:
         self.reader = reader
         self.events: queue.Queue[ReaderEvent] = queue.Queue()
         self._station = station
         self._server = server
         self._work = work
-        self._tell = say
+        self._screen = screen
+        self._labels = labels
+        self._token = ""
 
     def run(self) -> None:
-        while (job := self._work.next()) is not None:
-            try:
+        try:
+            while (job := self._work.next()) is not None:
+                self._token = str(job["serial"])
                 self._make(job)
-            except (VaultError, queue.Empty) as error:
-                self._say(f"{str(error) or 'no token came'}: this station stops")
-                return
-        self._say("nothing is left to do")
+            self._ends("nothing is left to do here")
+        except _Left:
+            self._ends("left")
+        except queue.Empty:
+            self._ends("nobody came for a quarter of an hour", "begin again: the batch goes on")
+        except (VaultError, HsmError) as error:
+            self._ends(f"this station stops: {error}", error.next_step)
 
     def _make(self, job: Document) -> None:
-        token = self._server.get(f"/v1/tokens/{job['token']}")
-        self._say(f"put in token {token['serial']} for {token['holder']}")
-        path = f"/v1/issuing/jobs/{job['id']}"
-        while True:
-            self._until(Seen.CARD_INSERTED)
-            ended = inserted(self._server, path, self._station, self.reader, self._say)
-            if ended["do"] == "done" or ended["code"] not in AGAIN:
-                break
-            self._say("put the SAME token in again: nothing is lost")
-        self._say(str(ended.get("guidance") or f"{ended.get('detail')}: {ended.get('next_step')}"))
-        self._until(Seen.CARD_REMOVED)
-
-    def _until(self, seen: Seen) -> None:
-        while self.events.get(timeout=INSERT_SECONDS).seen is not seen:
+        path = f"/v1/issuing/jobs/{job['job']}"
+        self._show("PUT IT IN", f"the token with this number, for {job['holder']}")
+        while not self._tried(path, str(job["token"])):
             pass
+        self._screen.count(self._work.title())
+        self._until(*OUT)
 
-    def _say(self, what: str) -> None:
-        self._tell(f"{self._station}: {what}")
+    def _tried(self, path: str, token: str) -> bool:
+        """One insertion. Whether the station is done with this token, well or not."""
+        self._until(Seen.CARD_INSERTED)
+        self._show("LEAVE IT IN", "reading the token")
+        ended = self._inserted(path)
+        job = self._server.get(path)
+        if job["standing"] == Standing.DONE:
+            return self._finished(token)
+        if job["standing"] in (Standing.QUARANTINED, Standing.ABANDONED):
+            return self._keep("TAKE IT OUT and lay it with those to be destroyed", told(ended))
+        if ended["code"] == "card-foreign":
+            self._keep("TAKE IT OUT: it is not this one. Put in the right one", told(ended))
+        elif ended["code"] in AGAIN and job["interruptions"] < SECOND_PERSON_AFTER:
+            self._show("PUT THE SAME ONE IN AGAIN: nothing is lost", _how_far(job))
+        else:
+            return self._keep("TAKE IT OUT and lay it aside: it is not done", told(ended))
+        return False
+
+    def _inserted(self, path: str) -> Document:
+        try:
+            return inserted(self._server, path, self._station, self.reader, self._told)
+        except ProblemError as error:
+            if error.code not in ASIDE:
+                raise
+            return {"code": error.code, "detail": str(error), "next_step": error.next_step}
+
+    def _finished(self, token: str) -> bool:
+        where = ""
+        if self._labels is not None:
+            path = self._labels / f"{token}.pdf"
+            path.write_bytes(labelled(self._server.get(f"/v1/tokens/{token}")).pdf())
+            where = f"its label: {path.name}"
+        return self._keep("TAKE IT OUT, label it, hand it to who dispatches", where)
+
+    def _until(self, *wanted: Seen) -> None:
+        """Raises `_Left`, and `queue.Empty` when nobody came for long."""
+        deadline = time.monotonic() + INSERT_SECONDS
+        while not self._work.leaving.is_set():
+            try:
+                seen = self.events.get(timeout=TICK).seen
+            except queue.Empty:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            if seen in wanted:
+                return
+            if seen is Seen.READER_REMOVED:
+                self._show("PLUG THE READER IN", f"{self.reader} is gone")
+        raise _Left
+
+    def _told(self, progress: str) -> None:
+        self._show("LEAVE IT IN", progress)
+
+    def _show(self, do: str, why: str = "") -> None:
+        self._screen.show(self._station, Sight(do, why, self._token))
+
+    def _keep(self, do: str, why: str = "") -> bool:
+        self._screen.keep(self._station, Sight(do, why, self._token))
+        return True
+
+    def _ends(self, what: str, why: str = "") -> None:
+        self._screen.keep(self._station, Sight(what, why))
+
+
+def told(ended: Document) -> str:
+    """Why an insertion did not end well, and what to do about it."""
+    return ". ".join(str(ended[name]) for name in ("detail", "next_step") if ended.get(name))
+
+
+def _how_far(job: Document) -> str:
+    left, tries = SECOND_PERSON_AFTER - job["interruptions"], job["tries"]
+    said = [f"it was pulled after the step {job['step']!r}"]
+    said += [f"{tries} PIN tries left"] if tries is not None else []
+    said += [f"pulled {left} more {'time' if left == 1 else 'times'}, another issuer goes on"]
+    return "; ".join(said)

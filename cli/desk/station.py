@@ -12,6 +12,7 @@ from cli.desk.relaying import AGAIN, inserted
 from cli.errors import UsageError
 from cli.output import answer, facts, say, table
 from cli.remote.client import Server, connect
+from cli.remote.issuing import on_the_table, reconciled
 from cli.state import SessionDir
 from hsm.errors import CardAbsentError, CardError, CardRemovedError
 from hsm.pcsc.reader import list_readers, wait_for_card
@@ -61,35 +62,60 @@ def batch(
             metavar="STATION=READER", help="A station and its reader; several side by side."
         ),
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where each finished token's label (PDF) goes."),
+    ] = None,
     session: SessionDir = None,
 ) -> None:
     """Make every open token of a batch at one or several stations, and reconcile it.
 
-    Follow what is said for each station. Several desks may work on one batch: a job that another
-    is at is left to it. At the end: tokens in, out, spoiled.
+    One screen says for each station what to do: put in, leave in, take out, hand over. Several
+    desks may work on one batch: a job that another is at is left to it. ^C leaves; the same
+    command goes on. At the end: tokens in, out, spoiled.
     """
-    places = [_place(each) for each in at]
-    found = run_batch(lambda: connect(session), batch_id, places, say)
-    answer(found, facts((k, v) for k, v in found.items() if k != "standing"))
+    places = _places(at)
+    if labels is not None:
+        labels.mkdir(parents=True, exist_ok=True)
+    found = run_batch(lambda: connect(session), batch_id, places, labels)
+    answer(found, reconciled(found))
+    say(on_the_table(found))
+
+
+def _places(at: list[str]) -> list[tuple[str, str]]:
+    """Stations and their readers. Raises `UsageError` before anything is begun."""
+    places, there = [_place(each) for each in at], [reader.name for reader in list_readers()]
+    for which in zip(*places, strict=True):
+        if len(set(which)) < len(which):
+            raise UsageError("a station has one reader, and a reader is at one station")
+    unknown = sorted({reader for _, reader in places} - set(there))
+    if unknown:
+        raise UsageError(
+            f"there is no reader {unknown[0]!r}",
+            next_step=f"plug it in, or name one of: {', '.join(there) or 'none is there'}",
+        )
+    return places
 
 
 def _place(text: str) -> tuple[str, str]:
     station, equals, reader = text.partition("=")
     if not equals:
-        raise UsageError(f"{text!r} is not of the form STATION=READER")
+        raise UsageError(
+            f"{text!r} is not of the form STATION=READER", next_step="see: keyvault desk readers"
+        )
     return station, reader
 
 
 def _made(server: Server, path: str, station: str, reader: str) -> Document:
     """Insert until it is done, or fails for good."""
-    say(f"put the token into {reader}")
+    say(f"put the token into {reader}, and leave it there until you are told to take it out")
     for _ in range(ROUNDS):
         if not wait_for_card(reader, seconds=INSERT_SECONDS):
             raise CardAbsentError(f"no token was put into {reader}", next_step="begin again")
         ended = inserted(server, path, station, reader, progress)
         if ended["do"] == "done" or ended["code"] not in AGAIN:
             return ended
-        say(f"{ended['detail']}. Put the SAME token in again: nothing is lost")
+        say(f"{ended['detail']}: put the SAME token in again, nothing is lost")
         wait_for_card(reader, present=False, seconds=2.0)
     raise CardRemovedError(
         f"the token was pulled {ROUNDS} times", next_step="look at the reader, then begin again"
@@ -97,7 +123,7 @@ def _made(server: Server, path: str, station: str, reader: str) -> Document:
 
 
 def progress(told: str) -> None:
-    say(f"... {told}")
+    say(f"leave it in: {told}")
 
 
 def refused(ended: Document) -> None:

@@ -1,10 +1,12 @@
 """Issuing jobs: order, look, abandon, print the PIN."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
+from rich.console import Group
 
 from cli.command import command, group
 from cli.output import answer, facts, say, say_more, table
@@ -15,9 +17,22 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.issuing import PinRoute, Standing
 
+if TYPE_CHECKING:
+    from keyvault.paper import Paper
+
 app = group("Personalise tokens: orders, their progress, and the PIN's paper.")
 JobId = Annotated[UUID, typer.Argument(metavar="JOB", help="Issuing job.")]
-_SHOWN = ("id", "token", "step", "standing", "station", "interruptions", "cause", "guidance")
+_SHOWN = (
+    "id",
+    "token",
+    "step",
+    "standing",
+    "station",
+    "interruptions",
+    "tries",
+    "cause",
+    "guidance",
+)
 
 
 @command(app, "order", "keyvault issuing order TOKEN TOKEN --route mailer")
@@ -81,11 +96,53 @@ def show(job: JobId, session: SessionDir = None) -> None:
 @command(app, "batch", "keyvault issuing batch BATCH")
 def batch(
     batch_id: Annotated[UUID, typer.Argument(metavar="BATCH", help="Batch of jobs.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PDF to write, for two people to sign.")
+    ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Reconcile a batch: tokens in, out, spoiled and open."""
+    """Reconcile a batch: tokens in, out, spoiled and open, and which they are."""
     found = connect(session).get(f"/v1/issuing/batches/{batch_id}")
-    answer(found, facts((k, v) for k, v in found.items() if k != "standing"))
+    if out is not None:
+        out.write_bytes(_paper(found).pdf())
+        say(f"the reconciliation is in {out}")
+    answer(found, reconciled(found))
+    say(on_the_table(found))
+
+
+_HEADS = ("serial", "holder", "standing", "job", "why")
+
+
+def reconciled(batch: Document) -> Group:
+    """A batch's figures, and under them what became of each token."""
+    return Group(facts(_figures(batch)), "", table(_HEADS, _rows(batch)))
+
+
+def on_the_table(batch: Document) -> str:
+    """What has to lie there now, for who counts it."""
+    return (
+        f"count what is on the table: {batch['out']} to dispatch, {batch['spoiled']} to be"
+        f" destroyed, {batch['open']} not done; if it differs, tell a registrar"
+    )
+
+
+def _figures(batch: Document) -> list[tuple[str, object]]:
+    names = {"tokens": "in", "out": "out", "spoiled": "spoiled", "open": "not done"}
+    return [("batch", batch["batch"]), *((told, batch[name]) for name, told in names.items())]
+
+
+def _rows(batch: Document) -> list[list[str]]:
+    names = ("serial", "holder", "standing", "job", "cause")
+    return [[str(one[name]) for name in names] for one in batch["items"]]
+
+
+def _paper(batch: Document) -> "Paper":
+    from keyvault.paper import Paper  # noqa: PLC0415  (few commands print)
+
+    paper = Paper("Reconciliation of a batch", datetime.now(UTC), reference=batch["batch"])
+    paper.facts(_figures(batch)).text(on_the_table(batch).capitalize() + ".")
+    paper.table(_HEADS, _rows(batch), (3, 2, 2, 6, 4))
+    return paper.blank("counted by, and when").blank("seen by, and when")
 
 
 @command(app, "abandon", "keyvault issuing abandon JOB --reason 'the reader broke it'")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -10,7 +11,6 @@ from cli.command import command, group
 from cli.output import say
 from cli.remote.client import Server, connect
 from cli.remote.token_steps import StatementId
-from cli.remote.tokens import TokenId
 from cli.state import SessionDir
 from keyvault.domain.canonical import Document
 from keyvault.domain.times import time_of
@@ -23,11 +23,15 @@ _ON_A_LABEL = ("serial", "model", "purpose", "holder", "place", "seal", "batch",
 
 
 @command(app, "label", "keyvault tokens label TOKEN --out label.pdf")
-def label(token: TokenId, out: Out, session: SessionDir = None) -> None:
-    """Write a token's label: what it is, for whom, its seal, and its id to be scanned."""
-    there = connect(session).get(f"/v1/tokens/{token}")
-    out.write_bytes(labelled(there).pdf())
-    say(f"the label is in {out}")
+def label(
+    tokens: Annotated[list[UUID], typer.Argument(metavar="TOKEN...", help="Ids of tokens.")],
+    out: Out,
+    session: SessionDir = None,
+) -> None:
+    """Write labels, a page each: what it is, for whom, its seal, and its id to be scanned."""
+    server = connect(session)
+    out.write_bytes(labelled(*(server.get(f"/v1/tokens/{each}") for each in tokens)).pdf())
+    say(f"{'the label is' if len(tokens) == 1 else 'the labels are'} in {out}")
 
 
 @command(app, "receipt", "keyvault tokens receipt STATEMENT --out receipt.pdf")
@@ -39,11 +43,16 @@ def receipt(statement: StatementId, out: Out, session: SessionDir = None) -> Non
     say(f"the receipt is in {out}")
 
 
-def labelled(token: Document) -> Paper:
-    """The label of a token, as the service describes it."""
-    paper = Paper(f"Token {token['serial']}", datetime.now(UTC), reference=token["id"])
-    pairs = [(name.replace("_", " "), token[name]) for name in _ON_A_LABEL if token[name]]
-    return paper.facts(pairs).qr(token["id"], "the token's id").blank("taken by, and when")
+def labelled(*tokens: Document) -> Paper:
+    """The labels of tokens, as the service describes them, each on a page of its own."""
+    paper = Paper("Labels of tokens" if len(tokens) > 1 else "Label of a token", datetime.now(UTC))
+    for number, token in enumerate(tokens):
+        if number:
+            paper.page()
+        pairs = [(name.replace("_", " "), token[name]) for name in _ON_A_LABEL if token[name]]
+        paper.heading(f"Token {token['serial']}").facts([*pairs, ("id", token["id"])])
+        paper.qr(token["id"], "the token's id").blank("taken by, and when")
+    return paper
 
 
 def receipted(item: Document, token: Document | None) -> Paper:
