@@ -1,23 +1,30 @@
 """A year of made-up life in the log, exported for one role and one quarter, and checked alone.
 
-    make evidence-demo [ARGS="--events 1000000"]
+    make evidence-demo [ARGS="--events 100000"]
 
-The events are written by the product's own log in batches, at made-up times. The log's and the
-evidence key are throw-away keys in software here; everything else is what the service does.
+A million events take some ten minutes on two cores, 100,000 one. The product's own log writes
+them, in batches, at made-up times. The log's and the evidence key are throw-away keys in software
+here; everything else is what the service does.
 """
 
 import argparse
 import json
 import os
+import re
 import resource
-import shutil
 import subprocess
 import sys
+import textwrap
 import time
 import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import time_machine
 from cryptography import x509
@@ -53,10 +60,11 @@ from tests.evidence.world import (
     ORIGIN,
     World,
 )
+from tools.narrated import ROOT, Story, StoryError, made_anew, note, play, show
 
-ROOT = Path(__file__).resolve().parents[1]
+Figures = dict[str, Any]
 YEAR = timedelta(days=360)
-QUARTER = (START + timedelta(days=120), START + timedelta(days=210))
+QUARTER = (datetime(2027, 4, 1, tzinfo=UTC), datetime(2027, 7, 1, tzinfo=UTC))
 ROLE = "key-custodian"
 A_NOTE, A_LOGIN = 0.004, 0.05  # of a day: a custodian at work, and somebody who comes in
 BATCH = 256  # events in one commit
@@ -70,7 +78,7 @@ class Year(World):
     def __init__(self, database: Database) -> None:
         self.database, self.memory = database, Memory()
         self.waiting: list[AuditEvent] = []
-        self.size, self.batches, self.last = 0, 0, ""
+        self.size, self.batches, self.sealed = 0, 0, (0, "")
         super().__init__()
 
     def event(self, kind, payload, **more):  # noqa: ANN001, ANN003, ANN201  (as in the world)
@@ -117,11 +125,13 @@ class Year(World):
     def seal(self) -> str:
         """Sign a checkpoint over everything, and keep it."""
         tree, signers = self.tree(), [(LOG_KEYS[0], EDWARDS.sign), (LOG_KEYS[1], LOG.sign)]
-        checkpoint = Checkpoint(ORIGIN, tree.size, tree.root)
-        note = sign_checkpoint(checkpoint, signers).to_bytes().decode()
-        with self.database.sealing() as seals:
-            seals.add_checkpoint(tree.size, note, self.now)
-        return note
+        if tree.size > self.sealed[0]:
+            checkpoint = Checkpoint(ORIGIN, tree.size, tree.root)
+            note = sign_checkpoint(checkpoint, signers).to_bytes().decode()
+            with self.database.sealing() as seals:
+                seals.add_checkpoint(tree.size, note, self.now)
+            self.sealed = tree.size, note
+        return self.sealed[1]
 
 
 def live(world: Year, events: int) -> None:
@@ -157,7 +167,7 @@ def something(world: Year, dice: Random, made: list) -> None:  # type: ignore[ty
         world.use(key)
 
 
-def export(world: Year, note: str, out: Path, query: EventQuery) -> dict[str, object]:
+def export(world: Year, note: str, out: Path, query: EventQuery) -> Figures:
     """Write the bundle that answers a query."""
     began = time.monotonic()
     checkpoint = Checkpoint.parse(Note.parse(note.encode()).text)
@@ -177,8 +187,8 @@ def export(world: Year, note: str, out: Path, query: EventQuery) -> dict[str, ob
         )
         write_bundle(contents, file, lambda data: EVIDENCE.sign(MANIFEST_CONTEXT + data))
     figures = {"events": end - start, "of": checkpoint.size, "bytes": out.stat().st_size}
-    figures |= {"seconds": round(time.monotonic() - began, 1), "peak_mib": peak()}
-    print(json.dumps({out.name: figures}), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    figures |= {"seconds": round(time.monotonic() - began, 1), "peak_mib": peak}
     return figures
 
 
@@ -187,7 +197,9 @@ def report(world: Year, bundle: Path, folder: Path) -> None:
     root = world.tree().root.hex()
     with world.database.reading() as work:
         names = names_of(work.authority.records())
-    made = Report([("bundle", bundle.name), ("role", ROLE)], datetime.now(UTC), names)
+    dates = " to ".join(map(text_of, QUARTER))
+    facts = [("log", ORIGIN), ("bundle", bundle.name), ("dates (UTC)", dates), ("role", ROLE)]
+    made = Report([*facts, ("asked for by", "person:erin")], datetime.now(UTC), names)
     with zipfile.ZipFile(bundle) as archive, archive.open("events.ndjson") as rows:
         for line in rows:
             row = json.loads(line)
@@ -212,10 +224,6 @@ def certificate() -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
 # A small process between: what a child took at most is otherwise what its parent had taken.
 MEASURED = """
 import json, resource, subprocess, sys, time
@@ -228,77 +236,125 @@ sys.exit(status)
 """
 
 
-def verify(folder: Path, bundle: Path, genesis: str) -> dict[str, object]:
+def verify(folder: Path, bundle: Path, genesis: str) -> Figures:
     """Run the one file under the system's Python, with nothing of ours within its reach."""
     (folder / "verify.py").write_bytes(verifier())
     python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
     line = [python, "-I", "verify.py", bundle.name, "--genesis-sha256", genesis]
     line += ["--query", "no-export", "--transcript", "transcript.txt"]
-    environment = {"PATH": os.environ["PATH"]}
+    show("$", line)
     done = subprocess.run(
         [python, "-I", "-c", MEASURED, *line],
         cwd=folder,
-        env=environment,
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
     )
-    print(done.stdout, done.stderr, sep="")
-    figures = {"exit": done.returncode, "python": python}
-    figures |= json.loads((folder / "measured.json").read_text())
-    print(json.dumps({f"verify {bundle.name}": figures}), flush=True)
-    return figures
-
-
-def attacks() -> int:
-    """Play the six attacks on witnesses, ours and an independent one."""
-    line = [sys.executable, "-m", "pytest", "-q", "-n0", "-rA", "tests/witness/test_attacks.py"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
-    print(
-        "\n".join(text for text in done.stdout.splitlines() if text.startswith(("PASSED", "FAI")))
-    )
-    return done.returncode
+    print(textwrap.indent(done.stdout + done.stderr, "   "), flush=True)
+    figures: Figures = {"exit": done.returncode, "python": python}
+    return figures | json.loads((folder / "measured.json").read_text())
 
 
 def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=ROOT / "evidence-demo")
-    parser.add_argument("--no-attacks", action="store_true")
+    parser.add_argument("--no-attacks", action="store_true", help="leave the witnesses alone")
     return parser.parse_args()
 
 
-def written(folder: Path, events: int) -> tuple[Year, dict[str, object]]:
-    """Write the year, and say how long it took."""
-    began = time.monotonic()
-    database = Database(f"sqlite:///{folder / 'year.db'}", "node-1")
-    database.migrate()
-    world = Year(database)
-    live(world, events)
-    seconds = time.monotonic() - began
-    rate: dict[str, object] = {"events": world.size, "seconds": round(seconds, 1)}
-    rate["per_second"] = int(world.size / seconds)
-    print(json.dumps({"written": rate}), flush=True)
-    return world, rate
+@dataclass
+class Told:
+    """The steps of the story, and what they leave for each other."""
+
+    story: Story
+    events: int
+    world: Year = field(init=False)
+
+    def write(self) -> None:
+        """Write the year, and say how long it took."""
+        words = "They go through the product's own log in batches, at made-up times, into SQLite."
+        self.story.tell(f"A year of made-up life is written: {self.events:,} events.", words)
+        began = time.monotonic()
+        database = Database(f"sqlite:///{self.story.folder / 'year.db'}", "node-1")
+        database.migrate()
+        self.world = Year(database)
+        live(self.world, self.events)
+        seconds = time.monotonic() - began
+        rate: Figures = {"events": self.world.size, "seconds": round(seconds, 1)}
+        self._keep("written", rate | {"per_second": int(self.world.size / seconds)})
+
+    def quarter(self) -> None:
+        self.story.tell(
+            "An assessor asks for one role and one quarter, and checks the answer alone.",
+            f"Acts of a {ROLE} from {text_of(QUARTER[0])} to {text_of(QUARTER[1])}. Every other",
+            "event of these months is there without what it says, so that none can be left out.",
+        )
+        query = EventQuery(since=QUARTER[0], until=QUARTER[1], role=ROLE)
+        self._answer("evidence.zip", query)
+
+    def whole(self) -> None:
+        self.story.tell("Then for the whole year, with all that was said in it.")
+        self._answer("whole-year.zip", EventQuery())
+
+    def _answer(self, name: str, query: EventQuery) -> None:
+        bundle = self.story.folder / name
+        self._keep(f"export {name}", export(self.world, self.world.seal(), bundle, query))
+        verified = verify(self.story.folder, bundle, self.world.genesis)
+        self._keep(f"verify {name}", verified)
+        if verified["exit"]:
+            raise StoryError(f"{name} does not verify")
+
+    def doctor(self) -> None:
+        self.story.tell("Somebody changes one letter of what happened.", "The program says where.")
+        data = bytearray((self.story.folder / "evidence.zip").read_bytes())
+        data[data.rindex(b'"text":"shelf 4"') + len('"text":"shelf ')] ^= 1
+        doctored = self.story.folder / "doctored.zip"
+        doctored.write_bytes(data)
+        if verify(self.story.folder, doctored, self.world.genesis)["exit"] != 1:
+            raise StoryError("a doctored bundle was not caught")
+
+    def read(self) -> None:
+        self.story.tell("The report for readers: a page, and a PDF that is signed.")
+        folder = self.story.folder
+        report(self.world, folder / "evidence.zip", folder)
+        for name in ("report.html", "report.pdf", "transcript.txt", "summary.json"):
+            note(str(folder / name))
+
+    def attack(self) -> None:
+        """Play the attacks on witnesses, ours and an independent one."""
+        self.story.tell(
+            "Who owns the log's own key rewrites it, in six ways.",
+            "Two witnesses, ours and one by others, see each attempt and must refuse it.",
+        )
+        line = [sys.executable, "-m", "pytest", "-q", "-n0", "-rA", "tests/witness/test_attacks.py"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        found = re.findall(r"^PASSED .*::test_(\w+)\[(\w+)\]", done.stdout, re.MULTILINE)
+        makes: defaultdict[str, list[str]] = defaultdict(list)
+        for name, make in found:
+            makes[name.replace("_", " ")].append(make)
+        for name, seen in sorted(makes.items()):
+            note(f"{name}: {' and '.join(sorted(seen, reverse=True))}")
+        if done.returncode:
+            raise StoryError(done.stdout)
+
+    def _keep(self, name: str, figures: Figures) -> None:
+        self.story.summary[name] = figures
+        note(json.dumps({name: figures}))
+        text = json.dumps(self.story.summary, indent=1)
+        (self.story.folder / "summary.json").write_text(text)
 
 
 def main() -> int:
     options = asked()
-    shutil.rmtree(options.folder, ignore_errors=True)
-    options.folder.mkdir(parents=True)
-    world, rate = written(options.folder, options.events)
-    summary: dict[str, object] = {"written": rate}
-    quarter = EventQuery(since=QUARTER[0], until=QUARTER[1], role=ROLE)
-    worst, note = 0, world.seal()
-    for name, query in (("evidence.zip", quarter), ("whole-year.zip", EventQuery())):
-        bundle = options.folder / name
-        exported = export(world, note, bundle, query)
-        verified = verify(options.folder, bundle, world.genesis)
-        summary[name] = {"export": exported, "verify": verified}
-        worst = max(worst, int(verified["exit"] != 0))
-    report(world, options.folder / "evidence.zip", options.folder)
-    (options.folder / "summary.json").write_text(json.dumps(summary, indent=1))
-    return worst or (0 if options.no_attacks else attacks())
+    story = Story("evidence-demo", options.folder.resolve(), 0)
+    told = Told(story, options.events)
+    steps: list[Callable[[], object]] = [partial(made_anew, story), told.write, told.quarter]
+    steps += [told.whole, told.doctor, told.read]
+    if not options.no_attacks:
+        steps.append(told.attack)
+    return play(story, steps)
 
 
 if __name__ == "__main__":

@@ -219,9 +219,7 @@ def verify_consistency(old: int, new: int, proof: Proof, old_root: bytes, new_ro
 
 def root_from_range(proof: RangeProof, leaf_hashes: Iterable[bytes]) -> bytes:
     """Return the root of the tree that holds these leaves there. Raises `ProofError`."""
-    tree = Tree(proof.start, proof.left)
-    for leaf in leaf_hashes:
-        tree = tree.plus(leaf)
+    tree = Tree(proof.start, proof.left).plus_all(leaf_hashes)
     if tree.size != proof.end:
         raise ProofError(f"range [{proof.start}, {proof.end}) but {tree.size - proof.start} leaves")
     right = list(proof.right)

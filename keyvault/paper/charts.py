@@ -117,7 +117,7 @@ def _words(
     colour: str = _INK,
     size: int = 12,
 ) -> str:
-    most = 26
+    most = 24
     kept = seen(text)
     kept = kept if len(kept) <= most else f"{kept[: most - 1]}…"
     return (

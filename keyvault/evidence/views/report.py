@@ -8,10 +8,20 @@ from datetime import datetime
 from keyvault.domain.audit import EventType
 from keyvault.evidence.views.rows import Shown, local, utc
 from keyvault.paper import Paper
-from keyvault.paper.charts import bars
+from keyvault.paper.charts import Span, bars, timeline
 
 MAX_ACTS, MAX_PEOPLE, MAX_MONTHS = 400, 60, 36
+MAX_STREAMS, MAX_LANES = 10_000, 30  # remembered, and drawn
 _NO_ACTS = {EventType.KEY_USED, EventType.AUDIT_QUERIED, EventType.AUTH_OK}
+
+
+@dataclass
+class Busy:
+    """When something was first and last heard of, and how often."""
+
+    first: datetime
+    last: datetime
+    count: int = 0
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Report:
     actors: Counter[str] = field(default_factory=Counter)
     months: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
+    busy: dict[str, Busy] = field(default_factory=dict)
     acts: list[Shown] = field(default_factory=list)
     more: int = 0
 
@@ -35,6 +46,9 @@ class Report:
         self.actors[header["ac"]] += 1
         self.outcomes[header["out"]] += 1
         self.months[event.time.strftime("%Y-%m")] += 1
+        if header["st"] in self.busy or len(self.busy) < MAX_STREAMS:
+            busy = self.busy.setdefault(header["st"], Busy(event.time, event.time))
+            busy.last, busy.count = max(busy.last, event.time), busy.count + 1
         if header["ty"] in _NO_ACTS:
             return
         if len(self.acts) < MAX_ACTS:
@@ -51,7 +65,8 @@ class Report:
             reference=f"log root {root}",
         )
         shown = sum(self.types.values())
-        paper.facts([*self.facts, ("events disclosed", shown), ("events withheld", self.withheld)])
+        counts = ("events disclosed", f"{shown:,}"), ("events withheld", f"{self.withheld:,}")
+        paper.facts([*self.facts, *counts])
         paper.heading("What happened, month by month", 2)
         months = sorted(self.months.items())[-MAX_MONTHS:]
         paper.picture(bars("Events a month", months), "Disclosed events in each month (UTC).")
@@ -59,9 +74,22 @@ class Report:
         kinds = self.types.most_common(30)
         paper.picture(bars("Events by type", kinds), "The commonest types of disclosed events.")
         paper.table(("outcome", "events"), sorted(self.outcomes.items()), (1, 1))
+        self._timeline(paper)
         self._people(paper)
         self._acts(paper)
         return paper
+
+    def _timeline(self, paper: Paper) -> None:
+        """Draw when keys, people and the others were heard of, the busiest of them."""
+        busiest = sorted(self.busy.items(), key=lambda one: -one[1].count)[:MAX_LANES]
+        spans = [
+            Span(self.names.get(stream, stream), one.first, one.last, f"{one.count:,}")
+            for stream, one in sorted(busiest, key=lambda one: one[1].first)
+        ]
+        if spans:
+            paper.heading("When each was heard of", 2)
+            words = "From the first to the last disclosed event about it, and how many there are."
+            paper.picture(timeline("Events over time", spans), words)
 
     def _people(self, paper: Paper) -> None:
         paper.heading("Who acted", 2)
@@ -84,6 +112,6 @@ class Report:
             )
             for event in self.acts
         ]
-        paper.table(heads, rows, (1, 2, 2.2, 2.6, 2.4, 3))
+        paper.table(heads, rows, (1.5, 1.9, 1.9, 2.8, 2.2, 3.6))
         if self.more:
             paper.text(f"{self.more} more are in events.ndjson.")
