@@ -59,6 +59,8 @@ from tests.evidence.world import (
     LOG_KEYS,
     ORIGIN,
     World,
+    rezip,
+    unzip,
 )
 from tools.narrated import ROOT, Story, StoryError, made_anew, note, play, show
 
@@ -307,11 +309,13 @@ class Told:
             raise StoryError(f"{name} does not verify")
 
     def doctor(self) -> None:
-        self.story.tell("Somebody changes one letter of what happened.", "The program says where.")
-        data = bytearray((self.story.folder / "evidence.zip").read_bytes())
-        data[data.rindex(b'"text":"shelf 4"') + len('"text":"shelf ')] ^= 1
+        words = "They make the ZIP fit again. The program says which event it is."
+        self.story.tell("Somebody changes one letter of what happened.", words)
+        files = unzip((self.story.folder / "evidence.zip").read_bytes())
+        before = b'"text":"shelf 4"'
+        files["events.ndjson"] = files["events.ndjson"].replace(before, b'"text":"shelf 5"', 1)
         doctored = self.story.folder / "doctored.zip"
-        doctored.write_bytes(data)
+        doctored.write_bytes(rezip(files))
         if verify(self.story.folder, doctored, self.world.genesis)["exit"] != 1:
             raise StoryError("a doctored bundle was not caught")
 
