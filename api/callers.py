@@ -29,7 +29,7 @@ class Callers:
     def __init__(self, vault: Vault, lockout: Lockout) -> None:
         self._vault = vault
         self._lockout = lockout
-        self._head = ""
+        self._head = "", 0  # of authority, and of what tokens and certificates are worth
         self._looked = float("-inf")
         self._looking: asyncio.Task[None] | None = None
         self._known: dict[str, Principal] = {}  # systems
@@ -62,9 +62,10 @@ class Callers:
         began = time.monotonic()
         head = await asyncio.to_thread(people.head, self._vault)
         if head != self._head:
-            self._head = head
             self._known.clear()
+        if head[0] != self._head[0]:
             self._lockout.clear()  # who was turned away may be enrolled by now
+        self._head = head
         self._looked = began
 
     def _ask(self, certificate: str) -> asyncio.Task[Principal]:
@@ -79,13 +80,15 @@ class Callers:
         der = ssl.PEM_cert_to_DER_cert(certificate)
         name = f"certificate:{hashlib.sha256(der).hexdigest()}"
         self._lockout.check(name)
+        head = self._head  # what changes while it is asked is not remembered
         try:
             who = await asyncio.to_thread(people.identify, self._vault, der)
         except NotAuthenticatedError:
             self._lockout.failed(name)
             raise
         self._lockout.succeeded(name)
-        if isinstance(who.subject, System) and who.authority == self._head.split(" ")[0]:
+        current = self._head == head and who.authority == head[0]
+        if current and isinstance(who.subject, System):
             if len(self._known) >= CACHE_LIMIT:
                 self._known.pop(next(iter(self._known)))
             self._known[certificate] = who

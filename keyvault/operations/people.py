@@ -25,15 +25,14 @@ from keyvault.store.unit_of_work import Reading
 CHALLENGE_LIFE = timedelta(minutes=5)
 
 
-def head(vault: Vault) -> str:
+def head(vault: Vault) -> tuple[str, int]:
     """Return what changes with who may call. Raises `AuthorityError`.
 
     The short hash of the newest authority record, verified, and how often tokens were changed
     and certificates of ours revoked.
     """
     with vault.database.reading() as work:
-        authority = vault.authority(work).head[:SHORT]
-        return f"{authority} {work.tokens.changes()} {work.issued.revocations()}"
+        return vault.authority(work).head[:SHORT], work.callers.changes()
 
 
 def check_live(work: Reading, spki_sha256: str) -> None:

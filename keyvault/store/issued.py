@@ -76,10 +76,11 @@ class RevocationList:
 
 
 class IssuedCertificates:
-    """The room of what our CA issued, in one transaction."""
+    """The room of what our CA issued, in one transaction. `changed`: whether it revoked any."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.changed = False
 
     # Authorities
 
@@ -185,7 +186,9 @@ class IssuedCertificates:
     def _revoke(self, which: Any, reason: str, now: datetime) -> int:
         values: Document = {"state": str(Status.REVOKED), "reason": str(reason)}
         values["revoked_at"] = ticks(now)
-        return self._connection.execute(update(_ISSUED).where(which).values(values)).rowcount
+        revoked = self._connection.execute(update(_ISSUED).where(which).values(values)).rowcount
+        self.changed |= revoked > 0
+        return revoked
 
     def revoked(self, issuer: UUID, now: datetime) -> list[Issued]:
         """What is revoked and has not ended: what a list has to name, by serial."""
@@ -195,11 +198,6 @@ class IssuedCertificates:
             _ISSUED.c.not_after > ticks(now),
         )
         return [_issued(r) for r in self._connection.execute(query.order_by(_ISSUED.c.serial))]
-
-    def revocations(self) -> int:
-        """How many certificates were revoked: whoever remembers one compares."""
-        revoked = _ISSUED.c.state == str(Status.REVOKED)
-        return int(self._connection.scalar(select(func.count()).where(revoked)) or 0)
 
     def is_revoked(self, spki_sha256: str) -> bool:
         """Whether we ever revoked a certificate of this key, and issued no good one since."""

@@ -97,6 +97,13 @@ log_head = Table(  # one row, locked last by every transaction that changes anyt
     _number("latest_ms"),  # the latest time that an event has, for clocks that run behind
     CheckConstraint("id = 1", name="one"),
 )
+caller_head = Table(  # one row: how often tokens were changed and certificates revoked
+    "caller_head",
+    METADATA,
+    _place("id"),
+    _number("changes"),
+    CheckConstraint("id = 1", name="one"),
+)
 tile = Table(  # full ones only: 256 hashes of 32 bytes
     "tile",
     METADATA,

@@ -54,10 +54,11 @@ class StockCount:
 
 
 class Tokens:
-    """The room of tokens in one transaction."""
+    """The room of tokens in one transaction. `changed`: whether it changed one."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.changed = False
 
     def add(self, token: Token) -> None:
         """Raises `ConflictError` if a token of this model and serial is there."""
@@ -85,6 +86,7 @@ class Tokens:
         changed = update(_TOKEN).where(same).values(_row(token))
         if self._connection.execute(changed).rowcount != 1:
             raise ConflictError(f"token {token.id} was changed meanwhile", next_step="look again")
+        self.changed = True
 
     def page(
         self, filters: dict[str, str | None], after: str | None = None, limit: int = 50
@@ -283,10 +285,6 @@ class Tokens:
         """Every count, the newest first."""
         query = select(_COUNT).order_by(_COUNT.c.at.desc(), _COUNT.c.id).limit(1_000)
         return [_count(row) for row in self._connection.execute(query)]
-
-    def changes(self) -> int:
-        """How often tokens were changed: whoever remembers one compares."""
-        return int(self._connection.scalar(select(func.sum(_TOKEN.c.version))) or 0)
 
     def counts(self) -> dict[str, int]:
         """How many tokens are in each state."""

@@ -11,6 +11,7 @@ from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals, erase
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.backups import Backups
+from keyvault.store.callers import Callers
 from keyvault.store.ceremonies import Ceremonies
 from keyvault.store.certificates import Certificates
 from keyvault.store.compromise import Compromises
@@ -25,6 +26,7 @@ from keyvault.store.issuing import Issuing
 from keyvault.store.keys import Keys
 from keyvault.store.log import Log, Memory, Receipt
 from keyvault.store.notices import Notices
+from keyvault.store.pace import Paces
 from keyvault.store.reconciliations import Reconciliations
 from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
@@ -37,6 +39,7 @@ class Reading:
     def __init__(self, connection: Connection, *, writes: bool = False) -> None:
         self.keys = Keys(connection)
         self.certificates = Certificates(connection)
+        self.paces = Paces(connection)
         self.issuing = Issuing(connection)
         self.custody = Custody(connection)
         self.backups = Backups(connection)
@@ -51,6 +54,7 @@ class Reading:
         self.counters = Counters(connection, writes=writes)
         self.audit = Audit(connection)
         self.sessions = Sessions(connection)
+        self.callers = Callers(connection)
         self.tokens = Tokens(connection)
         self.issued = IssuedCertificates(connection)
         self.notices = Notices(connection)
@@ -77,6 +81,8 @@ class Work(Reading):
         `note` may write the receipts down in the same transaction. Raises `LogUnavailableError`:
         nothing happened; `OutcomeUnknownError`: the connection broke during the commit.
         """
+        if self.tokens.changed or self.issued.changed:
+            self.callers.changed()  # after every other row, so that no two wait for each other
         receipts = self.log.append([event, *more], self.authority.newest)
         note(receipts)
         engine.commit(self._connection)
