@@ -2,12 +2,13 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from keyvault.domain.commands import COMMANDS
 from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.retention import DAYS, Retention
 
 
 class _Strict(BaseModel):
@@ -171,6 +172,11 @@ class AuditSettings(_Strict):
 
     check_every: Annotated[float, Field(gt=0, le=366)] = 7.0  # days between two whole checks
     heartbeat: Annotated[float, Field(gt=0, le=86_400)] = 60.0  # seconds
+    # Days that payloads are kept, by class; what is not named here keeps its default.
+    retention: dict[Retention, Annotated[int, Field(ge=0, le=36_525)]] = {}
+
+    def days(self, retention: Retention) -> int:
+        return self.retention.get(retention, DAYS[retention])
 
 
 class CertificateSettings(_Strict):
@@ -178,6 +184,8 @@ class CertificateSettings(_Strict):
 
     decide_within: Annotated[float, Field(gt=0, le=8_760)] = 24.0  # hours from receipt
     alarm_before: Annotated[float, Field(ge=0, le=8_760)] = 6.0  # hours before that
+    alone_a_day: Annotated[int, Field(gt=0, le=1_000_000)] = 150  # requests of a party in no batch
+    gap: Annotated[float, Field(ge=0, le=60)] = 0.8  # seconds between two requests of a batch
 
 
 class StationSettings(_Strict):
@@ -254,80 +262,30 @@ class Settings(_Strict):
 
     def anchored(self, folder: Path) -> "Settings":
         """Make every relative path start at `folder`, the database's too."""
-        database = self.database
-        if database.startswith("sqlite:///") and not database.startswith("sqlite:////"):
-            database = f"sqlite:///{folder / database.removeprefix('sqlite:///')}"
-        return self.model_copy(
-            update={
-                "database": database,
-                "state": folder / self.state,
-                "recorder": folder / self.recorder,
-                "credentials": folder / self.credentials if self.credentials else None,
-                "keys": _anchored(self.keys, folder),
-                "log": _anchored(self.log, folder),
-                "spare": _anchored(self.spare, folder) if self.spare else None,
-                "anchor": folder / self.anchor if self.anchor else None,
-                "issuing": _anchored_issuing(self.issuing, folder),
-                "witnesses": _placed(self.witnesses, folder) if self.witnesses else None,
-                "streams": tuple(_led(one, folder) for one in self.streams),
-                "time": _timed(self.time, folder) if self.time else None,
-                "api": _served(self.api, folder),
-            }
-        )
+        led: Settings = _led(self, folder)
+        place = self.database.removeprefix("sqlite:///")
+        if place == self.database or place.startswith("/"):
+            return led
+        return led.model_copy(update={"database": f"sqlite:///{folder / place}"})
 
 
-def _served(api: ApiSettings, folder: Path) -> ApiSettings:
-    return api.model_copy(
-        update={
-            "certificate": folder / api.certificate,
-            "private_key": folder / api.private_key,
-            "proxy": _beside(api.proxy, folder) if api.proxy else None,
-        }
-    )
+def _led(value: Any, folder: Path) -> Any:
+    """Return the value with every relative path in it made to start at `folder`.
+
+    A text of an environment is a path if it begins with "./", since most are none.
+    """
+    match value:
+        case Path():
+            return folder / value
+        case BaseModel():
+            return value.model_copy(update={name: _led(one, folder) for name, one in value})
+        case tuple():
+            return tuple(_led(one, folder) for one in value)
+        case dict():
+            return {name: _place(text, folder) for name, text in value.items()}
+        case _:
+            return value
 
 
-def _anchored_issuing(issuing: IssuingSettings, folder: Path) -> IssuingSettings:
-    named = ("profiles", "attesters")
-    paths = {n: folder / path for n in named if (path := getattr(issuing, n))}
-    return issuing.model_copy(update=paths)
-
-
-def _placed(witnesses: WitnessSettings, folder: Path) -> WitnessSettings:
-    ca = folder / witnesses.ca if witnesses.ca else None
-    return witnesses.model_copy(update={"policy": folder / witnesses.policy, "ca": ca})
-
-
-def _led(stream: SinkSettings, folder: Path) -> SinkSettings:
-    ends = {
-        name: end.model_copy(
-            update={field: folder / value for field, value in end if isinstance(value, Path)}
-        )
-        for name, end in (
-            ("syslog", stream.syslog),
-            ("webhook", stream.webhook),
-            ("file", stream.file),
-        )
-        if end is not None
-    }
-    return stream.model_copy(update=ends)
-
-
-def _timed(settings: TimeSettings, folder: Path) -> TimeSettings:
-    named = ("ca", "certificate", "tls_ca")
-    authorities = tuple(
-        one.model_copy(update={n: folder / path for n in named if (path := getattr(one, n))})
-        for one in settings.authorities
-    )
-    return settings.model_copy(update={"authorities": authorities})
-
-
-def _beside(proxy: ProxySettings, folder: Path) -> ProxySettings:
-    return proxy.model_copy(update={"socket": folder / proxy.socket})
-
-
-def _anchored(module: ModuleSettings, folder: Path) -> ModuleSettings:
-    environment = {
-        name: str(folder / value.removeprefix("./")) if value.startswith("./") else value
-        for name, value in module.environment.items()
-    }
-    return module.model_copy(update={"socket": folder / module.socket, "environment": environment})
+def _place(text: str, folder: Path) -> str:
+    return str(folder / text.removeprefix("./")) if text.startswith("./") else text
