@@ -13,7 +13,6 @@ from keyvault.domain.times import time_of
 from keyvault.evidence.bundle import BundleContents, covered
 from keyvault.evidence.views.report import Report
 from keyvault.evidence.views.rows import ROWS, Shown, csv_head
-from keyvault.evidence.views.signing import signed_pdf
 from keyvault.operations.audit import names_of
 from keyvault.operations.vault import Vault
 
@@ -90,13 +89,17 @@ class _Views:
         if View.HTML in self._views:
             self._file("report.html").write(paper.html().encode())
         if View.PDF in self._views:
-            gate = self._vault.gate
-            why = f"Report on key events of {self._contents.origin}"
-            pdf = signed_pdf(paper.pdf(), gate.report_certificate(), gate.sign_report, why)
-            self._file("report.pdf").write(pdf)
+            self._file("report.pdf").write(self._signed(paper.pdf()))
         for file in self._files.values():
             file.seek(0)
         return self._files
+
+    def _signed(self, pdf: bytes) -> bytes:
+        # A second to load, and few processes ever sign a report.
+        from keyvault.evidence.views.signing import signed_pdf  # noqa: PLC0415  (see above)
+
+        gate, why = self._vault.gate, f"Report on key events of {self._contents.origin}"
+        return signed_pdf(pdf, gate.report_certificate(), gate.sign_report, why)
 
     def _root(self) -> str:
         return Checkpoint.parse(Note.parse(self._contents.checkpoint).text).root.hex()

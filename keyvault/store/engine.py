@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -37,12 +36,6 @@ _SQLITE = "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_
 # What is deleted is overwritten: wrapped keys and erased payloads leave no copy in free pages.
 _SQLITE_MORE = "PRAGMA secure_delete=ON", f"PRAGMA busy_timeout={int(WAIT * 1000)}"
 # A process that stops in the middle of a transaction must not hold the log's head for ever.
-# Not there, without the tables, or without a right. SQLAlchemy's errors, and the drivers' own
-# where the log speaks to them directly.
-_UNAVAILABLE = (
-    *(OperationalError, InterfaceError, ProgrammingError),
-    *(sqlite3.OperationalError, psycopg.OperationalError, psycopg.ProgrammingError),
-)
 _POSTGRESQL = "-c lock_timeout=15s -c idle_in_transaction_session_timeout=60s"
 
 
@@ -176,7 +169,7 @@ def commit(connection: Connection) -> None:
             connection.commit()
         else:
             driver.commit()
-    except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+    except _unavailable() as error:
         if not (getattr(error, "connection_invalidated", False) or _is_gone(driver)):
             raise
         raise OutcomeUnknownError(
@@ -186,7 +179,7 @@ def commit(connection: Connection) -> None:
 
 
 def _is_gone(driver: Any) -> bool:
-    return isinstance(driver, psycopg.Connection) and driver.closed
+    return bool(getattr(driver, "closed", False))  # SQLite's connections have no other end
 
 
 @contextmanager
@@ -213,7 +206,7 @@ def translated() -> Iterator[None]:
         yield
     except PoolTimeoutError as error:
         raise BusyError("too many transactions at once", next_step="try again") from error
-    except _UNAVAILABLE as error:
+    except _unavailable() as error:
         cause = str(getattr(error, "orig", error)).partition("\n")[0]
         raise LogUnavailableError(
             f"the database refused: {cause}",
@@ -289,3 +282,14 @@ def elected(engine: Engine, office: str) -> Iterator[Callable[[], bool]]:
 
             yield holds
             connection.invalidate()  # ends the session, and with it the lock
+
+
+def _unavailable() -> tuple[type[Exception], ...]:
+    """Not there, without the tables, or without a right.
+
+    SQLAlchemy's errors, and the drivers' own where the log speaks to them directly.
+    """
+    from psycopg import errors  # noqa: PLC0415  (a tenth of a second that SQLite need not pay)
+
+    ours = OperationalError, InterfaceError, ProgrammingError
+    return (*ours, sqlite3.OperationalError, errors.OperationalError, errors.ProgrammingError)
