@@ -149,8 +149,9 @@ def run(database: str, kills: int) -> Campaign:
         campaign = Campaign(stack, seed=int(hashlib.sha256(database[:6].encode()).hexdigest(), 16))
         try:
             number = 0
-            while campaign.killed.total() < kills:  # a life may have ended before its killer came
-                assert number < 3 * kills
+            # A life may end before its killer comes, and a killer before anything was answered.
+            while campaign.killed.total() < kills or not campaign.told.events:
+                assert number < 3 * kills + 9
                 campaign.round(number)
                 number += 1
             check(campaign)
@@ -165,9 +166,9 @@ def run(database: str, kills: int) -> Campaign:
 
 
 def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(empty_database_url):
-    assert run(empty_database_url, kills=4).killed.total() == 4
+    assert run(empty_database_url, kills=4).killed.total() >= 4
 
 
 @pytest.mark.soak
 def test_the_same_holds_for_two_hundred_and_fifty_kills(empty_database_url):
-    assert run(empty_database_url, kills=250).killed.total() == 250  # five hundred on both
+    assert run(empty_database_url, kills=250).killed.total() >= 250  # five hundred on both
