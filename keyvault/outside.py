@@ -16,31 +16,44 @@ from keyvault.domain.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A URL of http on this host, or of https. Raises `InvalidInputError` for any other."""
+    """A URL of http on this host, or of https. Raises `InvalidInputError` for any other.
+
+    `signed`: what comes is signed, and nothing that goes is a secret, so http will do anywhere.
+    """
 
     url: str
     ca: Path | None = None  # PEM; the system's authorities if not given
     timeout: float = 10.0  # seconds for a whole call
     limit: int = 65_536  # bytes of an answer
+    signed: bool = False
     parts: SplitResult = field(init=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        here = parts.scheme == "http" and is_here(parts.hostname or "")
-        if not parts.hostname or not (here or parts.scheme == "https"):
+        plain = parts.scheme == "http" and (self.signed or is_here(parts.hostname or ""))
+        if not parts.hostname or not (plain or parts.scheme == "https"):
             raise InvalidInputError("a server off this host has an https URL")
         object.__setattr__(self, "parts", parts)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Do as `call` does with this very URL."""
+        query = f"?{self.parts.query}" if self.parts.query else ""
+        return self.call("POST", (self.parts.path or "/") + query, body, headers)
+
+    def below(self, path: str) -> str:
+        """The target of a path that begins where the URL ends."""
+        return self.parts.path.rstrip("/") + path
+
+    def call(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         """Return status and answer; a redirect is an answer. Raises `OSError`.
 
         A server that trickles, or says too much, is one that gives no answer.
         """
         try:
             with self._connected() as line:
-                path = self.parts.path or "/"
-                query = f"?{self.parts.query}" if self.parts.query else ""
-                line.request("POST", path + query, body, {**headers, "Connection": "close"})
+                line.request(method, target, body, {**headers, "Connection": "close"})
                 answer = line.getresponse()
                 return answer.status, self._limited(answer)
         except (HTTPException, ValueError) as error:

@@ -1,24 +1,18 @@
 """Asking a witness over HTTP: what the feeder does all day, and every start once."""
 
 import re
-import socket
-import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from threading import Timer
-from urllib.parse import urlsplit
 
 from keyvault import signatures
-from keyvault.domain.errors import VaultError
+from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.domain.notes import Note, NoteError, Signature, cosignature_parts
 from keyvault.domain.policy import Party, Policy, PolicyError
 from keyvault.domain.witnessing import AddCheckpoint, WitnessError
+from keyvault.outside import Place
 from keyvault.settings import WitnessSettings
 
 TIMEOUT = 5.0  # seconds for a whole call
@@ -87,48 +81,17 @@ class WitnessClient:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> tuple[HTTPStatus, bytes]:
         try:
-            with self._connected() as (line, prefix):
-                line.request(method, prefix + path, body, {"Connection": "close"})
-                answer = line.getresponse()
-                return HTTPStatus(answer.status), _limited(answer)
-        except (OSError, HTTPException, ValueError) as error:
+            place = Place(self.party.url, self.ca, TIMEOUT, ANSWER_LIMIT, signed=True)
+        except InvalidInputError as error:
+            raise PolicyError(f"witness {self.name} has no URL of http or https") from error
+        try:
+            status, answer = place.call(method, place.below(path), body, {})
+            return HTTPStatus(status), answer
+        except (OSError, ValueError) as error:
             raise WitnessUnreachableError(
                 f"witness {self.name} gives no answer ({type(error).__name__})",
                 next_step="see that it runs and that its URL in the policy is right",
             ) from error
-
-    @contextmanager
-    def _connected(self) -> Iterator[tuple[HTTPConnection, str]]:
-        url = urlsplit(self.party.url)
-        host, port = url.hostname, url.port
-        if url.scheme not in ("http", "https") or not host:
-            raise PolicyError(f"witness {self.name} has no URL of http or https")
-        line = HTTPConnection(host, port, timeout=TIMEOUT)
-        if url.scheme == "https":
-            context = ssl.create_default_context(cafile=self.ca)
-            line = HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
-        line.connect()
-        # A time-out of the socket would begin anew with each byte that trickles in.
-        watch = Timer(TIMEOUT, _cut, (line.sock,))
-        watch.daemon = True
-        watch.start()
-        try:
-            yield line, url.path.rstrip("/")
-        finally:
-            watch.cancel()
-            line.close()
-
-
-def _cut(connection: socket.socket) -> None:
-    with suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-
-def _limited(answer: HTTPResponse) -> bytes:
-    body = answer.read(ANSWER_LIMIT + 1)
-    if len(body) > ANSWER_LIMIT:
-        raise ValueError("a witness's answer is a line")
-    return body
 
 
 def read_policy(settings: WitnessSettings, origin: str) -> Policy:
