@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from keyvault.domain.canonical import Document
+from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.errors import BagMismatchError, InvalidInputError, ShareStateError
 from keyvault.domain.keys import Key, Residence
 from keyvault.domain.scopes import Scope
@@ -14,6 +14,7 @@ BACKUP_CONTEXT = b"keyvault-backup-v1\n"
 SHARE_CONTEXT = b"keyvault-share-v1\n"
 SHARE_KEY_CONTEXT = "keyvault-share-key-v1"
 ENTRY_CONTEXT = b"keyvault-share-entry-v1\n"
+STATEMENT_CONTEXT = b"keyvault-restoration-v1\n"
 CONFIRM_WITHIN = timedelta(days=92)  # each holder looks at their share every quarter
 DRILL_WITHIN = timedelta(days=92)
 
@@ -159,7 +160,10 @@ class RestorationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """A restoration or a drill. `entry` is the key (SPKI) that shares are sealed to."""
+    """A restoration or a drill. `entry` is the key (SPKI) that shares are sealed to.
+
+    `entry_signature` is over `entry_statement`, by the own key of the second token's gate.
+    """
 
     id: UUID
     backup: UUID
@@ -171,6 +175,13 @@ class Restoration:
     entered: tuple[int, ...] = ()
     done_at: datetime | None = None
     report: Document | None = None
+    entry_signature: bytes | None = None  # None: begun by a version that signed nothing
+
+
+def entry_statement(origin: str, restoration: UUID, entry: bytes) -> bytes:
+    """What the second token's gate signs: for which restoration it takes shares under which key."""
+    told: Document = {"origin": origin, "restoration": str(restoration), "entry": entry.hex()}
+    return STATEMENT_CONTEXT + canonical(told)
 
 
 def why_left_out(key: Key, *, whole: bool) -> str:

@@ -74,5 +74,6 @@ restoration = Table(
     bytes_("entry"),  # the gate's public key for shares
     number("begun_at"),
     number("done_at", null=True),
+    bytes_("entry_signature", null=True),  # of the gate's own key, over its statement of `entry`
 )
 Index(None, restoration.c.begun_at, restoration.c.id)
