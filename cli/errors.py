@@ -209,6 +209,7 @@ EXIT: dict[str, int] = {
     "file-signature": os.EX_DATAERR,
     "interface-taken": os.EX_UNAVAILABLE,
     "batch-too-many": os.EX_DATAERR,
+    "submission-limit": os.EX_TEMPFAIL,
     "batch-name-taken": os.EX_DATAERR,
     "batch-no-archive": os.EX_DATAERR,
     "batch-cut-off": os.EX_DATAERR,

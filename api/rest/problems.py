@@ -66,6 +66,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.FileSignatureError: _S.UNPROCESSABLE_ENTITY,
     vault.InterfaceTakenError: _S.CONFLICT,
     vault.CounterRegressionError: _S.CONFLICT,
+    vault.SubmissionLimitError: _S.CONFLICT,
     vault.CounterNotIssuedError: _S.CONFLICT,
     vault.CounterUsedError: _S.CONFLICT,
     vault.CellUsageError: _S.CONFLICT,

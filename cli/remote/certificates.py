@@ -216,10 +216,23 @@ def submit(
     ] = "none given",
     session: SessionDir = None,
 ) -> None:
-    """Record that requests were sent to the authority, for the first time or again."""
-    moved = moving(connect(session), "submissions", certificates, batch, {"reference": reference})
+    """Record that requests go to the authority, for the first time or again. Then send them.
+
+    What the authority would not take now, by its rules on pace, is refused: do not send it.
+    """
+    server = connect(session)
+    moved, pace = moving(server, "submissions", certificates, batch, {"reference": reference})
+    for one in pace:
+        say(_paced(one))
     say("the clock runs once they come back: keyvault certificates response FILE")
-    answer({"submitted": moved}, f"{moved} submitted")
+    answer({"submitted": moved, "pace": pace}, f"{moved} submitted")
+
+
+def _paced(one: Document) -> str:
+    left = f"{one['party']} may send {one['alone_left']} more requests alone today"
+    if one["batch"] is None:
+        return left
+    return f"{left}; batch {one['batch']} is on its way until {one['busy_until']}"
 
 
 @command(
@@ -238,7 +251,7 @@ def accept(
     """Accept certificates that fit their requests, so that their keys can be activated."""
     server = connect(session)
     confirm("accept certificates", _about_acceptance(server, certificates, batch), yes=yes)
-    moved = moving(server, "acceptances", certificates, batch, {"reason": reason})
+    moved, _ = moving(server, "acceptances", certificates, batch, {"reason": reason})
     answer({"accepted": moved}, f"{moved} accepted")
 
 
@@ -257,22 +270,27 @@ def _about_acceptance(
 
 def moving(
     server: Server, step: str, ids: list[UUID] | None, batch: UUID | None, body: Document
-) -> int:
-    """Take a step with certificates, or with a batch until none of it is left; count them."""
+) -> tuple[int, list[Document]]:
+    """Take a step with certificates, or with a batch until none of it is left.
+
+    Return how many there were, and the pace of their parties as the last answer says it.
+    """
     if bool(ids) == (batch is not None):
         raise InvalidInputError(
             "name certificates, or a batch, and not both", next_step="keyvault certificates list"
         )
     moved, names = 0, list(map(str, ids or []))
+    pace: list[Document] = []
     for at in range(0, len(names), CHUNK):
         part = {**body, "certificates": names[at : at + CHUNK]}
-        moved += len(server.post(f"{PATH}/{step}", part)["items"])
+        done = server.post(f"{PATH}/{step}", part)
+        moved, pace = moved + len(done["items"]), done["pace"]
     while batch is not None:
         done = server.post(f"{PATH}/{step}", {**body, "batch": str(batch)})
-        moved += len(done["items"])
+        moved, pace = moved + len(done["items"]), done["pace"] or pace
         if not done["left"] or not done["items"]:
             break
-    return moved
+    return moved, pace
 
 
 @command(app, "reject", "keyvault certificates reject CERTIFICATE --reason 'wrong organisation'")

@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 
 from cli.command import command, group
+from cli.errors import FindingsError
 from cli.output import answer, facts, say, table
 from cli.remote.asking import ask
 from cli.remote.client import connect
 from cli.remote.keys import Reason, Yes
 from cli.state import SessionDir
+from keyvault.domain.canonical import Document
 from keyvault.domain.commands import RetireKek, RotateKek
 
 app = group("Keys of the service under which others rest wrapped.")
@@ -35,17 +37,26 @@ def rotate(reason: Reason, session: SessionDir = None) -> None:
 
 @command(app, "rewrap", "keyvault keks rewrap")
 def rewrap(session: SessionDir = None) -> None:
-    """Bring every key under the newest wrapping key. If it is cut off, run it again."""
-    server, done = connect(session), 0
+    """Bring every key under the newest wrapping key. If it is cut off, run it again.
+
+    A key that fails stays where it was and is named; the others go on without it.
+    """
+    server, done, after = connect(session), 0, None
+    failed: list[Document] = []
     while True:
-        run = server.post("/v1/keks/batches")
-        done += run["done"]
-        if not run["left"] or not run["done"]:
+        run = server.post("/v1/keks/batches" + (f"?after={after}" if after else ""))
+        done, failed, after = done + run["done"], failed + run["failed"], run["after"]
+        if after is None:
             break
         say(f"{done} done, {run['left']} left")
-    told = {"done": done, "left": run["left"], "failed": run["failed"]}
-    shown = [f"{one['key']}: {one['reason']}" for one in run["failed"]]
+    told = {"done": done, "left": run["left"], "failed": failed}
+    shown = [f"{one['key']}: {one['reason']}" for one in failed]
     answer(told, facts({**told, "failed": shown}.items()))
+    if failed:
+        raise FindingsError(
+            f"{len(failed)} keys still rest under an older wrapping key, which stays for them",
+            next_step="docs/runbooks/rewrap-fails.md; then run this again",
+        )
 
 
 @command(app, "retire", "keyvault keks retire 1 --reason 'nothing rests under it any more'")

@@ -208,6 +208,12 @@ class InterfaceTakenError(ConflictError):
     code = "interface-taken"
 
 
+class SubmissionLimitError(VaultError):
+    """The authority takes no more certification requests of this party now."""
+
+    code = "submission-limit"
+
+
 class CounterRegressionError(ConflictError):
     """These originator counters were given before: the database is older than the gate's memory."""
 

@@ -26,9 +26,10 @@ class Form(StrEnum):
 COLUMNS: dict[Register, tuple[str, ...]] = {
     Register.KEYS: (
         *("id", "label", "scope", "algorithm", "usage", "class", "classification", "state"),
-        *("residence", "module", "serial", "location", "owner", "registered", "labelled"),
-        *("distributed", "installed", "renewed", "activated", "protect_until", "process_until"),
-        *("supersedes", "compromised", "destroyed", "check_value", "public_key_sha256"),
+        *("residence", "module", "serial", "location", "owner", "ordered", "generated"),
+        *("registered", "labelled", "distributed", "installed", "renewed", "superseded"),
+        *("activated", "compromised", "destroyed", "protect_until", "process_until"),
+        *("supersedes", "check_value", "public_key_sha256"),
     ),
     Register.MODULES: (
         *("name", "uri", "label", "serial", "manufacturer", "model", "firmware", "library"),

@@ -18,6 +18,7 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import KeyState
 from keyvault.domain.scopes import Scope
 from keyvault.domain.standing import Reach, Where
+from keyvault.operations import pacing
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
 from keyvault.store.certificates import no_certificate
 from keyvault.store.unit_of_work import Reading, Work
@@ -41,10 +42,15 @@ class Which:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What was moved, and how many of the batch are still to be moved."""
+    """What was moved, how many of the batch are still to be moved, and how far parties are."""
 
     certificates: list[Certificate]
     left: int
+    pace: tuple[Document, ...] = ()  # where requests were sent: see `pacing.counted`
+
+    def document(self) -> Document:
+        named = [str(one.id) for one in self.certificates]
+        return {"certificates": named, "left": self.left, "pace": list(self.pace)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +133,22 @@ class _Step:
     due: CertificateState
     change: Change
     payload: Document
+    paced: bool = False  # whether what is moved counts against what the authority takes
 
 
 def submit(
     vault: Vault, who: Principal, which: Which, reference: str, once: Once | None = None
 ) -> Moved:
-    """Record that requests were sent to the authority, for the first time or again."""
+    """Record that requests go to the authority, for the first time or again, before they do.
+
+    Raises `SubmissionLimitError` where the authority would take no more of them now.
+    """
 
     def change(_work: Work, one: Certificate) -> Certificate:
         return one.to(CertificateState.SUBMITTED, reference=reference, reason="")
 
     due = CertificateState.CSR_BUILT
-    step = _Step(EventType.CSR_SUBMITTED, due, change, {"reference": reference})
+    step = _Step(EventType.CSR_SUBMITTED, due, change, {"reference": reference}, paced=True)
     return _take(vault, who, which, step, once)
 
 
@@ -201,18 +211,24 @@ def _take(vault: Vault, who: Principal, which: Which, step: _Step, once: Once | 
     with vault.database.work() as work:
         if earlier := recall(work, who, once):
             ids = [UUID(each) for each in earlier["certificates"]]
-            return Moved(_ordered(work, ids), earlier["left"])
+            return Moved(_ordered(work, ids), earlier["left"], tuple(earlier.get("pace", ())))
         found = [one for one in _chosen(work, which, step) if one.scope in scopes]
-        moved = [step.change(work, one) for one in found]
-        for one in moved:
-            work.certificates.change(one)
-        left = 0 if which.batch is None else work.certificates.counts(which.batch).get(step.due, 0)
-        done: Document = {"certificates": [str(one.id) for one in moved], "left": left}
-        if moved:
-            remember(work, who, once, done)
-            events = [_stepped(step, who, role, one) for one in moved]
+        moved = _moved(vault, work, which, step, [step.change(work, one) for one in found])
+        if moved.certificates:
+            remember(work, who, once, moved.document())
+            events = [_stepped(step, who, role, one) for one in moved.certificates]
             work.commit(events[0], *events[1:])
-        return Moved(moved, left)
+        return moved
+
+
+def _moved(
+    vault: Vault, work: Work, which: Which, step: _Step, changed: list[Certificate]
+) -> Moved:
+    for one in changed:
+        work.certificates.change(one)
+    left = 0 if which.batch is None else work.certificates.counts(which.batch).get(step.due, 0)
+    pace = pacing.counted(vault, work, which.batch, changed) if step.paced else []
+    return Moved(changed, left, tuple(pace))
 
 
 def permit_in(vault: Vault, who: Principal, action: Action, scopes: Iterable[Scope | None]) -> str:

@@ -31,11 +31,16 @@ class Kek:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one batch did, and what is left to do. What failed stays as it was."""
+    """What one batch did, and what is left to do. What failed stays as it was.
+
+    `last` is the key at which the batch ended: the next one begins behind it, so that what fails
+    holds up nothing. None at the end of all.
+    """
 
     done: int
     failed: tuple[tuple[str, str], ...]  # key, why
     left: int
+    last: UUID | None
 
 
 def listed(vault: Vault, who: Principal) -> list[Kek]:
@@ -51,15 +56,15 @@ def _kek(work: Reading, number: int, newest: int) -> Kek:
     return Kek(number, number == newest, count, tuple(first))
 
 
-def rewrap(vault: Vault, who: Principal) -> Run:
-    """Bring the next batch of keys under the newest wrapping key. Call it until none is left."""
+def rewrap(vault: Vault, who: Principal, after: UUID | None = None) -> Run:
+    """Bring the next batch of keys, by their ids behind `after`, under the newest wrapping key."""
     permitted = permit(vault, who, Action.KEY_RECONCILE, where=Reach.ALL)
     newest = service_key_id(kek_name(vault.gate.keks()[-1]))
     with vault.database.reading() as work:
-        old = work.keys.resting_elsewhere(newest, BATCH)
+        old = work.keys.resting_elsewhere(newest, BATCH, after)
         left = work.keys.count_elsewhere(newest)
     if not old:
-        return Run(0, (), 0)
+        return Run(0, (), left, None)
     answers = list(zip(old, vault.gate.rewrap(old), strict=True))
     pairs = [(one, new) for one, new in answers if isinstance(new, WrappedKey)]
     failed = tuple(
@@ -68,7 +73,8 @@ def rewrap(vault: Vault, who: Principal) -> Run:
     with vault.database.work() as work:
         done = [new for one, new in pairs if work.keys.rewrap(one, new)]
         work.commit(_event(who, permitted.role, done, failed, newest))
-    return Run(len(done), failed, left - len(done))
+    last = UUID(bytes=old[-1].spec.key_id) if len(old) == BATCH else None
+    return Run(len(done), failed, left - len(done), last)
 
 
 def _event(

@@ -60,10 +60,12 @@ def _keys(vault: Vault, who: Principal) -> Pages:
         with vault.database.reading() as work:
             classes = vault.authority(work).key_classes
             keys, after = work.keys.page(scopes=scopes, after=after, limit=PAGE)
-            taken = work.custody.latest_of([key.id for key in keys])
+            ids = [key.id for key in keys]
+            steps, beside = work.custody.latest_of(ids), work.keys.beside(ids)
         yield [
             _key(key, token, getattr(classes.get(key.key_class), "classification", None))
-            | {str(step): text_of(at) for step, at in taken.get(key.id, {}).items()}
+            | {str(step): text_of(at) for step, at in steps.get(key.id, {}).items()}
+            | {name: text_of(at) for name, at in beside[key.id].items()}
             for key in keys
         ]
         if after is None:
@@ -86,6 +88,7 @@ def _key(key: Key, token: Token, classification: str | None) -> Document:
         "serial": token.serial,
         "location": token.location,
         "owner": key.owner,
+        "generated": text_of(key.created_at),
         "registered": text_of(key.created_at),
         "protect_until": text_of(key.protect_until),
         "process_until": text_of(key.process_until),

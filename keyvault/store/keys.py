@@ -99,6 +99,20 @@ class Keys:
         found = self._connection.scalar(query)
         return UUID(found) if found else None
 
+    def beside(self, keys: Collection[UUID]) -> dict[UUID, dict[str, datetime]]:
+        """When each of these keys was ordered, and superseded: that stands in no row of its own."""
+        ids = list(map(str, keys))
+        ordered = select(_REQUEST.c.id, _REQUEST.c.requested_at).where(_REQUEST.c.id.in_(ids))
+        followed = select(_KEY.c.supersedes, func.min(_KEY.c.active_from)).where(
+            _KEY.c.supersedes.in_(ids), _KEY.c.active_from.is_not(None)
+        )
+        found: dict[UUID, dict[str, datetime]] = {key: {} for key in keys}
+        queries = {"ordered": ordered, "superseded": followed.group_by(_KEY.c.supersedes)}
+        for name, query in queries.items():
+            for key, at in self._connection.execute(query):
+                found[UUID(key)][name] = moment(at)
+        return found
+
     def wrapped_under(self, kek: UUID, limit: int) -> tuple[list[UUID], int]:
         """Return the first keys that rest wrapped under this one, and how many there are."""
         under = _WRAPPED.c.kek_id == kek.bytes
@@ -107,9 +121,13 @@ class Keys:
         found = [UUID(key_id) for key_id in self._connection.scalars(first)]
         return found, int(self._connection.scalar(count) or 0)
 
-    def resting_elsewhere(self, kek: bytes, limit: int) -> list[WrappedKey]:
-        """Return the first keys that do not rest under this wrapping key."""
-        query = select(_WRAPPED).where(_WRAPPED.c.kek_id != kek).order_by(_WRAPPED.c.kek_id)
+    def resting_elsewhere(
+        self, kek: bytes, limit: int, after: UUID | None = None
+    ) -> list[WrappedKey]:
+        """Return the first keys, by their ids, that do not rest under this wrapping key."""
+        query = select(_WRAPPED).where(_WRAPPED.c.kek_id != kek).order_by(_WRAPPED.c.key_id)
+        if after is not None:
+            query = query.where(_WRAPPED.c.key_id > str(after))
         return [_wrapped_key(row) for row in self._connection.execute(query.limit(limit))]
 
     def count_elsewhere(self, kek: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Tables of reconciliations and of sealed codes, beside those of `keyvault.store.tables`."""
+"""Tables of reconciliations, sealed codes and pace, beside those of `keyvault.store.tables`."""
 
 from sqlalchemy import Column, ForeignKey, Index, Table, Text
 
@@ -41,3 +41,12 @@ Index(None, emergency_code.c.person, emergency_code.c.made_at, emergency_code.c.
 Index(None, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
 Index(None, key.c.scope, key.c.state, key.c.algorithm, key.c.created_at, key.c.id)
 Index(None, key.c.owner, key.c.protect_until, key.c.id)
+submission_pace = Table(  # how far a party is with what it may send to the authority at a time
+    "submission_pace",
+    METADATA,
+    _text("party", key=True),
+    _text("day"),  # of UTC, on which so many requests were sent alone
+    _number("alone"),
+    _text("batch"),  # whose requests are on their way, or empty
+    _number("busy_until"),
+)

@@ -3,17 +3,21 @@
 import subprocess
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from keyvault.operations import expiry
+from keyvault.domain.access import Principal
+from keyvault.domain.errors import SubmissionLimitError
+from keyvault.operations import certificates, expiry
+from keyvault.operations.certificates import Which
 from keyvault.operations.csr import GATE_CHUNK
+from keyvault.settings import CertificateSettings
 from tests.authority import changed, usage
 from tests.certifying import PATH, REASON, accept, answer, believed, build, submitted
-from tests.stack import Stack, ok
+from tests.stack import SCOPE, Stack, ok
 
 DAY = timedelta(days=1)
 
@@ -110,6 +114,25 @@ def test_a_batch_is_built_submitted_and_counted(stack, bob, authority) -> None:
     moved = ok(bob.post(f"{PATH}/acceptances", json={"batch": batch, **REASON}))
     assert ok(bob.get(f"{PATH}/batches/{batch}"))["states"] == {"accepted": 3}
     assert len(moved["items"]) == 3
+
+
+def test_the_authority_gets_no_more_than_it_takes_and_what_is_refused_stays_as_it_was(
+    stack, bob, vault
+) -> None:
+    built = build(bob, stack.order_key(), stack.order_key())
+    first, second = (UUID(each["certificate"]["id"]) for each in built)
+    body = {"certificates": [str(first)], "reference": "SD-5"}
+    [pace] = ok(bob.post(f"{PATH}/submissions", json=body))["pace"]
+    assert (pace["party"], pace["batch"]) == (SCOPE["party"], None)
+    assert 0 < pace["alone_left"] < 150
+    rules = CertificateSettings(alone_a_day=1)
+    vault.settings = vault.settings.model_copy(update={"certificates": rules})
+    with vault.database.reading() as work:
+        person = vault.authority(work).people["bob"]
+    who = Principal(person, datetime.now(UTC) + DAY, "00")
+    with pytest.raises(SubmissionLimitError, match="may send 1 requests a day"):
+        certificates.submit(vault, who, Which((second,)), "SD-6")
+    assert ok(bob.get(f"{PATH}/{second}"))["state"] == "csr-built"
 
 
 def test_what_nobody_decides_on_becomes_overdue_and_what_ends_is_expired(

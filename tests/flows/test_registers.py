@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+from keyvault.domain.life import VERBS
 from tests.stack import Stack, ok
 
 
@@ -26,6 +27,19 @@ def test_the_register_of_keys_says_where_each_is_whose_it_is_and_what_was_done(s
     told = ok(bob.get("/v1/registers/keys", params={"format": "json"}))
     assert {row["id"] for row in told["items"]} == set(found)
     assert set(told["columns"]) == set(one)
+
+
+def test_each_of_the_nine_verbs_is_a_dated_field_of_the_register(stack: Stack):
+    first = stack.active_key()
+    second = stack.order_key(supersedes=first)
+    before = {row["id"]: row for row in rows(stack, "keys")}
+    assert set(VERBS) <= set(before[first])
+    assert all(before[first][name] for name in ("ordered", "generated", "registered"))
+    assert not before[first]["superseded"]
+    stack.change(second, "activations")
+    after = {row["id"]: row for row in rows(stack, "keys")}
+    assert after[first]["superseded"] == after[second]["activated"] != ""
+    assert after[first]["ordered"] <= after[first]["generated"]
 
 
 def test_the_other_registers_are_complete(stack: Stack):

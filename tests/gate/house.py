@@ -39,6 +39,8 @@ CLASSES = (
     KeyClass("standard", Residence.RESIDENT, VerifyPolicy.ALWAYS),
     KeyClass("bulk", Residence.WRAPPED, VerifyPolicy.SAMPLED),
     KeyClass("exchange", Residence.RESIDENT, VerifyPolicy.ALWAYS, extractable=True),
+    KeyClass("production", Residence.RESIDENT, VerifyPolicy.ALWAYS, module_level=1),
+    KeyClass("at-home", Residence.RESIDENT, VerifyPolicy.ALWAYS, location="UK"),
 )
 APPROVERS = (Role.KEY_APPROVER,)
 ORDINARY = Rule("ordinary", ("*",), ("*",), APPROVERS, 2, 3600)
@@ -102,6 +104,8 @@ uri = '''{token.uri}'''
 socket = "{name}.sock"
 pin = "{name}"
 deadline = {DEADLINE}
+level = 4
+location = "FR, Paris"
 [{name}.environment]
 {values}"""
         self.path.write_text(f"""

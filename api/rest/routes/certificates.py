@@ -53,7 +53,7 @@ def build_requests(body: CsrsIn, vault: V, who: Who, repeat: Repeat) -> CsrsOut:
 
 @router.post(f"{_PATH}/submissions", operation_id="submit_requests", responses=_CHANGE)
 def submit_requests(body: SubmissionIn, vault: V, who: Who, repeat: Repeat) -> MovedOut:
-    """Record that requests were sent; of a batch 200 at a time."""
+    """Record that requests go to the authority now, at its pace; of a batch 200 at a time."""
     return _moved(vault, certificates.submit(vault, who, body.read(), body.reference, repeat))
 
 

@@ -1,12 +1,13 @@
 """The service's wrapping keys. Rotating and retiring are asked for with `POST /v1/requests`."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 
 from api.rest.auth import V, Who, known_parameters
 from api.rest.problems import documented
-from api.rest.schemas.common import Wire
+from api.rest.schemas.common import Id, Wire
 from keyvault.operations import keks
 
 router = APIRouter(tags=["custody"], dependencies=[Depends(known_parameters)])
@@ -35,11 +36,12 @@ class FailedOut(Wire):
 
 
 class RunOut(Wire):
-    """What one batch did. Call again until `left` is 0 or as small as `failed`."""
+    """What one batch did. Call again with `after` until it is null; then `left` keys failed."""
 
     done: int
     failed: list[FailedOut]
     left: int
+    after: UUID | None
 
 
 @router.get("/v1/keks", operation_id="list_keks", responses=documented(403, 502))
@@ -60,8 +62,8 @@ def list_keks(vault: V, who: Who) -> KeksOut:
     operation_id="rewrap_batch",
     responses=documented(403, 408, 409, 415, 502),
 )
-def rewrap_batch(vault: V, who: Who) -> RunOut:
-    """Bring the next batch of keys under the newest wrapping key."""
-    run = keks.rewrap(vault, who)
+def rewrap_batch(vault: V, who: Who, after: Annotated[Id | None, Query()] = None) -> RunOut:
+    """Bring the next batch of keys, by their ids behind `after`, under the newest wrapping key."""
+    run = keks.rewrap(vault, who, after)
     failed = [FailedOut(key=key, reason=reason) for key, reason in run.failed]
-    return RunOut(done=run.done, failed=failed, left=run.left)
+    return RunOut(done=run.done, failed=failed, left=run.left, after=run.last)

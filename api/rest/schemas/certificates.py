@@ -192,16 +192,31 @@ class CsrsOut(Wire):
     items: list[BuiltOut]
 
 
+class PaceOut(Wire):
+    """How many a party may still send alone today, and until when a batch of it is on its way."""
+
+    party: str
+    alone_left: int
+    batch: UUID | None
+    busy_until: str | None
+
+
 class MovedOut(Wire):
-    """What was moved, and how many of the batch are left to be moved by further calls."""
+    """What was moved, and how many of the batch are left to be moved by further calls.
+
+    `pace` says where the parties of requests that were sent stand with the authority.
+    """
 
     items: list[CertificateOut]
     left: int
+    pace: list[PaceOut]
 
     @classmethod
     def of(cls, moved: Moved, now: Moment) -> Self:
         return cls(
-            items=[CertificateOut.of(one, now) for one in moved.certificates], left=moved.left
+            items=[CertificateOut.of(one, now) for one in moved.certificates],
+            left=moved.left,
+            pace=[PaceOut(**one) for one in moved.pace],
         )
 
 

@@ -33,6 +33,7 @@ PARTS = (
     "transcripts",
     "tokens",
     "epochs",
+    "deliveries",
     "events",
     "outside",
     "case",

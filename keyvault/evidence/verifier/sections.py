@@ -26,6 +26,15 @@ class Section:
         self.bundle, self.authority, self.report = bundle, authority, report
         self.looked = 0  # events, or files, that were there to be checked
 
+    def key_of(self, person: str, credential: str) -> bytes | None:
+        """The key of this name, if it was that person's to decide with at any time up to now."""
+        for state in self.authority.states:
+            known = state.people.get(person, {}).get("credentials", {})
+            found = known.get(credential)
+            if found is not None and not found["login_only"]:
+                return bytes(found["spki"])
+        return None
+
     def event(self, index: int, header: Any, payload: Any) -> None:
         """Look at one event; `payload` is None where it is withheld or erased."""
 

@@ -51,15 +51,6 @@ class TokenSteps(Section):
         what = f"the signature of {person} about a token is not valid"
         self.report.signed(what, key or b"", unbase64(signature), message)
 
-    def key_of(self, person: str, credential: str) -> bytes | None:
-        """The key of this name, if it was that person's to decide with at any time up to now."""
-        for state in self.authority.states:
-            known = state.people.get(person, {}).get("credentials", {})
-            found = known.get(credential)
-            if found is not None and not found["login_only"]:
-                return bytes(found["spki"])
-        return None
-
     def limits(self) -> Iterator[str]:
         if self.activations:
             yield "activations of tokens are signed by keys on the tokens, which are not in the log"
