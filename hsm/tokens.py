@@ -74,8 +74,11 @@ class TokenDriver(Protocol):
     def make_key(self, slot: TokenSlot, algorithm: str) -> bytes:
         """Make a key pair on the token and return its SPKI; the one before it is gone."""
 
-    def attest(self, slot: TokenSlot) -> bytes:
-        """The token's own statement (X.509, DER) that it made this key; empty if it has none."""
+    def attest(self, slot: TokenSlot) -> tuple[bytes, ...]:
+        """The token's own statement (X.509, DER) that it made this key, then who signed it.
+
+        Empty for a model that makes no such statements.
+        """
 
     def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:
         """Sign with the PIN that is on the token now; the signature is checked under `spki`."""

@@ -132,8 +132,8 @@ class Pkcs11Token:
         made = self._call("make-key", **self._about(slot), algorithm=algorithm)
         return b64decode(made["spki"])
 
-    def attest(self, slot: TokenSlot) -> bytes:  # noqa: ARG002  (PKCS#11 has no such thing)
-        return b""
+    def attest(self, slot: TokenSlot) -> tuple[bytes, ...]:  # noqa: ARG002  (PKCS#11 has no such thing)
+        return ()
 
     def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (there is one PIN from the start)
         key = load_der_public_key(spki)

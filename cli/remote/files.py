@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -16,9 +17,10 @@ from cli.remote.client import CaFile, Server, ServerUrl
 from cli.remote.given import bytes_of
 from cli.remote.uses import _ACCESS, Certificate, KeyId, PrivateKey, der_of
 from cli.state import SessionDir, open_session
-from hsm.types import Algorithm
+from hsm.types import Algorithm, Mechanism
 from keyvault.domain import pem
 from keyvault.domain.canonical import Document
+from keyvault.domain.errors import InvalidInputError
 from keyvault.operations import cms
 from keyvault.signatures import spki_of_certificate
 
@@ -74,17 +76,36 @@ def sign_by_key(
     private_key: PrivateKey,
     out: SignaturePath = None,
 ) -> None:
-    """Sign a file with a key in the HSM, as a system that may use it."""
+    """Sign a file with a key in the HSM, as a system that may use it.
+
+    The signature is checked here before it is written: under the first certificate, for its usage,
+    and that the next one issued it.
+    """
     door = Server(server, ca, (certificate, private_key))
-    certificates = [_der(path) for path in chain]
-    words = cms.attributes(_digest(file), certificates[0], datetime.now(UTC))
-    body = {"digest": b64encode(sha256(words).digest()).decode()}
-    raw = b64decode(door.post(f"/v1/keys/{key}/signatures", body)["signatures"][0])
-    algorithm = Algorithm(door.get(f"/v1/keys/{key}")["algorithm"])
-    made = cms.assemble(words, certificates, der_of(raw, algorithm))
+    certificates, digest = [_der(path) for path in chain], _digest(file)
+    if len(certificates) == 1:
+        raise InvalidInputError("give the issuer's certificate, too, by a second --signer")
+    now = datetime.now(UTC)
+    words = cms.attributes(digest, certificates[0], now)
+    made = cms.assemble(words, certificates, _by_key(door, key, words))
+    found = cms.check(made, digest, certificates[1:], now)
     target = out or file.with_name(f"{file.name}.p7s")
     target.write_bytes(made)
     say(f"the signature is in {target}")
+    told: Document = {"subject": found.subject, "file": str(target)}
+    answer(told, facts(told.items()))
+
+
+def _by_key(door: Server, key: UUID, words: bytes) -> bytes:
+    algorithm = Algorithm(door.get(f"/v1/keys/{key}")["algorithm"])
+    body: Document = {"digest": b64encode(sha256(words).digest()).decode()}
+    if algorithm.startswith("RSA"):
+        body["mechanism"] = str(Mechanism.RSA_PKCS1_SHA256)
+    elif algorithm is not Algorithm.EC_P256:
+        raise InvalidInputError(f"files are signed by EC-P256 and RSA keys, not {algorithm}")
+    return der_of(
+        b64decode(door.post(f"/v1/keys/{key}/signatures", body)["signatures"][0]), algorithm
+    )
 
 
 @command(app, "verify", "keyvault files verify thresholds.csv --trust root.pem")

@@ -203,7 +203,7 @@ class PivCard:
             data = _gunzip(data)
         try:
             return x509.load_der_x509_certificate(data)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise CardDataError(f"slot {slot:X} holds no certificate in DER") from error
 
     def tries_left(self) -> int | None:

@@ -148,8 +148,8 @@ class PivToken:
         key = piv_issue.generate_key(self._card, piv_slot(slot), wanted)
         return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-    def attest(self, slot: TokenSlot) -> bytes:
-        return vendor.attest(self._card, piv_slot(slot)) if self._profile.attests else b""
+    def attest(self, slot: TokenSlot) -> tuple[bytes, ...]:
+        return vendor.attest(self._card, piv_slot(slot)) if self._profile.attests else ()
 
     def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:
         self._verify(secrets.pin)

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from keyvault import signatures
-from keyvault.domain.errors import FileSignatureError
+from keyvault.domain.errors import FileSignatureError, InvalidInputError
 
 CMS_LIMIT = 65_536  # bytes of a signature with its certificates
 CHAIN_LIMIT = 8  # certificates
@@ -81,11 +81,27 @@ def _algorithm(certificate: bytes) -> str:
 
 def check(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> Signer:
     """Say who signed the file with this SHA-256. Raises `FileSignatureError` with what is wrong."""
+    if len(data) > CMS_LIMIT:
+        raise FileSignatureError(f"a signature has at most {CMS_LIMIT} bytes")
+    try:
+        return _checked(data, digest, roots, now)
+    except _UNREADABLE as error:
+        raise FileSignatureError(
+            "this is no CMS signature by one signer", next_step="give the .p7s beside the file"
+        ) from error
+
+
+# What the parsers raise at what is no CMS, or none that anybody would write.
+_UNREADABLE = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, UnsupportedAlgorithm),
+    *(InvalidInputError, RecursionError, OverflowError),
+    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+
+
+def _checked(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> Signer:
     info, certificates = _taken_apart(data)
-    found = {each["type"].native: each["values"][0] for each in info["signed_attrs"]}
-    wanted = {"content_type", "message_digest", "signing_time", "signing_certificate_v2"}
-    if not wanted <= set(found):
-        raise FileSignatureError("the signature does not say what has to be signed")
+    found = _said(info)
     if found["message_digest"].native != digest:
         raise FileSignatureError(
             "this is another file than the one that was signed, or it was changed since",
@@ -106,23 +122,30 @@ def check(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> 
     )
 
 
+def _said(info: Any) -> dict[str, Any]:
+    """The signed attributes by their names, each of which is there once (RFC 5652, 11)."""
+    kinds = [each["type"].native for each in info["signed_attrs"]]
+    wanted = {"content_type", "message_digest", "signing_time", "signing_certificate_v2"}
+    if not wanted <= set(kinds):
+        raise FileSignatureError("the signature does not say what has to be signed")
+    values = [list(each["values"]) for each in info["signed_attrs"]]
+    if len(set(kinds)) < len(kinds) or any(len(each) != 1 for each in values):
+        raise FileSignatureError("the signature says one thing twice")
+    return {kind: value for kind, (value,) in zip(kinds, values, strict=True)}
+
+
 def _taken_apart(data: bytes) -> tuple[Any, list[x509.Certificate]]:
-    if len(data) > CMS_LIMIT:
-        raise FileSignatureError(f"a signature has at most {CMS_LIMIT} bytes")
-    try:
-        whole = cms.ContentInfo.load(data, strict=True)
-        content = whole["content"]
-        [info] = content["signer_infos"]
-        certificates = [
-            x509.load_der_x509_certificate(each.chosen.dump()) for each in content["certificates"]
-        ]
-        _ = info["signed_attrs"].native, whole["content_type"].native
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FileSignatureError(
-            "this is no CMS signature by one signer", next_step="give the .p7s beside the file"
-        ) from error
-    if whole["content_type"].native != "signed_data" or len(certificates) > CHAIN_LIMIT:
+    whole = cms.ContentInfo.load(data, strict=True)
+    if whole["content_type"].native != "signed_data":
         raise FileSignatureError("this is no detached CMS signature")
+    content = whole["content"]
+    [info] = content["signer_infos"]
+    if len(content["certificates"]) > CHAIN_LIMIT:
+        raise FileSignatureError(f"a signature comes with at most {CHAIN_LIMIT} certificates")
+    certificates = [
+        x509.load_der_x509_certificate(each.chosen.dump()) for each in content["certificates"]
+    ]
+    _ = info["signed_attrs"].native  # all of it is read here, not some of it later
     return info, certificates
 
 

@@ -1,16 +1,14 @@
 """What the steps of an issuing job ask of the vault: journal, register, CA and sealed secrets."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm import usb
-from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
+from hsm.errors import CardForeignError, HsmError
 from hsm.pcsc import profiles
 from hsm.pcsc.piv import PivAlgorithm
 from hsm.pcsc.piv_issue import ManagementKey
@@ -28,7 +26,7 @@ from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing, pro
 from keyvault.domain.people import thumbprint
 from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
-from keyvault.operations import ca, tokens
+from keyvault.operations import attestation, ca, tokens
 from keyvault.operations.personalising import keys_of
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Reading
@@ -140,20 +138,10 @@ class VaultHouse:
                 next_step="quarantine both, and ask who made them",
             )
 
-    def check_attestation(self, _: IssueJob, spki: bytes, statement: bytes) -> None:
-        """Of this key, and, where makers are pinned, signed by one of them."""
-        if not statement:
-            return
-        try:
-            found = x509.load_der_x509_certificate(statement)
-            made = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        except ValueError as error:
-            raise TokenSpoiledError("the card's attestation cannot be read") from error
-        if made != spki:
-            raise TokenSpoiledError("the card attests another key than the one it just made")
+    def check_attestation(self, job: IssueJob, spki: bytes, chain: Sequence[bytes]) -> None:
         path = self._vault.settings.issuing.attesters
-        if path and not any(_signed(found, each) for each in _authorities(path.read_bytes())):
-            raise TokenSpoiledError("no maker that we know signed the card's attestation")
+        makers = x509.load_pem_x509_certificates(path.read_bytes()) if path else []
+        attestation.check(spki, str(job.facts["serial"]), chain, makers, self._vault.clock())
 
     def seal(self, job: IssueJob) -> dict[str, str]:
         gate, token = self._vault.gate, job.token.bytes
@@ -236,15 +224,3 @@ def _known(work: Reading, guid: str) -> Token | None:
 
 def _master(job: IssueJob) -> int:
     return int(str(job.facts["master"]))
-
-
-def _signed(statement: x509.Certificate, maker: x509.Certificate) -> bool:
-    try:
-        statement.verify_directly_issued_by(maker)
-    except (InvalidSignature, ValueError, TypeError):
-        return False
-    return True
-
-
-def _authorities(pem: bytes) -> list[x509.Certificate]:
-    return x509.load_pem_x509_certificates(pem)

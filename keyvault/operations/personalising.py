@@ -6,7 +6,7 @@ that the next insertion of the same token brings to the same end.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
@@ -47,7 +47,7 @@ class House(Protocol):
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         """The key (SPKI) that the slot's own has to agree with before it is certified."""
 
-    def check_attestation(self, job: IssueJob, spki: bytes, statement: bytes) -> None:
+    def check_attestation(self, job: IssueJob, spki: bytes, chain: Sequence[bytes]) -> None:
         """Raise `TokenSpoiledError` where the maker's statement is not about this key."""
 
     def random(self, size: int) -> bytes: ...
@@ -133,10 +133,12 @@ class _UnderWay:
         if spki in keys_of(self.job).values():
             raise TokenSpoiledError("the token made the same key twice")
         self._house.check_fresh(self.job, slot, spki)
-        statement = self._driver.attest(slot)
-        self._house.check_attestation(self.job, spki, statement)
         job = _note(self.job, "keys", slot, spki)
-        self._save(_note(job, "attestations", slot, statement), f"key made in {slot}")
+        if chain := self._driver.attest(slot):
+            self._house.check_attestation(self.job, spki, chain)
+            for name, each in zip(("attestations", "attesters"), chain, strict=False):
+                job = _note(job, name, slot, each)
+        self._save(job, f"key made in {slot}")
 
     def _certify(self) -> Document:
         """Possession first: the CA never hears of a key that the token did not sign with."""

@@ -4,7 +4,7 @@ It keeps every promise of `keyvault.operations.personalising.House`, and it coun
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -25,9 +25,11 @@ from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain.errors import ConflictError, TokenDuplicateError
 from keyvault.domain.issuing import IssueJob, Standing
 from keyvault.gate.possession import Possession
+from keyvault.operations import attestation
 from keyvault.operations.personalising import personalise
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.maker import MAKER
 from tests.cards.simulator.models import FACTORY_PIN, FACTORY_PUK
 from tests.cards.simulator.vpcd import CardSide, Pulled
 
@@ -73,10 +75,9 @@ class Here:
         if spki in self.known:
             raise TokenDuplicateError(f"{slot} of {job.token} has a key of another token")
 
-    def check_attestation(self, _: IssueJob, spki: bytes, statement: bytes) -> None:
-        if statement:
-            made = x509.load_der_x509_certificate(statement).public_key()
-            assert made == load_der_public_key(spki)
+    def check_attestation(self, job: IssueJob, spki: bytes, chain: Sequence[bytes]) -> None:
+        serial = str(job.facts["serial"])
+        attestation.check(spki, serial, chain, [MAKER.certificate], datetime.now(UTC))
 
     def seal(self, _: IssueJob) -> dict[str, str]:
         return {"pin": "sealed", "puk": "sealed"}

@@ -22,6 +22,7 @@ from tests.cards.personalising import PIN, PUK, Here, Own, insert, new_job, swee
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.holder import personalised
 from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.maker import Maker
 from tests.cards.simulator.models import MODELS, Constant, Lying, table_of
 
 
@@ -126,6 +127,16 @@ def test_a_key_that_another_token_has_is_never_certified(tmp_path):
         insert(second, table, twin)
     assert twin.signed == 0
     assert twin.job.standing is Standing.QUARANTINED
+
+
+def test_a_card_that_another_maker_attests_is_for_destruction_before_anything_is_certified(
+    tmp_path,
+):
+    card, house = MODELS["yubico"].make(), Here(new_job())
+    card.application.attester = Maker().attester()
+    with pytest.raises(TokenSpoiledError, match="no maker"):
+        insert(card, table_of("yubico", tmp_path), house)
+    assert (house.job.standing, house.signed) == (Standing.QUARANTINED, 0)
 
 
 def test_a_card_that_is_wiped_has_nothing_of_its_holder_left(tmp_path):

@@ -6,24 +6,21 @@ Each is a pair: the blank card, and the table by which the product knows the mod
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
 
 from tests.cards.simulator.ber import Refused, tlv
 from tests.cards.simulator.card import Card
+from tests.cards.simulator.holder import container
+from tests.cards.simulator.maker import ATTESTER_OBJECT, MAKER, Attester
 from tests.cards.simulator.piv import P256, P384, TRIPLE_DES, Applet, Secret
 
 FACTORY_PIN, FACTORY_PUK = b"123456", b"12345678"
 FACTORY_3DES = bytes.fromhex("0102030405060708") * 3
 SUPPLIED = bytes.fromhex("8f4c1b9e7a3d5f60218457aecd9be013")  # by contract with a supplier
-ATTESTER = ec.generate_private_key(ec.SECP256R1())
 
 
 @dataclass
@@ -31,6 +28,10 @@ class Yubico(Applet):
     """With the maker's commands: management key, serial number, attestation."""
 
     serial: int = field(default_factory=lambda: int.from_bytes(os.urandom(4), "big"))
+    attester: Attester = field(default_factory=MAKER.attester)
+
+    def __post_init__(self) -> None:
+        self.objects[ATTESTER_OBJECT] = container(self.attester.certificate)
 
     def _set_management_key(self, p1: int, _: int, data: bytes) -> bytes:
         self._must_be_administered()
@@ -48,7 +49,7 @@ class Yubico(Applet):
     def _attest(self, slot: int, _: int, __: bytes) -> bytes:
         if slot not in self.keys:
             raise Refused(0x6A80)
-        return attestation(self.keys[slot].public_key(), slot)
+        return self.attester.attest(self.keys[slot].public_key(), slot, self.serial)
 
     _commands: ClassVar[dict[int, Callable[..., bytes]]] = {
         **Applet._commands,  # noqa: SLF001  (one class in two parts)
@@ -90,23 +91,6 @@ class Lying(Applet):
         **Applet._commands,  # noqa: SLF001  (one class in two parts)
         0x47: _lie,
     }
-
-
-def attestation(key: ec.EllipticCurvePublicKey, slot: int) -> bytes:
-    now = datetime.now(UTC)
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "attester of a test")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"attestation {slot:x}")])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=3650))
-        .sign(ATTESTER, hashes.SHA256())
-    )
-    return built.public_bytes(Encoding.DER)
 
 
 @dataclass(frozen=True)
