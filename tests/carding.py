@@ -14,8 +14,10 @@ from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cli.desk.relaying import relay
+from hsm.pcsc.holder import HeldCard
 from keyvault.domain.commands import CertifyAuthority
 from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.statements import (
@@ -35,10 +37,12 @@ from keyvault.domain.times import day_text, text_of
 from keyvault.domain.tokens import TokenKind
 from keyvault.signatures import spki_der
 from tests.cards.simulator.in_process import InProcess
+from tests.cards.simulator.maker import MAKER
 from tests.cards.simulator.vpcd import CardSide
 from tests.stack import Document, Someone, Stack, in_days, ok
 
 STATIONS = ("leeds-1", "leeds-2")
+OWN_PIN = b"482913"  # that a holder types
 
 
 class Desk:
@@ -73,6 +77,11 @@ class Inserted(InProcess):
         card.reset()
 
 
+def held(card: CardSide, pin: bytes) -> HeldCard:
+    reader = Inserted(card)
+    return HeldCard(reader, card.atr, lambda _: pin)
+
+
 @dataclass
 class Carding:
     stack: Stack
@@ -91,7 +100,9 @@ class Carding:
         stations = "".join(
             f"[[issuing.stations]]\nname = '{name}'\ntrusted = true\n" for name in STATIONS
         )
-        file = f"profiles = '{profiles}'\n" if profiles else ""
+        makers = stack.folder / "makers.pem"
+        makers.write_bytes(MAKER.certificate.public_bytes(Encoding.PEM))
+        file = f"attesters = '{makers}'\n" + (f"profiles = '{profiles}'\n" if profiles else "")
         apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
         for name in (*apis, "gate"):
             stack.stop(name)
@@ -172,10 +183,19 @@ class Carding:
         reader = card if hasattr(card, "call") else Inserted(card)
         return relay(desk, path, station, reader, lambda _: None)
 
-    def serve(self, token: Document, card: CardSide, **asked: object) -> Document:
-        """A finished card in the reader, for something else."""
+    def serve(
+        self, token: Document, card: CardSide, pin: bytes = OWN_PIN, **asked: object
+    ) -> Document:
+        """A finished card in the reader of a station, with its holder there to type a PIN."""
         desk, path = Desk(self.issuer.client()), f"/v1/issuing/tokens/{token['id']}"
-        return relay(desk, path, STATIONS[0], Inserted(card), lambda _: None, asked)
+        return relay(desk, path, STATIONS[0], held(card, pin), lambda _: None, asked)
+
+    def at_home(
+        self, token: Document, card: CardSide, pin: bytes = OWN_PIN, **asked: object
+    ) -> Document:
+        """The card in a reader of its holder's own, who is logged in."""
+        desk, path = Desk(self.holder.client()), f"/v1/tokens/{token['id']}"
+        return relay(desk, path, "", held(card, pin), lambda _: None, asked)
 
     def refused(self, token: Document, card: CardSide, **asked: object) -> Document:
         """The problem that a session is refused with."""
@@ -185,13 +205,21 @@ class Carding:
 
     # Afterwards
 
-    def activated(self, serial: str, card: Any) -> None:
-        """Sent, delivered, and activated with the card's own key."""
-        bob = self.stack.person("bob")
+    def delivered(self, serial: str) -> None:
+        """Sent, and handed over against a receipt."""
         due = day_text(in_days(3))
         self.says(self.issuer, Dispatch("seal 9", "courier", "Leeds", due), self.token(serial))
         handed = Deliver("passport seen", "seal 9", "Leeds")
-        self.says(bob, handed, self.token(serial), second=self.holder)
+        self.says(self.stack.person("bob"), handed, self.token(serial), second=self.holder)
+
+    def activated(self, serial: str, card: Any) -> None:
+        """Sent, delivered, and activated with the card's own key."""
+        self.delivered(serial)
+        self.activate(serial, card)
+
+    def activate(self, serial: str, card: Any) -> None:
+        """With the card's own key, over the log as it is now."""
+        bob = self.stack.person("bob")
         signer = replace_credential(self.holder, card.application.keys[0x9C])
         self.says(signer, Activate("I keep them apart"), self.token(serial), second=bob)
 

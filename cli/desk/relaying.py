@@ -46,11 +46,13 @@ def relay(
 ) -> Document:
     """Work through one insertion; return the service's last message: "done" or "failed".
 
-    `path` is what the token is inserted for, `more` what is said about that. Leaving in any other
-    way, such as ^C, ends the session: to the service the token was pulled.
+    `path` is what the token is inserted for, `more` what is said about that, `station` is empty
+    where the token's holder sits. Leaving in any other way, such as ^C, ends the session: to
+    the service the token was pulled.
     """
-    opened: Document = {"station": station, "atr": card.atr.hex(), "protocol": int(card.protocol)}
-    opened |= more or {}
+    opened: Document = {"atr": card.atr.hex(), "protocol": int(card.protocol), **(more or {})}
+    if station:
+        opened["station"] = station
     message = server.post(f"{path}/sessions", opened)
     session = UUID(str(message["session"]))
     said = ""

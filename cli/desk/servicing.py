@@ -15,6 +15,7 @@ from cli.passphrases import PassphraseFd, Secrets
 from cli.remote.client import connect
 from cli.state import SessionDir
 from hsm.pcsc.apdu import Channel
+from hsm.pcsc.holder import HeldCard
 from hsm.pcsc.piv import PivCard, pin_block
 from hsm.pcsc.piv_issue import change_pin
 from hsm.pcsc.reader import PcscCard
@@ -36,25 +37,72 @@ def pin(reader: ReaderName = None, passphrase_fd: PassphraseFd = None) -> None:
     answer({"changed": name}, facts([("changed", f"the PIN of the card in {name}")]))
 
 
-@command(app, "unblock", "keyvault desk unblock TOKEN --release STATEMENT --station leeds-1")
-def unblock(
+@command(app, "choose-pin", "keyvault desk choose-pin TOKEN")
+def choose_pin(
     token: TokenId,
-    release: Annotated[UUID, typer.Option(metavar="STATEMENT", help="What two people signed.")],
-    station: Station,
     reader: ReaderName = None,
     passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
 ) -> None:
-    """Give a blocked card a PIN that its holder types here, and another PUK."""
+    """Set your own PIN on a token that you were given, before you activate it.
+
+    It was sent with a PIN that nobody knows. What you type goes to the card and nowhere else.
+    """
+    ended = _before_holder(token, {"service": "choose-pin"}, reader, passphrase_fd, session)
+    say(str(ended["guidance"]))
+    answer({"token": str(token)}, facts([("your own PIN is on", token)]))
+
+
+@command(
+    app,
+    "unblock",
+    "keyvault desk unblock TOKEN --release STATEMENT --station leeds-1",
+    "keyvault desk unblock TOKEN --release STATEMENT",
+)
+def unblock(
+    token: TokenId,
+    release: Annotated[UUID, typer.Option(metavar="STATEMENT", help="What two people signed.")],
+    station: Annotated[
+        str, typer.Option(metavar="NAME", help="This desk; leave it out where its holder is.")
+    ] = "",
+    reader: ReaderName = None,
+    passphrase_fd: PassphraseFd = None,
+    session: SessionDir = None,
+) -> None:
+    """Give a blocked card a PIN that its holder types here.
+
+    At a station the card gets another PUK, too. At its holder's own reader it gets that when it
+    is at a station again.
+    """
     asked: Document = {"service": "unblock", "statement": str(release)}
-    name, secrets = chosen_reader(reader), Secrets(passphrase_fd)
-    with PcscCard(name) as card:
-        path = f"/v1/issuing/tokens/{token}"
-        ended = relay(connect(session), path, station, card, progress, asked)
-        refused(ended)
-        say("the holder chooses a PIN now")
-        change_pin(PivCard(Channel(card)), str(ended["pin"]).encode(), _chosen(secrets))
+    ended = _before_holder(token, asked, reader, passphrase_fd, session, station)
+    say(str(ended["guidance"]))
     answer({"unblocked": str(token)}, facts([("unblocked", token)]))
+
+
+def _before_holder(
+    token: UUID,
+    asked: Document,
+    reader: str | None,
+    passphrase_fd: int | None,
+    session: Path | None,
+    station: str = "",
+) -> Document:
+    """Work through one insertion while the holder is here to type a PIN."""
+    name, secrets = chosen_reader(reader), Secrets(passphrase_fd)
+
+    def choose(new: bool) -> bytes:
+        if new:
+            say("the holder chooses a PIN now")
+            return _chosen(secrets)
+        return secrets.next(f"PIN of the card in {name}")
+
+    path = f"/v1/issuing/tokens/{token}" if station else f"/v1/tokens/{token}"
+    with PcscCard(name) as card:
+        held = HeldCard(card, card.atr, choose)
+        ended = relay(connect(session), path, station, held, progress, asked)
+    refused(ended)
+    return ended
 
 
 def _serviced(service: str, token: UUID, station: str, reader: str | None, at: Path | None) -> None:
@@ -71,6 +119,14 @@ def rekey(
 ) -> None:
     """Give a card the management key of the newest master."""
     _serviced("rekey", token, station, reader, session)
+
+
+@command(app, "rotate-puk", "keyvault desk rotate-puk TOKEN --station leeds-1")
+def rotate_puk(
+    token: TokenId, station: Station, reader: ReaderName = None, session: SessionDir = None
+) -> None:
+    """Give a card another PUK that was unblocked before its holder: concern puk-spent."""
+    _serviced("rotate-puk", token, station, reader, session)
 
 
 @command(app, "wipe", "keyvault desk wipe TOKEN --station leeds-1")

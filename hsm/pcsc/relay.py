@@ -18,6 +18,7 @@ from hsm.pcsc.apdu import RESPONSE_LIMIT, TransmissionProtocol
 Message = dict[str, Any]
 GRACE = 15.0  # seconds that a message and its answer may take on the way
 CALL_SECONDS = 60.0
+PIN_SECONDS = 180.0  # for somebody to choose a PIN
 PATIENCE = 10.0  # seconds until "wait" is said, so that no proxy thinks the call has died
 
 
@@ -74,6 +75,13 @@ class Relay:
         if not isinstance(result, dict):
             raise CardDataError("the desk answered something that is no result")
         return result
+
+    def own_pin(self, given: bytes) -> None:
+        """Have the holder replace the PIN `given` by one of their own, or give theirs if empty.
+
+        It is typed at the other side and never comes here.
+        """
+        self.ask({"do": "pin", "pin": given.decode()}, PIN_SECONDS)
 
     def ask(self, message: Message, seconds: float) -> Message:
         """Have the other side do something. Raises the `HsmError` that it had, or its silence."""
@@ -178,7 +186,10 @@ def carry(transport: Any, message: Message) -> Message:
             return {"number": number, "response": transmit_hex(transport, apdu, seconds)}
         if message["do"] == "call":
             return {"number": number, "result": _called(transport, message["call"])}
-        transport.reset()
+        if message["do"] == "pin":
+            _own_pin(transport, message["pin"])
+        else:
+            transport.reset()
     except HsmError as error:
         return {"number": number, **told(error)}
     return {"number": number, "response": ""}
@@ -190,6 +201,14 @@ def _called(transport: Any, call: Message) -> Message:
     if made is None:
         raise CardDataError("the server calls a PKCS#11 token, and a card is in the reader")
     return dict(made(call))
+
+
+def _own_pin(transport: Any, given: str) -> None:
+    """Where the holder sits, see `hsm.pcsc.holder`."""
+    ask = getattr(transport, "own_pin", None)
+    if ask is None:
+        raise CardDataError("the server asks for a holder's PIN, and this desk asks nobody for it")
+    ask(given.encode())
 
 
 def transmit_hex(transport: Any, apdu: bytes, seconds: float) -> str:

@@ -252,12 +252,47 @@ class PivToken:
 
     def unblock(self, puk: SecretChange, pin: bytes) -> None:
         """Another PUK in place of the one that was opened, and by it a new PIN."""
-        _change(piv_issue.change_puk, self._card, puk, new_first=puk.begun % 2 == 1)
+        self.replace_puk(puk)
         piv_issue.unblock_pin(self._card, puk.new, pin)
+
+    def takes(self, pin: bytes) -> bool:
+        """Whether this is its PIN: a try, which the right one gives back."""
+        try:
+            self._card.verify_pin(pin)
+        except PinIncorrectError:
+            return False
+        return True
+
+    def prove_pin_dead(self, given: Mapping[str, bytes], own: Callable[[], None]) -> None:
+        """Try each PIN that is to be dead; `own` has the holder give theirs after each.
+
+        Raises `CardRefusedError` at one that the card still takes.
+        """
+        for name, pin in given.items():
+            self._restart()
+            if self.takes(pin):
+                raise CardRefusedError(
+                    f"the card still takes {name}", next_step="Choose another PIN, once more."
+                )
+            own()
+        self._restart()
+
+    def unblock_by(self, puk: bytes, pin: bytes) -> None:
+        """A new PIN by the PUK as it is, where another PUK must not be shown."""
+        piv_issue.unblock_pin(self._card, puk, pin)
+
+    def replace_puk(self, puk: SecretChange) -> None:
+        _change(piv_issue.change_puk, self._card, puk, new_first=puk.begun % 2 == 1)
+
+    @property
+    def factory_pin(self) -> bytes:
+        return self._profile.factory_pin
 
     def rekey(self, new: OwnKey) -> None:
         """Replace our management key by that of another master's version."""
         algorithm = self._profile.own_algorithm
+        if self._profile.management_change == NONE:
+            raise MechanismUnsupportedError(f"no command changes the key of {self._profile.title}")
         if not self._knows(new.answering(algorithm)):
             self._administer()
             vendor.set_management_key(self._card, algorithm, new.to_set(algorithm))

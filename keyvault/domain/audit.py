@@ -111,6 +111,8 @@ class EventType(StrEnum):
     ISSUE_DONE = "ISSUE.DONE"
     ISSUE_REKEYED = "ISSUE.REKEYED"
     PIN_MAILED = "PIN.MAILED"
+    PIN_CHOSEN = "PIN.CHOSEN"  # by its holder, and what it was sent with is dead
+    PUK_SPENT = "PUK.SPENT"  # it was used where others may have seen it
     TOKEN_STOCKED = "TOKEN.STOCKED"  # noqa: S105  (an event, not a secret)
     TOKEN_NOMINATED = "TOKEN.NOMINATED"  # noqa: S105  (an event, not a secret)
     TOKEN_SIGNED = "TOKEN.SIGNED"  # noqa: S105  (a first signature, which waits for the second)
@@ -156,7 +158,9 @@ class EventType(StrEnum):
     AUDIT_QUERIED = "AUDIT.QUERIED"
     AUDIT_HANDED_OVER = "AUDIT.HANDED_OVER"
     PAYLOAD_ERASED = "PAYLOAD.ERASED"
-
+    PAYLOAD_PURGED = "PAYLOAD.PURGED"  # by class, when its time was over
+    AUDIT_HOLD_SET = "AUDIT.HOLD_SET"
+    AUDIT_HOLD_LIFTED = "AUDIT.HOLD_LIFTED"
     AUDIT_CHECKED = "AUDIT.CHECKED"  # the whole log was read again
     AUDIT_ARCHIVED = "AUDIT.ARCHIVED"
     AUDIT_HEARTBEAT = "AUDIT.HEARTBEAT"

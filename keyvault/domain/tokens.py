@@ -266,6 +266,10 @@ FOUND_WITHIN = timedelta(days=7)  # a suspended token comes back to life
 UNBLOCKS_A_YEAR = 2  # the third is a replacement
 
 
+# Among a token's facts.
+PIN_CHOSEN, PUK_SPENT, MASTER = "pin_chosen", "puk_spent", "master"
+
+
 class Concern(StrEnum):
     """Why somebody should look at a token."""
 
@@ -273,14 +277,20 @@ class Concern(StrEnum):
     DORMANT = "dormant"  # nobody used it for long
     NOT_ACTIVATED = "not-activated"
     LATE = "late"  # sent, and not confirmed in time
+    PUK_SPENT = "puk-spent"  # used where others may have seen it: it is replaced at a station
+    KEY_BEHIND = "key-behind"  # a card whose management key is not of the newest master
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long before its end a token is named, and after how long without use."""
+    """How long before its end a token is named, and after how long without use.
+
+    `master` is the newest master of management keys, 0 where nobody asks.
+    """
 
     ending: timedelta = RENEW_BEFORE
     dormant: timedelta = DORMANT_AFTER
+    master: int = 0
 
 
 USUAL = Limits()
@@ -299,5 +309,15 @@ def concerns(token: Token, now: datetime, limits: Limits = USUAL) -> list[Concer
     if token.state not in (TokenState.ACTIVE, TokenState.PIN_BLOCKED, TokenState.SUSPENDED):
         return []
     ends = token.expires_at is not None and token.expires_at - now <= limits.ending
-    sleeps = now - (token.used_at or token.changed_at) >= limits.dormant
-    return [each for each, is_so in ((Concern.ENDING, ends), (Concern.DORMANT, sleeps)) if is_so]
+    found = [
+        (Concern.PUK_SPENT, bool(token.facts.get(PUK_SPENT))),
+        (Concern.ENDING, ends),
+        (Concern.KEY_BEHIND, _has_own_key(token) and token.facts[MASTER] < limits.master),
+        (Concern.DORMANT, now - (token.used_at or token.changed_at) >= limits.dormant),
+    ]
+    return [each for each, is_so in found if is_so]
+
+
+def _has_own_key(token: Token) -> bool:
+    """Whether it is a card whose management key is of a master of ours."""
+    return token.facts.get("obeys") == "own management key" and MASTER in token.facts

@@ -28,8 +28,9 @@ from keyvault.domain.errors import (
     NotReadyError,
 )
 from keyvault.domain.keys import Purpose
-from keyvault.domain.statements import Countersigned, Release, Signed, Statement
+from keyvault.domain.statements import Countersigned, Deliver, Release, Said, Signed, Statement
 from keyvault.domain.times import time_of
+from keyvault.domain.tokens import ACTIVATE_WITHIN
 from keyvault.gate.clearance import Trust
 from keyvault.gate.register import Register
 from keyvault.settings import Settings
@@ -40,8 +41,12 @@ BLOCK = 16  # bytes of AES-CMAC
 SEALED_LIMIT = 256  # bytes
 ID_SIZE = 16  # bytes of a token's id
 RELEASED = timedelta(hours=1)  # how long a release opens what was closed
-FRESH = timedelta(hours=24)  # how old the two signatures may be
 KINDS = ("pin", "puk")
+# What two people's statement opens, and how old their signatures may be.
+OPENS: Mapping[type[Said], tuple[tuple[str, ...], timedelta]] = {
+    Release: (KINDS, timedelta(hours=24)),
+    Deliver: (("pin",), ACTIVATE_WITHIN),
+}
 
 
 class CardGate:
@@ -79,6 +84,7 @@ class CardGate:
             "card_open": self.open,
             "card_close": self.close,
             "card_release": self.release,
+            "card_spend": self.spend,
         }
 
     # Management keys
@@ -140,7 +146,8 @@ class CardGate:
         if len(sealed) > SEALED_LIMIT:
             raise InvalidInputError("this is no sealed PIN or PUK")
         name = _name(token, sealed)
-        if self._marked(name, "closed") and not self._is_released(token):
+        spent = self._marked(name, "spent")
+        if self._marked(name, "closed") and not spent and not self._is_released(token, kind):
             raise NotPermittedError(
                 f"the {kind.upper()} of this token is sealed",
                 next_step="have two people release it, for one unblocking",
@@ -153,38 +160,55 @@ class CardGate:
         self._mark(_name(token, sealed), "closed")
         (self._memory / f"{token.hex()}.released").unlink(missing_ok=True)
 
+    def spend(self, token: bytes, sealed: bytes) -> None:
+        """A released PUK went where others may have seen it: to replace it, it opens from now on.
+
+        Raises `NotPermittedError` where it is not released.
+        """
+        if not self._is_released(token, "puk"):
+            raise NotPermittedError("nobody released the PUK of this token")
+        self._mark(_name(token, sealed), "spent")
+
     def release(self, token: bytes, signed: Document, second: Document) -> None:
-        """Let what is closed be opened for an hour: two people signed it, and it counts once."""
+        """Let what is closed be opened for an hour: two people signed it.
+
+        A release opens PIN and PUK, once. A receipt, signed by who delivered the token and by its
+        holder, opens the PIN that it was sent with, until it has to be activated.
+        """
         first, other = Signed.read(signed), Countersigned.read(second)
         self._check_release(token, first, other)
-        if self._marked(first.statement.id.hex, "used"):
-            raise NotPermittedError(
-                "this release was used before", next_step="have two people sign another"
-            )
-        self._mark(first.statement.id.hex, "used")
-        until = (self._clock() + RELEASED).isoformat()
-        durable.replace(self._memory / f"{token.hex()}.released", canonical({"until": until}))
+        if isinstance(first.statement.said, Release):
+            if self._marked(first.statement.id.hex, "used"):
+                raise NotPermittedError(
+                    "this release was used before", next_step="have two people sign another"
+                )
+            self._mark(first.statement.id.hex, "used")
+        kinds = OPENS[type(first.statement.said)][0]
+        document: Document = {"until": (self._clock() + RELEASED).isoformat(), "kinds": list(kinds)}
+        durable.replace(self._memory / f"{token.hex()}.released", canonical(document))
 
     def _check_release(self, token: bytes, first: Signed, second: Countersigned) -> None:
         authority, statement = self._trust.current, first.statement
+        _, fresh = OPENS.get(type(statement.said), ((), timedelta()))
         wrong = (
-            not isinstance(statement.said, Release)
+            not fresh
             or statement.token != UUID(bytes=token)
             or statement.origin != authority.origin
             or statement.second != second.person
         )
-        if wrong or self._clock() - min(map(time_of, (statement.at, second.at))) > FRESH:
+        if wrong or self._clock() - min(map(time_of, (statement.at, second.at))) > fresh:
             raise NotPermittedError("this is no fresh release of this token by these two")
         now, said = self._clock(), statement.said
         _check_signer(authority, statement, statement.message(), first.signature, said.action, now)
         _check_signer(authority, second, second.message(first), second.signature, said.second, now)
 
-    def _is_released(self, token: bytes) -> bool:
+    def _is_released(self, token: bytes, kind: str) -> bool:
         try:
             document = json.loads((self._memory / f"{token.hex()}.released").read_bytes())
         except FileNotFoundError:
             return False
-        return self._clock() < datetime.fromisoformat(document["until"])
+        until = datetime.fromisoformat(document["until"])
+        return kind in document.get("kinds", KINDS) and self._clock() < until
 
     def _sealing(self, purpose: Purpose) -> bytes:
         if not self._seal:

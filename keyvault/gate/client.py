@@ -113,8 +113,9 @@ class GateClient:
             wrapped = await asyncio.to_thread(self._wrapped, key_id)
             if wrapped is None:
                 raise
-        await self._once("load", wrapped_document(wrapped))
-        return await self._once(method, key_id, *args)
+        loading = self._once("load", wrapped_document(wrapped))
+        _, result = await asyncio.gather(loading, self._once(method, key_id, *args))  # one frame
+        return result
 
     async def _once(self, method: str, *args: Any, timeout: float = 0) -> Any:  # noqa: ASYNC109  (handed on to the wire's one timer)
         patience = timeout or self._deadline + GRACE
@@ -222,6 +223,9 @@ class Gate:
         """The key (SPKI) by which the second token's gate says what is its own."""
         return bytes(self._call("own_key"))
 
+    def restorations(self) -> list[str]:
+        return list(self._call("restorations"))
+
     def enter_share(self, request_id: bytes, number: int, box: bytes) -> Document:
         """Hand a sealed share on: {"number", "entered", "rebuilt"}. `ShareInvalidError`."""
         return dict(self._call("enter_share", request_id, number, box))
@@ -313,6 +317,9 @@ class Gate:
         """Open what is closed for an hour, by two people's signatures."""
         self.push_authority()
         self._call("card_release", token, signed, second)
+
+    def card_spend(self, token: bytes, sealed: bytes) -> None:
+        self._call("card_spend", token, sealed)  # a PUK that others may have seen
 
     def keks(self) -> list[int]:
         """The numbers of the service's wrapping keys that are on the token, the newest last."""

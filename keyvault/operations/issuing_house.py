@@ -210,7 +210,7 @@ def event(
 def _facts(job: IssueJob) -> Document:
     """What the register keeps of a finished job."""
     names = ("model", "serial", "atr", "obeys", "objects", "master", "nonce", "proofs", "sealed")
-    kept = {name: job.facts[name] for name in names if name in job.facts}
+    kept = {name: job.facts[name] for name in (*names, "pin_route") if name in job.facts}
     return {**kept, "station": job.station}
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
+from keyvault.domain.issuing import PinRoute
 from keyvault.domain.people import Role
 from keyvault.domain.standing import Reach, lapses
 from keyvault.domain.statements import (
@@ -28,6 +29,7 @@ from keyvault.domain.times import day_after
 from keyvault.domain.tokens import (
     MOVES,
     ON_THE_SHELF,
+    PIN_CHOSEN,
     UNBLOCKS_A_YEAR,
     Token,
     TokenState,
@@ -203,6 +205,10 @@ def _check_activate(step: Taking) -> Checks:
     ]
     return [
         ("its holder activates it", token.holder == step.statement.person),
+        (
+            f"its holder chose a PIN: keyvault desk choose-pin {token.id}",
+            token.facts.get("pin_route") != PinRoute.ACTIVATION or PIN_CHOSEN in token.facts,
+        ),
         (
             f"there is an active token for {token.purpose}, which this one does not replace",
             all(one.id == token.replaces for one in others),

@@ -4,7 +4,7 @@ What people sign is in `statements`. Every function is one transaction with its 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -81,6 +81,7 @@ def concerns(
     """What ends, sleeps, was never activated or is late: a report to be worked off."""
     permit(vault, who, Action.TOKEN_READ)
     now = vault.clock()
+    limits = replace(limits, master=len(vault.settings.issuing.masters))
     watched = (*_LIVE_ENDS, TokenState.IN_TRANSIT)
     with vault.database.reading() as work:
         found = work.tokens.in_states(*watched)
@@ -190,9 +191,9 @@ def check_release(vault: Vault, token_id: UUID, statement: UUID) -> None:
 def unblocked(vault: Vault, who: Principal, token_id: UUID, statement: UUID) -> Token:
     """A blocked token has a new PIN: the release of two people is used up.
 
-    Raises `TokenStateError` where it was unblocked too often within a year: then it is replaced.
+    Its caller saw to who may do it. Raises `TokenStateError` where it was unblocked too often
+    within a year: then it is replaced.
     """
-    permit(vault, who, Action.TOKEN_ISSUE)
     with vault.database.work() as work:
         token = work.tokens.get(token_id)
         _release(work, token_id, statement)
@@ -202,6 +203,12 @@ def unblocked(vault: Vault, who: Principal, token_id: UUID, statement: UUID) -> 
         told: Document = {"statement": str(statement), "allowed_a_year": UNBLOCKS_A_YEAR}
         work.commit(event(EventType.PIN_UNBLOCKED, who, again, told))
         return again
+
+
+def note(work: Work, token_id: UUID, **facts: object) -> None:
+    """Write down what a card was seen to be, or to have, at its last contact."""
+    token = work.tokens.get(token_id)
+    work.tokens.change(token.with_(facts={**token.facts, **facts}))
 
 
 def _release(work: Reading, token_id: UUID, statement: UUID) -> None:

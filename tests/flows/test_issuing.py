@@ -10,10 +10,11 @@ from cli.desk.relaying import relay
 from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
-from tests.carding import STATIONS, Carding, Inserted, Roaming
+from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import Bench
 from tests.cards.personalising import Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
+from tests.flows import canaries
 from tests.operating import Operator, Terminal, readers
 from tests.stack import PASSPHRASE, Stack, ok
 from tests.surface.desk import Desk
@@ -57,6 +58,8 @@ def test_a_card_pulled_three_times_is_done_with_one_certificate_a_key(carding):
         assert der in applet.objects[slots[slot]]
         public = applet.keys[int(slot, 16)].public_key()
         assert x509.load_der_x509_certificate(der).public_key() == public
+    secrets = applet.management_key, applet.puk.value, b'"%b"' % applet.pin.value
+    canaries.assert_nowhere(carding.stack, *secrets)
 
 
 def test_a_desk_whose_messages_reach_any_worker_makes_a_card_with_a_key_to_agree_with(carding):
@@ -167,7 +170,7 @@ def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(c
     assert ended["code"] == "card-removed"
     ended = carding.serve(token, card, **asked)
     assert ended["do"] == "done", ended
-    assert card.application.pin.value == ended["pin"].encode()
+    assert card.application.pin.value == OWN_PIN
     assert card.application.puk.value not in (before, FACTORY_PUK)
     assert carding.token("6001")["state"] == "active"
     again = carding.refused(token, card, **asked)
@@ -200,3 +203,64 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     told = desk.ask("issuing", "batch", batch, "--out", str(paper))
     assert [one["standing"] for one in told["items"]].count("done") == told["out"] == 2
     assert paper.read_bytes().startswith(b"%PDF-")
+
+
+def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station(carding):
+    card, token = _blank(carding, 6002)
+    (job,) = carding.order(token)
+    carding.insert(job, card)
+    carding.activated("6002", card)
+    applet = card.application
+    applet.pin.left = 0
+    carding.stop("6002", "block-pin")
+    asked = {"service": "unblock", "statement": carding.released("6002")}
+    used = applet.puk.value
+    ended = carding.at_home(token, Puller(card, 8, executed=True), **asked)
+    assert ended["code"] == "card-removed"
+    ended = carding.at_home(token, card, **asked)
+    assert ended["do"] == "done", ended
+    assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
+    assert applet.puk.value == used
+    assert carding.token("6002")["state"] == "active"
+    client = carding.issuer.client()
+    concerns = ok(client.get("/v1/tokens/concerns"))["items"]
+    assert [one["concern"] for one in concerns if one["token"]["id"] == token["id"]] == [
+        "puk-spent"
+    ]
+    ended = carding.serve(token, Puller(card, 7, executed=True), service="rotate-puk")
+    assert ended["code"] == "card-removed"
+    assert carding.serve(token, card, service="rotate-puk")["do"] == "done"
+    assert applet.puk.value not in (used, FACTORY_PUK)
+    concerns = ok(client.get("/v1/tokens/concerns"))["items"]
+    assert token["id"] not in [one["token"]["id"] for one in concerns]
+    wendy = carding.witness.client()
+    body = {"service": "rekey", "atr": card.atr.hex(), "protocol": 2}
+    refused = wendy.post(f"/v1/tokens/{token['id']}/sessions", json=body)
+    assert refused.json()["code"] == "issue-state"
+
+
+def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding):
+    card, token = _blank(carding, 7001)
+    (job,) = carding.order(token, pin_route="activation")
+    assert carding.insert(job, card)["standing"] == "done"
+    applet = card.application
+    sent = applet.pin.value
+    path, bob = f"/v1/issuing/jobs/{job['id']}/mailer", carding.stack.person("bob").client()
+    assert bob.post(path).json()["code"] == "issue-state"
+    before = {"service": "choose-pin", "atr": card.atr.hex(), "protocol": 2}
+    home = f"/v1/tokens/{token['id']}/sessions"
+    assert carding.holder.client().post(home, json=before).json()["code"] == "issue-state"
+    carding.delivered("7001")
+    assert carding.issuer.client().post(home, json=before).json()["code"] == "not-permitted"
+    with pytest.raises(AssertionError, match="choose-pin"):
+        carding.activate("7001", card)
+    same = carding.at_home(token, card, pin=sent, service="choose-pin")
+    assert (same["do"], applet.pin.value) == ("failed", sent)
+    for at in (8, 9, 12):  # before and behind the change, and while the old one is tried
+        pulled = Puller(card, at, executed=True)
+        assert carding.at_home(token, pulled, service="choose-pin")["do"] == "failed"
+    ended = carding.at_home(token, card, service="choose-pin")
+    assert ended["do"] == "done", ended
+    assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
+    carding.activate("7001", card)
+    assert carding.token("7001")["state"] == "active"

@@ -12,6 +12,7 @@ from api.rest.schemas.issuing import (
     AbandonIn,
     AnswerIn,
     BatchOut,
+    HeldIn,
     IssueIn,
     JobListOut,
     JobOut,
@@ -111,9 +112,20 @@ def begin_session(job_id: Id, body: SessionIn, vault: V, who: Who) -> MessageOut
     responses=_AT_A_DESK,
 )
 def begin_service(token_id: Id, body: ServiceIn, vault: V, who: Who) -> MessageOut:
-    """A finished token is in a reader: unblock it, rekey it, or wipe it."""
-    place = body.station, bytes.fromhex(body.atr), body.protocol
-    session, first = servicing.begin(vault, who, token_id, body.service, place, body.statement)
+    """A finished token is in a reader at a station: unblock it, rekey it, wipe it."""
+    session, first = servicing.begin(vault, who, token_id, body.card(body.station))
+    return MessageOut.of(session, first)
+
+
+@router.post(
+    "/v1/tokens/{token_id:id}/sessions",
+    status_code=201,
+    operation_id="begin_before_holder",
+    responses=_AT_A_DESK,
+)
+def begin_before_holder(token_id: Id, body: HeldIn, vault: V, who: Who) -> MessageOut:
+    """A token is in a reader before its holder: they choose a PIN, or it is unblocked."""
+    session, first = servicing.begin_before_holder(vault, who, token_id, body.card())
     return MessageOut.of(session, first)
 
 

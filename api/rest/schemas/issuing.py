@@ -9,7 +9,7 @@ from api.rest.schemas.common import ABSENT, Id, Moment, Page, Text, Wire
 from hsm.pcsc.apdu import RESPONSE_LIMIT
 from hsm.pcsc.relay import APDU_LIMIT, Message
 from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, PinRoute, guidance
-from keyvault.operations.servicing import Service
+from keyvault.operations.servicing import Card, Service
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
 SlotName = Literal["9A", "9C", "9D"]
@@ -113,11 +113,23 @@ class SessionIn(Wire):
     protocol: Literal[1, 2]
 
 
-class ServiceIn(SessionIn):
-    """A finished token is in a reader. Unblocking takes the release that two people signed."""
+class HeldIn(Wire):
+    """A finished token is in a reader before its holder, wherever that is."""
 
     service: Service
+    atr: Annotated[Hex, Field(max_length=66)]
+    protocol: Literal[1, 2]
     statement: Id = ABSENT
+
+    def card(self, station: str = "") -> Card:
+        atr = bytes.fromhex(self.atr)
+        return Card(self.service, atr, self.protocol, station, self.statement)
+
+
+class ServiceIn(HeldIn):
+    """A finished token is in a reader. Unblocking takes the release that two people signed."""
+
+    station: Text
 
 
 class AnswerIn(Wire):
@@ -137,10 +149,13 @@ class AnswerIn(Wire):
 
 
 class MessageOut(Wire):
-    """What the desk does next: pass on an APDU, reset the card, wait, or stop."""
+    """What the desk does next: pass on an APDU, reset the card, wait, or stop.
+
+    At `pin` the holder replaces that PIN by one of their own, or gives theirs if it is empty.
+    """
 
     session: UUID
-    do: Literal["apdu", "reset", "call", "wait", "done", "failed"]
+    do: Literal["apdu", "reset", "call", "pin", "wait", "done", "failed"]
     number: int | None = None
     apdu: Annotated[str, Field(max_length=2 * APDU_LIMIT)] | None = None
     call: dict[str, Any] | None = None
