@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-csr bench-registers bench-peers docs permissions lock clean
+.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-csr bench-registers bench-keys bench-hosts bench-peers bench-all soak-load docs permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -18,7 +18,7 @@ custody-demo: ## drive keys from order to certified destruction, under ./custody
 	@tools/install test
 	@$(BIN)/python tools/custody_demo.py $(ARGS)
 
-evidence-demo: ## a year of made-up life, exported for a role and a quarter and checked alone; ARGS="--events 1000000"
+evidence-demo: ## a year of made-up life, exported for a role and a quarter and checked alone; hurried: ARGS="--events 100000"
 	@tools/install test
 	@$(BIN)/python -m tools.evidence_demo $(ARGS)
 
@@ -52,11 +52,13 @@ format: ## put the code into the one shape that lint accepts
 bench: ## measure, one JSON line a scenario, as ratios to raw calls of the module
 	@tools/install test
 	@$(BIN)/python -m bench $(ARGS)
-	@$(BIN)/python -m bench.registers
 
 bench-events: ## durable events a second beside the raw driver, on both databases, and the tree anew
 	@tools/install test
-	@$(BIN)/python -m bench.events $(ARGS)
+	@mkdir -p bench/work
+	@$(BIN)/python -m bench.events $(ARGS) > bench/work/events.jsonl
+	@mv bench/work/events.jsonl bench/events.jsonl
+	@$(BIN)/python -m bench.report
 
 bench-csr: ## build, check, submit and accept 50,000 certification requests: time and peak memory
 	@tools/install test
@@ -64,15 +66,46 @@ bench-csr: ## build, check, submit and accept 50,000 certification requests: tim
 
 bench-registers: ## page and export registers of 100 to 1,000,000 keys on both databases
 	@tools/install test
-	@$(BIN)/python -m bench.registers $(ARGS)
+	@mkdir -p bench/work
+	@$(BIN)/python -m bench.registers $(ARGS) > bench/work/registers.jsonl
+	@mv bench/work/registers.jsonl bench/registers.jsonl
+	@$(BIN)/python -m bench.report
 
-bench-peers: ## measure beside OpenBao, installed under bench/work, and write docs/benchmarks.md
+bench-keys: ## use keys out of registers of 100 to 1,000,000: cached and missed, memory, start
+	@tools/install test
+	@mkdir -p bench/work
+	@$(BIN)/python -m bench.keystore $(ARGS) > bench/work/keys.jsonl
+	@mv bench/work/keys.jsonl bench/keys.jsonl
+	@$(BIN)/python -m bench.report
+
+bench-hosts: ## 1, 2 and 4 api processes with 1 and 2 gates over one PostgreSQL
+	@tools/install test
+	@mkdir -p bench/work
+	@$(BIN)/python -m bench.hosts $(ARGS) > bench/work/hosts.jsonl
+	@mv bench/work/hosts.jsonl bench/hosts.jsonl
+	@$(BIN)/python -m bench.report
+
+soak-load: ## full load for half an hour (ARGS="--minutes 5"): memory and files of every process
+	@tools/install test
+	@mkdir -p bench/work
+	@$(BIN)/python -m bench.soak $(ARGS) > bench/work/soak.jsonl
+	@mv bench/work/soak.jsonl bench/soak.jsonl
+	@$(BIN)/python -m bench.report
+
+bench-peers: ## measure beside the peers, installed under bench/work, and write docs/benchmarks.md
 	@tools/install test
 	@$(BIN)/python -m bench --peers --append bench/results.jsonl $(ARGS)
+	@$(BIN)/python -m bench.orders > bench/work/orders.jsonl
+	@mv bench/work/orders.jsonl bench/orders.jsonl
 	@$(BIN)/python -m bench.report
+
+bench-all: bench-events bench-registers bench-keys bench-hosts bench-peers soak-load ## measure everything
 
 docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
 	dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+doctored: ## write docs/doctored.md anew from the tests of doctored bundles
+	@DOCTORED_TABLE=docs/doctored.md $(BIN)/python -m pytest -n0 -q tests/evidence -m "not soak"
 
 permissions: ## write docs/permissions.md anew from the permission matrix
 	@$(BIN)/python -m tools.permissions

@@ -11,6 +11,8 @@ import json
 import resource
 import ssl
 import time
+from base64 import b64decode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import cycle
 from os import urandom
@@ -19,19 +21,20 @@ from pathlib import Path
 import httptools
 import uvloop
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from bench.dialects import DIALECTS, Dialect
+from bench.dialects import DIALECTS, Dialect, Public
 
 POOL = 64  # different bodies, so that no cache flatters
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request, as bytes, and what it asks to sign, encrypt or MAC."""
+    """One request, as bytes, what it asks to sign, encrypt or MAC, and the key that checks it."""
 
     data: bytes
     items: list[bytes]
+    public: Public | None
 
 
 @dataclass(slots=True)
@@ -40,10 +43,21 @@ class Plan:
 
     dialect: Dialect
     asks: list[Ask]
+    clients: int
+    once: bool  # each request once, and then no more
+    keep: bool  # every answer as it came
     until: float
     latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     last: list[tuple[Ask, list[str]]] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
+
+    def of(self, number: int) -> Iterable[Ask]:
+        """What one client asks for: all, or its share of them."""
+        if self.once:
+            return self.asks[number :: self.clients]
+        first = number * len(self.asks) // self.clients
+        return cycle(self.asks[first:] + self.asks[:first])
 
 
 class Client(asyncio.Protocol):
@@ -51,7 +65,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, plan: Plan, first: int) -> None:
         self._plan = plan
-        self._asks = cycle(plan.asks[first % POOL :] + plan.asks[: first % POOL])
+        self._asks = iter(plan.of(first))
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
         self._good: tuple[Ask, list[str]] | None = None
@@ -61,10 +75,15 @@ class Client(asyncio.Protocol):
         self._transport = transport
         self._send()
 
-    def _send(self) -> None:
-        self._ask, self._body = next(self._asks), b""
+    def _send(self) -> bool:
+        """Ask the next; False when there is none left."""
+        following = next(self._asks, None)
+        if following is None:
+            return False
+        self._ask, self._body = following, b""
         self._sent = time.perf_counter()
         self._transport.write(self._ask.data)  # type: ignore[attr-defined]
+        return True
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -76,9 +95,7 @@ class Client(asyncio.Protocol):
         now = time.perf_counter()
         self._plan.latencies.append(now - self._sent)
         self._check()
-        if now < self._plan.until:
-            self._send()
-        else:
+        if now >= self._plan.until or not self._send():
             self._transport.close()
 
     def _check(self) -> None:
@@ -86,6 +103,8 @@ class Client(asyncio.Protocol):
         if status != self._plan.dialect.status:
             self._plan.errors.append(f"{status} {self._body[:200].decode(errors='replace')}")
             return
+        if self._plan.keep:
+            self._plan.kept.append(self._body)
         results = self._plan.dialect.read(self._body)
         if len(results) != len(self._ask.items):
             self._plan.errors.append(f"{len(results)} results were given")
@@ -101,30 +120,40 @@ class Client(asyncio.Protocol):
 
 
 def asks_for(options: argparse.Namespace) -> list[Ask]:
-    """Make a pool of requests of so many random items each."""
-    made, dialect = [], DIALECTS[options.dialect]
-    key = options.public_key  # a secret key has none
-    public = load_pem_public_key(key.read_bytes()) if key.exists() else None
-    token = options.token.read_text().strip() if options.token else None
-    for _ in range(POOL):
-        items = [urandom(dialect.size) for _ in range(options.digests)]
-        body = json.dumps(dialect.body(items, public)).encode()  # type: ignore[arg-type]
-        lines = [
-            f"POST {options.path} HTTP/1.1",
-            f"Host: {options.host}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            *([f"X-Vault-Token: {token}"] if token else []),
+    """Make a pool of requests of so many random items each: for one key, or one for each key."""
+    if options.each:
+        pairs = [line.split("\t") for line in options.each.read_text().splitlines()]
+        spkis = [load_der_public_key(b64decode(spki)) for _, spki in pairs]
+        return [
+            _ask(options, path, spki)  # type: ignore[arg-type]
+            for (path, _), spki in zip(pairs, spkis, strict=True)
         ]
-        made.append(Ask(("\r\n".join(lines) + "\r\n\r\n").encode() + body, items))
-    return made
+    key = options.public_key  # a secret key has none
+    public = load_pem_public_key(key.read_bytes()) if key and key.exists() else None
+    return [_ask(options, options.path, public) for _ in range(POOL)]  # type: ignore[arg-type]
+
+
+def _ask(options: argparse.Namespace, path: str, public: Public | None) -> Ask:
+    dialect = DIALECTS[options.dialect]
+    token = options.token.read_text().strip() if options.token else None
+    items = [urandom(dialect.size) for _ in range(options.digests)]
+    body = json.dumps(dialect.body(items, public)).encode()  # type: ignore[arg-type]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {options.host}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *([f"X-Vault-Token: {token}"] if token else []),
+    ]
+    return Ask(("\r\n".join(lines) + "\r\n\r\n").encode() + body, items, public)
 
 
 async def run(options: argparse.Namespace) -> dict[str, object]:
     """Load one server for some seconds and sum up."""
     context = ssl.create_default_context(cafile=options.ca)
     context.load_cert_chain(options.certificate, options.key)
-    plan = Plan(DIALECTS[options.dialect], asks_for(options), 0.0)
+    how = options.clients, options.once, options.told is not None
+    plan = Plan(DIALECTS[options.dialect], asks_for(options), *how, 0.0)
     loop, clients, used = asyncio.get_running_loop(), [], _cpu()
     began = time.perf_counter()
     plan.until = began + options.seconds
@@ -134,20 +163,22 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
         clients.append(client)
     await asyncio.gather(*(client.done for client in clients))
     spent, used = time.perf_counter() - began, _cpu() - used
-    verify(plan, options.public_key)
+    verify(plan)
+    if options.told:
+        with options.told.open("ab") as told:
+            told.writelines(body + b"\n" for body in plan.kept)
     return _summary(plan, spent, used)
 
 
-def verify(plan: Plan, public_key: Path) -> None:
+def verify(plan: Plan) -> None:
     """Check the last answer of every connection with the public key."""
     dialect = plan.dialect
     if dialect.verify is None:
         return  # only who holds the key can say
-    public = load_pem_public_key(public_key.read_bytes())
     for ask, results in plan.last:
         for item, text in zip(ask.items, results, strict=True):
             try:
-                dialect.verify(public, dialect.raw(text), item)  # type: ignore[arg-type]
+                dialect.verify(ask.public, dialect.raw(text), item)  # type: ignore[arg-type]
             except InvalidSignature:
                 plan.errors.append(f"{text} is no signature of {item.hex()}")
 
@@ -174,13 +205,17 @@ def main() -> None:
     parser.add_argument("--dialect", choices=DIALECTS, default="signatures")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--path", required=True)
-    for name in ("ca", "certificate", "key", "public-key"):
+    parser.add_argument("--path")
+    parser.add_argument("--public-key", type=Path)
+    parser.add_argument("--each", type=Path, help="a file: path, tab, SPKI in base64 on each line")
+    for name in ("ca", "certificate", "key"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--token", type=Path, help="a file with a bearer token")
+    parser.add_argument("--told", type=Path, help="a file for every answer, one a line")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--digests", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--once", action="store_true", help="every request of `each` once")
     options = parser.parse_args()
     gc.disable()  # the client's own pauses are nobody's latency
     print(json.dumps(uvloop.run(run(options))))

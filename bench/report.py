@@ -6,6 +6,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from bench import tables
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 PAGE = HERE.parent / "docs/benchmarks.md"
@@ -58,6 +60,12 @@ def pages(path: Path) -> str:
         f"| {at['filter']} | {at['rows']:,} | {at['ms']:.2f} | {at['ratio']:.2f} |" for at in lines
     ]
     return "\n".join(rows)
+
+
+def worst() -> str:
+    """The filter whose page grew most, on each database."""
+    each = [f"{ratio:.2f} on {db} ({name})" for db, (ratio, name) in tables.worst_pages().items()]
+    return " and ".join(each)
 
 
 def idle(machine: Line) -> str:
@@ -117,6 +125,13 @@ def main() -> None:
             spread=spread(lines),
             idle=idle(machine),
             pages=pages(HERE / "pages.jsonl"),
+            wanted=tables.wanted(lines),
+            orders=tables.orders(),
+            keys=tables.keys(),
+            hosts=tables.hosts(),
+            soak=tables.soak(),
+            events=tables.events(),
+            worst=worst(),
         )
     )
 

@@ -64,6 +64,15 @@ class Service:
         )
         return Scenario(http.name, line, http.items, self.processes(), ratios_to)
 
+    def sign_line(self, port: int, clients: int, digests: int) -> tuple[str, ...]:
+        """Signatures by the standard key, from whatever listens at this port."""
+        key = self.keys["standard"]
+        return self.load(
+            *("--port", str(port), "--path", f"/v1/keys/{key}/signatures"),
+            *("--public-key", str(self.public_key(key))),
+            *("--clients", str(clients), "--digests", str(digests)),
+        )
+
     def load(self, *arguments: str) -> tuple[str, ...]:
         """The client program, as the enrolled system."""
         who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))

@@ -1,6 +1,6 @@
 """Full load for a long time: memory and file descriptors of every process have to stay flat.
 
-    python -m bench.soak --minutes 30 [--every 5] [--append bench/soak.jsonl]
+    python -m bench.soak --minutes 30 [--every 5] > bench/soak.jsonl
 
 32 clients at once: single signatures, batches of 100, a key that rests in the database, and
 encryptions. Every minute new clients with new connections take over. Any answer that is wrong
@@ -80,7 +80,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=5.0, help="minutes between two lines")
-    parser.add_argument("--append", type=Path, help="a file for the lines, too")
     options = parser.parse_args()
     about = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,11 +91,7 @@ def main() -> None:
         stack.start()
         service = Service(stack, {http.key for http in LOADS})
         for line in soak(service, options.minutes, options.every):
-            text = json.dumps({**about, **line})
-            print(text, flush=True)
-            if options.append:
-                with options.append.open("a") as results:
-                    results.write(text + "\n")
+            print(json.dumps({**about, **line}), flush=True)
 
 
 if __name__ == "__main__":
