@@ -70,6 +70,12 @@ Roots = Annotated[
     list[Path] | None,
     typer.Option("--tsa-ca", metavar="FILE", help="Roots of time stamps that you trust (PEM)."),
 ]
+WhoHad = Annotated[
+    str | None,
+    typer.Option(
+        "--who-had", metavar="TOKEN@TIME", help="Who had a token, at 2026-11-22T15:00:00Z."
+    ),
+]
 OutFile = Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")]
 Bundle = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence bundle.")]
 
@@ -166,6 +172,7 @@ def verify(
     query: Proved = None,
     transcript: Transcript = None,
     tsa_ca: Roots = None,
+    who_had: WhoHad = None,
 ) -> None:
     """Check a bundle with the stand-alone verifier; no server and no session are needed."""
     files = {"state": state, "policy": policy, "custody": custody, "transcript": transcript}
@@ -173,6 +180,7 @@ def verify(
     options += [f"--{name}={value}" for name, value in files.items() if value]
     options += [f"--query={name}" for name in query or ()]
     options += [f"--tsa-ca={path}" for path in tsa_ca or ()]
+    options += [f"--who-had={who_had}"] if who_had else []
     options += ["--json"] if STYLE.json else []
     status = _run(options, file)
     if status == NOT_PROVED:

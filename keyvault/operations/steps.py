@@ -10,6 +10,7 @@ from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import TokenStateError
 from keyvault.domain.statements import Countersigned, Nominate, Signed, Statement
+from keyvault.domain.times import text_of
 from keyvault.domain.tokens import MOVES, Token
 from keyvault.operations import tokens
 from keyvault.store.unit_of_work import Work
@@ -88,9 +89,14 @@ def change(step: Taking, token: Token, **changes: Any) -> tuple[Token, AuditEven
 
 
 def handed(step: Taking, token: Token, giver: str) -> AuditEvent:
+    return moved(step, token, EventType.CUSTODY_TRANSFERRED, **entered(step, token, giver))
+
+
+def entered(step: Taking, token: Token, giver: str) -> Document:
+    """Write the next entry of a token's ledger, and return what its event says of it."""
     entry = step.work.tokens.hand(token, giver, step.now, str(step.statement.id))
-    more = {"giver": giver, "taker": entry.taker, "place": entry.place, "seal": entry.seal}
-    return moved(step, token, EventType.CUSTODY_TRANSFERRED, number=entry.number, **more)
+    names = ("number", "giver", "taker", "place", "seal")
+    return {**{name: getattr(entry, name) for name in names}, "at": text_of(entry.at)}
 
 
 def words(step: Taking, kind: type[Any]) -> Any:

@@ -39,6 +39,7 @@ from keyvault.operations.steps import (
     STOCK,
     Taking,
     change,
+    entered,
     event,
     handed,
     moved,
@@ -95,11 +96,11 @@ def _take_in(step: Taking) -> list[AuditEvent]:
             changed_at=step.now,
         )
         step.work.tokens.add(token)
-        step.work.tokens.hand(token, said.supplier, step.now, str(step.statement.id))
+        entry = entered(step, token, said.supplier)
         both = step.told() if not events else {"statement_id": str(step.statement.id)}
-        told: Document = {"token": str(token.id), "serial": serial, "model": said.model, **both}
+        about: Document = {"token": str(token.id), "serial": serial, "model": said.model}
         stream = tokens.token_stream(token.id)
-        events.append(event(step, EventType.TOKEN_STOCKED, stream, told))
+        events.append(event(step, EventType.TOKEN_STOCKED, stream, about | entry | both))
     return events
 
 

@@ -367,8 +367,13 @@ def test_the_assessors_program_checks_what_people_signed_about_tokens(house, lif
     assert exported.status_code == 200, exported.text
     (tmp_path / "evidence.zip").write_bytes(exported.content)
     (tmp_path / "verify.py").write_bytes(verifier())
-    command = [sys.executable, "-I", "verify.py", "evidence.zip"]
-    done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, text=True)
-    assert done.returncode == 0, done.stdout
+    ledger = ok(auditor.get(f"/v1/tokens/{token}/custody"))["items"]
+    for at in [entry["at"] for entry in ledger]:
+        command = [sys.executable, "-I", "verify.py", f"--who-had={token}@{at}", "evidence.zip"]
+        done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, text=True)
+        assert done.returncode == 0, done.stdout
+        person = ok(auditor.get(f"/v1/tokens/{token}/holder", params={"at": at}))["person"]
+        assert f"token {token} at {at}: {person} had it" in done.stdout
+    assert "tokens go from hand to hand, as people signed it" in done.stdout
     assert "steps of tokens are signed, by two where it takes two" in done.stdout
     assert "activations of tokens are signed by keys on the tokens" in done.stdout

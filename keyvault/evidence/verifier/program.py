@@ -13,7 +13,7 @@ from keyvault.evidence.verifier.case import Case
 from keyvault.evidence.verifier.outside import read_file
 from keyvault.evidence.verifier.queries import CLAIMS
 from keyvault.evidence.verifier.report import Report
-from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, need
+from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, Wrong, need, seconds
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -30,10 +30,23 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--query", action="append", default=[], choices=sorted(CLAIMS), help="has to be proved"
     )
+    parser.add_argument(
+        "--who-had", metavar="TOKEN@TIME", type=asked, help="such as ID@2026-11-22T15:00:00Z"
+    )
     parser.add_argument("--transcript", help="file to write what was checked to")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     return parser.parse_args(arguments)
+
+
+def asked(text: str) -> tuple[str, str]:
+    """A token and a time. Raises `ValueError`, of which argparse tells."""
+    token, _, at = text.partition("@")
+    try:
+        seconds(at)
+    except Wrong as error:
+        raise ValueError(text) from error
+    return token.lower(), at
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,6 +77,7 @@ def opened(path: str) -> IO[bytes]:
 
 
 def examine(options: argparse.Namespace, report: Report, file: IO[bytes]) -> None:
+    report.who_had = options.who_had
     report.stamp_roots = b"".join(map(read_file, options.tsa_ca))
     digest = hashlib.sha256()
     for piece in iter(lambda: file.read(CHUNK), b""):

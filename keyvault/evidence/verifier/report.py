@@ -45,6 +45,7 @@ class Report:
         self.signatures = 0
         self.bundle = ""  # its SHA-256
         self.queries: dict[str, str] = {}
+        self.who_had: tuple[str, str] | None = None  # a token and a time that the reader asks for
         self.stamp_roots = b""  # of time stamping authorities, as the reader knows them
 
     def at(self, file: str, index: int | None = None) -> None:
