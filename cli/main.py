@@ -56,7 +56,12 @@ NOUNS = {
     "classes": ("cli.remote.classes",),
     "duties": ("cli.remote.duties",),
     "standards": ("cli.remote.standards",),
-    "audit": ("cli.remote.audit", "cli.remote.evidence", "cli.local.archives"),
+    "audit": (
+        "cli.remote.audit",
+        "cli.remote.evidence",
+        "cli.remote.retention",
+        "cli.local.archives",
+    ),
     "files": ("cli.remote.files",),
     "ca": ("cli.remote.ca",),
     "tokens": ("cli.remote.tokens", "cli.remote.token_steps", "cli.remote.token_papers"),

@@ -32,7 +32,9 @@ from keyvault.domain.commands import (
     ImportEnvelope,
     ImportKey,
     LiftHold,
+    LiftLogHold,
     MakeBackupKey,
+    PurgePayloads,
     RecoverLog,
     RegisterPerson,
     ReinstatePerson,
@@ -49,6 +51,7 @@ from keyvault.domain.commands import (
     SetDuty,
     SetKeyClass,
     SetRule,
+    SetSpareKey,
     SetStandard,
     SuspendPerson,
 )
@@ -102,6 +105,11 @@ WORDS: dict[type[Command], tuple[str, str]] = {
         "yes: the second token can be emptied",
     ),
     ErasePayload: ("erase what some events say; their proofs stay", "NO: it is gone for good"),
+    PurgePayloads: (
+        "remove what old events of a class say; their proofs stay",
+        "NO: it is gone for good",
+    ),
+    LiftLogHold: ("end a hold, so that events can be purged", "yes: by setting a new one"),
     LiftHold: ("end a hold, so that the key can be destroyed", "yes: by setting a new one"),
     CertifyAuthority: (
         "make the key an authority, which certifies others and does nothing else",
@@ -124,6 +132,10 @@ WORDS: dict[type[Command], tuple[str, str]] = {
     RemoveRule: ("remove a rule", "yes: by setting it again"),
     SetKeyClass: ("change what follows from a class, for keys made from now on", "yes"),
     SetDuty: ("ask everybody concerned to acknowledge a duty anew", "yes: by a next version"),
+    SetSpareKey: (
+        "let holders of shares believe the second token's gate by this key",
+        "yes: by setting another",
+    ),
     SetStandard: ("record which edition of a standard is in force", "yes: by recording another"),
 }
 IRREVERSIBLE = (
@@ -134,6 +146,7 @@ IRREVERSIBLE = (
     DestroyKey,
     DestroyBackupKey,
     ErasePayload,
+    PurgePayloads,
 )
 
 

@@ -5,6 +5,7 @@
     tile/entries/<n>         the leaves, 256 to a bundle; those of the year alone
     payload/<n>              salt and payload of the same events, NDJSON
     authority.ndjson         the whole chain of authority
+    erasures.ndjson          why payloads are missing, where some are, each event with its proof
     tsa/, policy             time stamps, and whose cosignatures count
     archive.json             which year, which events, and SHA-256 of every other file
 
@@ -13,6 +14,7 @@ Other programs read `checkpoint` and `tile/`; the rest is what an evidence bundl
 
 MANIFEST = "archive.json"
 CHECKPOINT, AUTHORITY, POLICY = "checkpoint", "authority.ndjson", "policy"
+ERASURES = "erasures.ndjson"
 VERSION = 1
 ENTRIES = "entries"
 WIDTH = 256  # leaves in a bundle

@@ -9,7 +9,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from keyvault.archive import AUTHORITY, CHECKPOINT, MANIFEST, POLICY, VERSION, WIDTH, payload_path
+from keyvault.archive import (
+    AUTHORITY,
+    CHECKPOINT,
+    ERASURES,
+    MANIFEST,
+    POLICY,
+    VERSION,
+    WIDTH,
+    payload_path,
+)
 from keyvault.archive.writer import entries_path
 from keyvault.domain.audit import Leaf
 from keyvault.domain.chain import Record
@@ -48,6 +57,12 @@ class Archive:
         """The files of time stamps, by their names in `tsa/`."""
         names = [name for name in self.about["files"] if name.startswith("tsa/")]
         return {name.removeprefix("tsa/"): self._read(name) for name in names}
+
+    def erasures(self) -> list[bytes]:
+        """Why payloads are missing: lines of a bundle, with proofs under this checkpoint."""
+        if ERASURES not in self.about["files"]:
+            return []
+        return self._read(ERASURES).splitlines(keepends=True)
 
     def authority(self) -> list[Record]:
         return [Record.read(json.loads(x)) for x in self._read(AUTHORITY).splitlines()]

@@ -12,6 +12,7 @@ from keyvault.archive import (
     AUTHORITY,
     CHECKPOINT,
     ENTRIES,
+    ERASURES,
     MANIFEST,
     POLICY,
     VERSION,
@@ -42,6 +43,7 @@ class Year:
     authority: Sequence[Record]
     software: str
     created_at: str
+    erasures: Sequence[bytes] = ()
     policy: bytes = b""
     tsa: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -71,6 +73,8 @@ def _files(year: Year) -> Iterator[tuple[str, bytes]]:
     yield from _entries(year)
     yield from _tiles(year.read, _size(year))
     yield AUTHORITY, b"".join(canonical(r.document()) + b"\n" for r in year.authority)
+    if year.erasures:
+        yield ERASURES, b"".join(year.erasures)
     if year.policy:
         yield POLICY, year.policy
     for name, content in year.tsa.items():

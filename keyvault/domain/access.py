@@ -18,6 +18,8 @@ from keyvault.domain.commands import (
     ImportComponents,
     ImportEnvelope,
     ImportKey,
+    LiftLogHold,
+    PurgePayloads,
     RevokeSystem,
 )
 from keyvault.domain.keys import Key
@@ -147,6 +149,8 @@ _ASKING: dict[type[Command], Action] = {
     RevokeSystem: Action.SYSTEM_REVOKE,
     AcknowledgeDuty: Action.DUTY_ACKNOWLEDGE,
     ErasePayload: Action.PEOPLE_CHANGE,
+    PurgePayloads: Action.PEOPLE_CHANGE,
+    LiftLogHold: Action.PEOPLE_CHANGE,
 }
 
 

@@ -160,6 +160,12 @@ class CsrRefusedError(VaultError):
     code = "csr-refused"
 
 
+class CertificateDiffersError(VaultError):
+    """A token's certificate is not what its request asked for, or nobody believes its issuer."""
+
+    code = "certificate-differs"
+
+
 class CertificateUnreadableError(VaultError):
     """What should be a certificate is too large, or no X.509 in DER."""
 
@@ -320,3 +326,9 @@ class CeremonyError(VaultError):
     """A script, journal or transcript of a ceremony that does not hold."""
 
     code = "ceremony-invalid"
+
+
+class RetainedError(VaultError):
+    """What events say has to be kept for longer, by their class or by a hold."""
+
+    code = "retained"

@@ -37,7 +37,7 @@ _ACTS = (
 # What has to be disclosed so that the answer is not left open.
 DISCLOSES: Mapping[Question, tuple[EventType, ...]] = {
     Question.NO_EXPORT: (EventType.KEY_EXPORTED,),
-    Question.NO_ERASURE: (EventType.PAYLOAD_ERASED,),
+    Question.NO_ERASURE: (EventType.PAYLOAD_ERASED, EventType.PAYLOAD_PURGED),
     Question.NO_SINGLE_PERSON_ACT: _ACTS,
     Question.NO_LAPSED_APPROVER: _ACTS,
 }

@@ -7,6 +7,8 @@ from importlib import resources
 from keyvault.evidence.verifier import PARTS
 
 _PACKAGE = "keyvault.evidence.verifier"
+_SHARED = "keyvault.catalogue"  # text: the one thing that the program and the house share
+_OURS = (_PACKAGE, _SHARED)
 _HEAD = '''#!/usr/bin/env python3
 """Check an evidence bundle of a key vault, on any machine, without the help of its makers.
 
@@ -30,7 +32,8 @@ def verifier() -> bytes:
     """
     folder = resources.files(_PACKAGE)
     imports: set[str] = set()
-    sections = [_HEAD]
+    shared = (resources.files("keyvault") / "catalogue.py").read_text(encoding="utf-8")
+    sections = [_HEAD, "\n" + _taken_apart(shared, imports)[1] + "\n"]
     for name in PARTS:
         text = (folder / f"{name}.py").read_text(encoding="utf-8")
         title, body = _taken_apart(text, imports)
@@ -51,6 +54,8 @@ def _taken_apart(text: str, imports: set[str]) -> tuple[str, str]:
         rest = node.end_lineno or 0
         if isinstance(node, ast.Import):
             imports.update(f"import {alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(_PACKAGE):
+        elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith(
+            (_PACKAGE, _SHARED)
+        ):
             imports.update(f"from {node.module} import {alias.name}" for alias in node.names)
     return title, "\n".join(lines[rest:]).strip("\n")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
+from tempfile import TemporaryFile
 from typing import IO
 
 from keyvault.domain.audit import Leaf
@@ -18,7 +19,6 @@ from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.tree import HASH_SIZE, ProofError, RangeProof, root_from_range
 from keyvault.evidence.built import verifier
 from keyvault.evidence.choosing import ALWAYS, FILTER_FIELDS, Filter, Sample, header_of, matches
-from keyvault.evidence.lone import Lone
 
 MEDIA_TYPE = "application/vnd.keyvault.evidence+zip"
 MANIFEST_CONTEXT = b"keyvault-manifest-v1\n"
@@ -48,11 +48,11 @@ class Continuation:
 class BundleContents:
     """What goes into a bundle. `leaves` are the events of `range`, in order, read once.
 
-    A leaf without payload is one that was erased: `erasures` are the events that say so, each
-    with its proof. `views` is asked when all leaves have been read. Of what `filter` covers a
-    `sample` may be disclosed, if there is one. `filter` maps header fields to the values to
-    disclose; empty discloses everything. `dates`
-    are RFC 3339; the range has to reach over them by more than a minute on either side, or to
+    A leaf without payload is one that was erased or purged: `erasures` are the events that say
+    so, and those of holds, each with its proof, as `Lone.line` writes it. `views` is asked
+    when all leaves have been read. Of what `filter` covers a `sample` may be disclosed, if there
+    is one. `filter` maps header fields to the values to disclose; empty discloses everything.
+    `dates` are RFC 3339; the range has to reach over them by more than a minute on either side, or to
     the end of the log, since times in the log may be out of order by that much. `authority` is
     the whole chain. `proofs` maps indexes to stand-alone proofs. `checkpoint` may have lines of
     witnesses, which `policy` names. `tsa` are files of time stamps, see docs/formats.md.
@@ -68,7 +68,7 @@ class BundleContents:
     software: str
     filter: Filter = field(default_factory=dict)
     sample: Sample | None = None
-    erasures: Sequence[Lone] = ()
+    erasures: Sequence[bytes] = ()
     views: Callable[[], Mapping[str, IO[bytes]]] = dict
     dates: tuple[str, str] | None = None
     previous: Continuation | None = None
@@ -93,7 +93,7 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
         _write_texts(bundle, contents)
         counts = _write_events(bundle, contents)
         for name, view in contents.views().items():
-            bundle.add(f"views/{name}", iter(partial(view.read, _FLUSH), b""))
+            bundle.add(f"views/{name}", _read(view, _FLUSH))
         _write_proofs(bundle, contents)
         manifest = canonical({**_about(contents), "counts": counts, "files": dict(bundle.files)})
         bundle.add("manifest.json", manifest)
@@ -151,24 +151,30 @@ def _write_texts(bundle: _Bundle, contents: BundleContents) -> None:
 
 
 def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:
-    hashes = bytearray()
     counts = {"disclosed": 0, "withheld": 0}
+    with TemporaryFile() as hashes:  # 32 MB for a million events: memory stays the same
 
-    def rows() -> Iterator[bytes]:
-        for index, leaf in enumerate(contents.leaves, contents.range.start):
-            shown = covered(index, leaf, contents.filter, contents.sample)
-            counts["disclosed" if shown else "withheld"] += 1
-            hashes.extend(leaf.hash)
-            yield _row(index, leaf, shown)
+        def rows() -> Iterator[bytes]:
+            for index, leaf in enumerate(contents.leaves, contents.range.start):
+                shown = covered(index, leaf, contents.filter, contents.sample)
+                counts["disclosed" if shown else "withheld"] += 1
+                hashes.write(leaf.hash)
+                yield _row(index, leaf, shown)
 
-    bundle.add("events.ndjson", rows())
-    bundle.add("leaf-hashes.bin", bytes(hashes))
-    root = root_from_range(contents.range, _split(bytes(hashes)))
+        bundle.add("events.ndjson", rows())
+        bundle.add("leaf-hashes.bin", _read(hashes, _FLUSH))
+        root = root_from_range(contents.range, _read(hashes, HASH_SIZE))
     checkpoint = Checkpoint.parse(Note.parse(contents.checkpoint).text)
     claimed = Checkpoint(contents.origin, contents.range.size, root)
     if checkpoint != claimed:
         raise ProofError("the stored events are not those that the checkpoint was signed for")
     return dict(counts)
+
+
+def _read(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """Yield a file from its beginning, so many bytes at a time."""
+    file.seek(0)
+    return iter(partial(file.read, size), b"")
 
 
 def covered(index: int, leaf: Leaf, chosen: Filter, sample: Sample | None) -> bool:
@@ -202,7 +208,7 @@ def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
     records = (canonical(record.document()) + b"\n" for record in contents.authority)
     bundle.add("authority.ndjson", records)
     if contents.erasures:
-        bundle.add("erasures.ndjson", (lone.line() for lone in contents.erasures))
+        bundle.add("erasures.ndjson", contents.erasures)
     bundle.add("custody.json", canonical({"v": 1, "entries": list(contents.custody)}))
     for name, content in sorted(contents.tsa.items()):
         bundle.add(f"tsa/{name}", content)
@@ -241,7 +247,3 @@ def _filter(contents: BundleContents) -> dict[str, list[str]]:
 
 def _log_keys(contents: BundleContents) -> list[str]:
     return list(contents.authority[0].request["services"]["log_keys"])
-
-
-def _split(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE))

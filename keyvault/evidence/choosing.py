@@ -11,7 +11,8 @@ from keyvault.domain.canonical import Document
 
 EITHER = "of"  # a filter's name for what an event is about, or who did it
 FILTER_FIELDS = frozenset({"ty", "out", "op", "st", "ac", "ro", "sc", "n", EITHER})
-ALWAYS = frozenset({"PAYLOAD.ERASED"})  # other evidence rests on it
+# Other evidence rests on these: why a payload is not there, and what should have kept it.
+ALWAYS = frozenset({"PAYLOAD.ERASED", "PAYLOAD.PURGED", "AUDIT.HOLD_SET", "AUDIT.HOLD_LIFTED"})
 MAX_SAMPLE = 10_000
 
 Filter = Mapping[str, Sequence[str]]

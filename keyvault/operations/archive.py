@@ -16,7 +16,7 @@ from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.times import milliseconds, text_of
 from keyvault.domain.tree import range_proof
 from keyvault.evidence.bundle import BundleContents, Sign, write_bundle
-from keyvault.operations import timing
+from keyvault.operations import evidence, timing
 from keyvault.operations.audit import EPOCH, EventQuery
 from keyvault.operations.vault import Vault
 from keyvault.store.audit import LoggedEvent
@@ -68,6 +68,7 @@ def _contents(vault: Vault, work: Reading, year: int) -> writer.Year:
         authority=work.authority.records(),
         software=f"keyvault {VERSION}",
         created_at=text_of(vault.clock()),
+        erasures=evidence.erasures(work, size),
         policy=vault.cosigned.policy.text if vault.cosigned.policy else b"",
         tsa=timing.evidence(vault, work, start, end, size),
     )
@@ -97,6 +98,7 @@ def export(archive: Archive, query: EventQuery, requester: str, out: IO[bytes], 
         software=f"keyvault {VERSION}",
         filter=query.filter(),
         dates=dates,
+        erasures=archive.erasures(),
         policy=archive.policy,
         tsa=archive.tsa(),
     )

@@ -2,6 +2,7 @@
 
 import time
 from base64 import b64encode
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -142,7 +143,7 @@ def _contents(vault: Vault, work: Reading, by: str, wanted: Wanted, note: str) -
         software=f"keyvault {VERSION}",
         filter=query.filter(),
         sample=_sample(work, wanted, start, end, checkpoint.root),
-        erasures=_erasures(work, size),
+        erasures=erasures(work, size),
         dates=dates,
         previous=_continuation(work, wanted.previous, size),
         policy=known.text if known else b"",
@@ -158,19 +159,30 @@ def _sample(work: Reading, wanted: Wanted, start: int, end: int, root: bytes) ->
     return draw(leaves, start, wanted.query.filter(), wanted.seed, wanted.sample, root)
 
 
-def _erasures(work: Reading, size: int) -> tuple[Lone, ...]:
-    """Every event of an erasure, so that nobody has to believe that a payload may be missing."""
-    found, after = list[Lone](), None
+def erasures(work: Reading, size: int) -> tuple[bytes, ...]:
+    """Why payloads are missing: every event of an erasure, purge or hold, with its proof.
+
+    None where nothing is missing, whatever is on hold.
+    """
+    gone = [*_lone(work, EventType.PAYLOAD_ERASED, size)]
+    gone += _lone(work, EventType.PAYLOAD_PURGED, size)
+    if not gone:
+        return ()
+    gone += _lone(work, EventType.AUDIT_HOLD_SET, size)
+    gone += _lone(work, EventType.AUDIT_HOLD_LIFTED, size)
+    return tuple(lone.line() for lone in sorted(gone, key=lambda lone: lone.index))
+
+
+def _lone(work: Reading, kind: EventType, size: int) -> Iterator[Lone]:
+    after = None
     while True:
-        page, after = work.audit.page(
-            type=EventType.PAYLOAD_ERASED, outcome=Outcome.OK, after=after, limit=500
-        )
+        page, after = work.audit.page(type=kind, outcome=Outcome.OK, after=after, limit=500)
         for event in page:
             if event.index < size:
                 path = inclusion_proof(work.audit.hashes(), event.index, size)
-                found.append(Lone(event.index, leaf_of(event), path))
+                yield Lone(event.index, leaf_of(event), path)
         if after is None:
-            return tuple(found)
+            return
 
 
 def span(work: Reading, query: EventQuery, size: int) -> tuple[int, int, tuple[str, str] | None]:

@@ -22,13 +22,24 @@ from keyvault.domain.commands import (
     EnrolSystem,
     ErasePayload,
     GenerateKey,
+    LiftLogHold,
     NewKey,
+    PurgePayloads,
 )
 from keyvault.domain.errors import KeyStateError, OutcomeUnknownError, VaultError
+from keyvault.domain.retention import HOLDS
 from keyvault.domain.scopes import Scope
 from keyvault.operations.acts import authorities as of_authorities
 from keyvault.operations.acts import authority as of_authority
-from keyvault.operations.acts import backups, evidence, handovers, making, moving, rotating
+from keyvault.operations.acts import (
+    backups,
+    evidence,
+    handovers,
+    making,
+    moving,
+    retention,
+    rotating,
+)
 from keyvault.operations.acts.base import Act, Acting, Asking
 from keyvault.operations.vault import key_stream
 from keyvault.store.unit_of_work import Reading, Work
@@ -43,6 +54,7 @@ ACTS: dict[type[Command], Act] = {
     **of_authorities.ACTS,
     **of_authority.ACTS,
     **evidence.ACTS,
+    **retention.ACTS,
 }
 
 
@@ -217,7 +229,9 @@ def _event(acting: Acting, outcome: Outcome, extra: Document) -> AuditEvent:
 def _stream(request: Request) -> str:
     if isinstance(request.command, AUTHORITY_COMMANDS):
         return "authority"
-    if isinstance(request.command, ErasePayload):
+    if isinstance(request.command, LiftLogHold):
+        return HOLDS
+    if isinstance(request.command, ErasePayload | PurgePayloads):
         return "log"
     named = getattr(request.command, "key", None) or getattr(request.command, "backup_key", None)
     return key_stream(named or request.id)

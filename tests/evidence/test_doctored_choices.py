@@ -36,7 +36,7 @@ def erased_world():
 
 
 WORLD, GONE, ERASURE = erased_world()
-ERASED = unzip(WORLD.bundle(erasures=(ERASURE,)))
+ERASED = unzip(WORLD.bundle(erasures=(ERASURE.line(),)))
 WHOLE = full_world()
 CHOSEN = {"ty": ["KEY.USED"]}
 SAMPLE = draw(iter(WHOLE.leaves), 0, CHOSEN, "2026-11", 2, WHOLE.tree().root)
@@ -111,7 +111,7 @@ def test_an_erasure_that_one_person_approved_is_refused(caught):
     event = world.event("PAYLOAD.ERASED", payload)
     path = inclusion_proof(world.reader, event, len(world.leaves))
     lone = Lone(event, world.leaves[event], path)
-    caught(world.bundle(erasures=(lone,)), "1 of 2 approvals", ERASURES)
+    caught(world.bundle(erasures=(lone.line(),)), "1 of 2 approvals", ERASURES)
 
 
 def test_a_sampled_event_cannot_be_exchanged_for_another(caught):

@@ -8,15 +8,17 @@ import re
 import subprocess
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyvault.domain.canonical import canonical
-from keyvault.domain.commands import ErasePayload
+from keyvault.domain.commands import ErasePayload, LiftLogHold, PurgePayloads
 from keyvault.domain.evidence import HANDOVER, View
 from keyvault.domain.people import thumbprint
+from keyvault.domain.retention import Retention
 from keyvault.domain.times import text_of
 from tests.evidence.world import rezip, unzip
 from tests.stack import Stack, ok
@@ -43,6 +45,7 @@ def live(stack):
 def exports():
     """The whole log, one type of event, and later a part that continues the first."""
     with Stack.make() as stack:
+        stack.configure(tables="[audit.retention]\nuse = 0")
         stack.start()
         live(stack)
         auditor = stack.register("dora", "auditor").client()
@@ -68,18 +71,38 @@ def exports():
         more["erased"] = export()
         handed = hand_over(stack, auditor, more["viewed"])
         more["lives"] = lives(auditor)
+        more["certificate"] = purge(stack)
+        more["purged"] = export()
     return {"whole": whole, "used": used, "later": later, **more, "handed": handed}
 
 
 def erase(stack, index):
-    command = ErasePayload((index,), "GDPR article 17", "they asked for it")
-    request = ok(
-        stack.person("bob")
-        .client()
-        .post("/v1/requests", json={"command": command.name, "parameters": command.parameters()})
-    )
+    decide(stack, ErasePayload((index,), "GDPR article 17", "they asked for it"))
+
+
+def decide(stack, command):
+    bob = stack.person("bob").client()
+    body = {"command": command.name, "parameters": command.parameters()}
+    request = ok(bob.post("/v1/requests", json=body))
     stack.approve(request, "carol", "alice")
-    ok(stack.person("bob").client().post(f"/v1/requests/{request['id']}/executions"))
+    return request["id"], bob.post(f"/v1/requests/{request['id']}/executions")
+
+
+def purge(stack):
+    """Purge the uses of keys: not before their time, not while they are on hold, and then."""
+    alice = stack.person("alice").client()
+    now = text_of(datetime.now(UTC))
+    _, early = decide(stack, PurgePayloads(Retention.ACCESS, now, "too early"))
+    assert (early.status_code, early.json()["code"]) == (409, "retained")
+    held = {"about": "*", "kind": "legal", "reason": "case 12"}
+    hold = ok(alice.post("/v1/audit/holds", json=held))
+    _, none = decide(stack, PurgePayloads(Retention.USE, now, "on hold"))
+    assert none.status_code == 404
+    decide(stack, LiftLogHold(UUID(hold["id"]), "case closed"))
+    assert ok(alice.get("/v1/audit/holds"))["items"] == []
+    request, done = decide(stack, PurgePayloads(Retention.USE, now, "their time is over"))
+    ok(done)
+    return ok(alice.get(f"/v1/audit/purges/{request}"))
 
 
 def lives(auditor):
@@ -179,6 +202,16 @@ def test_an_erased_payload_is_gone_and_everything_else_still_proves(check, expor
     assert gone["h"]["ty"] == "KEY.USED"
     _, answer = check(exports["erased"], "--query", "no-erasure")
     assert "refuted" in answer["queries"]["no-erasure"]
+
+
+def test_what_was_purged_under_a_signed_certificate_is_covered(check, exports):
+    status, answer = check(exports["purged"])
+    assert (status, answer["problems"]) == (0, [])
+    said = json.loads(b64decode(exports["certificate"]["statement"]))
+    assert f"under certificate {said['request']}" in dict(answer["transcript"])["purged"]
+    gone = [row for row in rows_of(exports["purged"]) if "e" in row]
+    assert {row["h"]["ty"] for row in gone} == {"KEY.USED"}
+    assert said["count"] == len(gone) - 1  # one was erased before
 
 
 def test_a_hand_over_is_signed_and_checked(check, exports, tmp_path):

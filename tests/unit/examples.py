@@ -89,6 +89,12 @@ EXAMPLES = {
     },
     "erase-payload": {"events": [17, 18], "ground": "GDPR article 17", "reason": "asked for"},
     "lift-hold": {**ON_A_KEY, "hold": KEY},
+    "purge-payloads": {
+        "retention": "use",
+        "before": "2025-01-01T00:00:00Z",
+        "reason": "thirteen months are over",
+    },
+    "lift-log-hold": {"hold": KEY, "reason": "case closed"},
     "certify-authority": {**ON_A_KEY, "parent": None, "title": "root 2026", "days": 3650},
     "register-person": {
         "person": "erin",
@@ -191,4 +197,5 @@ EXAMPLES = {
             "reference": "PANEL-12",
         }
     },
+    "set-spare-key": {"spki": CREDENTIAL["spki"], "reason": "the second token was set up"},
 }

@@ -8,7 +8,7 @@ from typing import IO, Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from api.rest.auth import V, Who, known_parameters
+from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
 from api.rest.schemas.audit import (
     About,
@@ -24,10 +24,16 @@ from api.rest.schemas.audit import (
     Size,
     Stream,
 )
-from api.rest.schemas.common import EventCursor, Instant, Limit, ScopeText
+from api.rest.schemas.common import EventCursor, Id, Instant, Limit, ScopeText
+from api.rest.schemas.retention import (
+    LogHoldIn,
+    LogHoldOut,
+    LogHoldsOut,
+    PurgeCertificateOut,
+)
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.scopes import Scope
-from keyvault.operations import audit, evidence
+from keyvault.operations import audit, evidence, retention
 from keyvault.operations.audit import EventQuery
 
 router = APIRouter(tags=["audit"], dependencies=[Depends(known_parameters)])
@@ -141,6 +147,29 @@ def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
 def hand_evidence_over(body: HandOverIn, vault: V, who: Who) -> dict[str, Any]:
     """Write down that a bundle changed hands; the answer is the line for its file of custody."""
     return evidence.hand_over(vault, who, body.entry, body.signature)
+
+
+@router.post(
+    "/v1/audit/holds",
+    operation_id="hold_events",
+    status_code=201,
+    responses=documented(403, 408, 409, 413, 415),
+)
+def hold_events(body: LogHoldIn, vault: V, who: Who, repeat: Repeat) -> LogHoldOut:
+    """Keep what events say from being purged: one person is enough. Several lift it."""
+    return LogHoldOut.of(retention.hold(vault, who, body.said(), repeat))
+
+
+@router.get("/v1/audit/holds", operation_id="list_event_holds", responses=documented(403))
+def list_event_holds(vault: V, who: Who) -> LogHoldsOut:
+    """List the holds on events that stand."""
+    return LogHoldsOut.of(retention.holds(vault, who))
+
+
+@router.get("/v1/audit/purges/{request_id}", operation_id="certify_purge", responses=_READ)
+def certify_purge(request_id: Id, vault: V, who: Who) -> PurgeCertificateOut:
+    """Have the evidence key sign what was purged by a request, and who decided it."""
+    return PurgeCertificateOut.of(retention.certificate(vault, who, request_id))
 
 
 def _parts(file: IO[bytes]) -> Iterator[bytes]:

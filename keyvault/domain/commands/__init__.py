@@ -13,7 +13,7 @@ from keyvault.domain.commands.backups import (
     RestoreBackup,
 )
 from keyvault.domain.commands.base import Command
-from keyvault.domain.commands.evidence import ErasePayload
+from keyvault.domain.commands.evidence import ErasePayload, LiftLogHold, PurgePayloads
 from keyvault.domain.commands.handovers import (
     ExportComponents,
     ExportEnvelope,
@@ -49,6 +49,7 @@ from keyvault.domain.commands.rules import (
     SetDuty,
     SetKeyClass,
     SetRule,
+    SetSpareKey,
     SetStandard,
 )
 from keyvault.domain.commands.systems import EnrolSystem, RevokeSystem, RotateSystem
@@ -85,8 +86,10 @@ __all__ = [
     "ImportEnvelope",
     "ImportKey",
     "LiftHold",
+    "LiftLogHold",
     "MakeBackupKey",
     "NewKey",
+    "PurgePayloads",
     "RecoverLog",
     "RegisterPerson",
     "ReinstatePerson",
@@ -103,6 +106,7 @@ __all__ = [
     "SetDuty",
     "SetKeyClass",
     "SetRule",
+    "SetSpareKey",
     "SetStandard",
     "SuspendPerson",
     "command_of",
@@ -130,6 +134,8 @@ KEY_COMMANDS: tuple[type[Command], ...] = (
     RestoreBackup,
     RecoverLog,
     ErasePayload,
+    PurgePayloads,
+    LiftLogHold,
     RotateKek,
     RetireKek,
 )
@@ -151,6 +157,7 @@ RULE_COMMANDS: tuple[type[Command], ...] = (
     SetKeyClass,
     SetDuty,
     SetStandard,
+    SetSpareKey,
 )
 # What only ever takes power away, and so must never wait for a second person.
 PROTECTIVE_COMMANDS: tuple[type[Command], ...] = (HoldPerson, RevokeSystem)

@@ -7,6 +7,7 @@ of parts are all different, since they come to stand in one file. The file has t
 
 PARTS = (
     "words",
+    "catalogue",
     "archive",
     "report",
     "merkle",
@@ -32,8 +33,8 @@ PARTS = (
     "stamps",
     "transcripts",
     "tokens",
-    "epochs",
     "deliveries",
+    "epochs",
     "events",
     "outside",
     "case",

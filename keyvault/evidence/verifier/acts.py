@@ -27,7 +27,7 @@ BIRTHS = ("generate-key", "import-key", "import-components", "import-envelope")
 CHANGES = """
   register-person change-person remove-person review-screening suspend-person reinstate-person
   hold-person enrol-credential revoke-credential acknowledge-duty enrol-system rotate-system
-  revoke-system set-rule remove-rule set-key-class set-duty set-standard
+  revoke-system set-rule remove-rule set-key-class set-duty set-standard set-spare-key
 """.split()  # noqa: SIM905 - a list would be a line each
 
 

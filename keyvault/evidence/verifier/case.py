@@ -207,8 +207,7 @@ class Case:
         if not (self.options.genesis_sha256 or self.memory):
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
-        if events.gone:
-            say("limit", f"{events.gone} events were erased, as several people decided")
+        self.describe_gone()
         self.describe_queries()
         for sentence in self.custody.sentences:
             say("custody", sentence)
@@ -221,6 +220,17 @@ class Case:
         self.describe_witnesses()
         for limit in (*self.events.sections.limits(), *LIMITS[bool(self.cosigners) :]):
             say("limit", limit)
+
+    def describe_gone(self) -> None:
+        say, purges = self.report.say, self.events.erased.purges
+        for purge in purges:
+            say("purged", purge.sentence())
+        purged = sum(purge.found for purge in purges)
+        if self.events.gone > purged:
+            erased = self.events.gone - purged
+            say("limit", f"{erased} events were erased, as several people decided")
+        if purged:
+            say("limit", f"what {purged} events said is gone; that they were is proved")
 
     def describe_program(self) -> None:
         program = sha256_hex(Path(__file__).read_bytes())

@@ -146,6 +146,9 @@ class Change:
     def set_standard(self) -> State:
         return self.state  # nothing here follows from an edition of a standard
 
+    def set_spare_key(self) -> State:
+        return self.state  # holders of shares believe it; no act that is in the log follows from it
+
     def enrol_system(self) -> State:
         need(self.new["system"] not in self.state.systems, "this system is enrolled already")
         need(self.scope, "a system is enrolled for one scope")

@@ -12,7 +12,8 @@ from keyvault.evidence.verifier.archive import EVENTS, Bundle
 from keyvault.evidence.verifier.words import need
 
 EITHER = "of"  # in a filter: what the event is about, or who did it
-ALWAYS = ("PAYLOAD.ERASED",)  # other evidence rests on it
+# Other evidence rests on these: why a payload is not there, and what should have kept it.
+ALWAYS = ("PAYLOAD.ERASED", "PAYLOAD.PURGED", "AUDIT.HOLD_SET", "AUDIT.HOLD_LIFTED")
 
 
 class Choice:

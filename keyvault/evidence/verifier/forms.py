@@ -50,6 +50,8 @@ recover-log: kept_size=number kept_root=hash lost_size=number lost_root=hash epo
 restore-backup: backup=uuid backup_key=uuid sha256=hash threshold=number share_set=number
   check_value=text drill=truth reason=text
 erase-payload: events=number* ground=text reason=text
+purge-payloads: retention=retention before=time reason=text
+lift-log-hold: hold=uuid reason=text
 certify-authority: key=uuid parent=uuid? title=text days=number reason=text
 activate-key: key=uuid reason=text
 resume-key: key=uuid reason=text
@@ -77,6 +79,7 @@ remove-rule: rule=text reason=text
 set-key-class: key_class=key-class reason=text
 set-duty: duty=duty
 set-standard: standard=standard
+set-spare-key: spki=bytes reason=text
 hold-person: person=text hours=number reason=text
 revoke-system: system=text reason=text
 acknowledge-duty: person=text duty=text version=number sha256=text
@@ -106,6 +109,7 @@ WORDS = {
     "residence": ["resident", "wrapped"],
     "verify": ["always", "sampled", "never"],
     "decision": ["approve", "refuse"],
+    "retention": ["key", "token", "people", "access", "use"],
     "cell": ["management", "prePaymentTopUp"],
     "role": ROLES,
     "command": COMMANDS,

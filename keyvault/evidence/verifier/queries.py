@@ -10,7 +10,7 @@ from keyvault.evidence.verifier.words import seconds
 
 CLAIMS = {
     "no-export": "no key was exported",
-    "no-erasure": "no payload was erased",
+    "no-erasure": "no payload was erased or purged",
     "no-single-person-act": "no act on a key was approved by fewer than two people",
     "no-lapsed-approver": "nobody approved whose rights had lapsed",
 }
@@ -34,7 +34,7 @@ class Queries:
         kind = header["ty"]
         if kind == "KEY.EXPORTED":
             self.found("no-export", index)
-        if kind == "PAYLOAD.ERASED":
+        if kind in ("PAYLOAD.ERASED", "PAYLOAD.PURGED"):
             self.found("no-erasure", index)
         if kind in ACTS and header["out"] == "ok" and payload is None:
             self.hidden["no-single-person-act"] += 1

@@ -23,9 +23,9 @@ export-key export-components export-envelope
   recover-log: key-owner
   key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
-  enrol-credential revoke-credential enrol-system rotate-system erase-payload: registrar
-  senior-responsible-officer
-set-rule remove-rule set-key-class set-duty set-standard: registrar
+  enrol-credential revoke-credential enrol-system rotate-system erase-payload
+  purge-payloads lift-log-hold: registrar senior-responsible-officer
+set-rule remove-rule set-key-class set-duty set-standard set-spare-key: registrar
 hold-person revoke-system: key-custodian key-approver registrar senior-responsible-officer
   incident-lead
 """
