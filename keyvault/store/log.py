@@ -97,10 +97,7 @@ class Log:
         now = _clock(head)
         self.memory.tree = None  # until the head is written, its counters are of no tree
         stamps = self._stamps(events, head, now)
-        leaves = [
-            leaf_of(event, stamp, os.urandom(SALT_SIZE))
-            for event, stamp in zip(events, stamps, strict=True)
-        ]
+        leaves = list(map(leaf_of, events, stamps, _chances(SALT_SIZE, len(events))))
         self._write_events(head.tree.size, events, stamps, leaves)
         tree = head.tree.plus_all(leaf.hash for leaf in leaves)
         latest = max(now, head.latest_ms)
@@ -110,10 +107,10 @@ class Log:
     def _stamps(self, events: Sequence[AuditEvent], head: Head, now: int) -> list[Stamp]:
         names = [_counted(event, self._node) for event in events]
         self._load({name for three in names for name in three})
-        since_start = _uptime_ms()
+        since_start, chances = _uptime_ms(), _chances(_RANDOM, len(events))
         stamps = [
             Stamp(
-                event_id=_event_id(now, os.urandom(_RANDOM)),
+                event_id=_event_id(now, chance),
                 stream_number=self._next(stream),
                 actor_number=self._next(actor),
                 node=self._node,
@@ -124,7 +121,7 @@ class Log:
                 checkpoint=head.checkpoint,
                 authority=head.authority,
             )
-            for stream, actor, node in names
+            for (stream, actor, node), chance in zip(names, chances, strict=True)
         ]
         self._write_counters({name for three in names for name in three})
         return stamps
@@ -216,6 +213,12 @@ def _counted(event: AuditEvent, node: str) -> tuple[str, str, str]:
 
 def _uptime_ms() -> int:
     return (time.monotonic_ns() - _STARTED) // 1_000_000
+
+
+def _chances(size: int, count: int) -> list[bytes]:
+    """Return so many random values, all from one call of the kernel."""
+    drawn = os.urandom(size * count)
+    return [drawn[at : at + size] for at in range(0, size * count, size)]
 
 
 def _event_id(now_ms: int, chance: bytes) -> str:
