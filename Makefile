@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-csr bench-registers bench-keys bench-hosts bench-peers bench-all soak-load docs permissions lock clean
+.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-csr bench-registers bench-keys bench-hosts bench-peers bench-all soak-load bench-evidence docs doctored permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -60,6 +60,10 @@ bench-events: ## durable events a second beside the raw driver, on both database
 	@mv bench/work/events.jsonl bench/events.jsonl
 	@$(BIN)/python -m bench.report
 
+bench-evidence: ## export and verify 100,000 and 1,000,000 events: time and peak memory; proof sizes
+	@tools/install test
+	@$(BIN)/python -m bench.evidence $(ARGS)
+
 bench-csr: ## build, check, submit and accept 50,000 certification requests: time and peak memory
 	@tools/install test
 	@$(BIN)/python -m bench.certificates $(ARGS)
@@ -99,7 +103,7 @@ bench-peers: ## measure beside the peers, installed under bench/work, and write 
 	@mv bench/work/orders.jsonl bench/orders.jsonl
 	@$(BIN)/python -m bench.report
 
-bench-all: bench-events bench-registers bench-keys bench-hosts bench-peers soak-load ## measure everything
+bench-all: bench-events bench-evidence bench-registers bench-keys bench-hosts bench-peers soak-load ## measure everything
 
 docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
 	dot -Tsvg docs/architecture.dot -o docs/architecture.svg
