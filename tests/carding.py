@@ -118,6 +118,19 @@ class Carding:
             stack.register("sam", Role.SENIOR_RESPONSIBLE_OFFICER),
         )
 
+    def new_master(self) -> None:
+        """Another master behind those there are. The gate and the api start again."""
+        stack = self.stack
+        order = {"algorithm": "AES-256", "key_class": "critical", "usage": "mac"}
+        master = stack.active_key(**order, label="card master 2")
+        apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
+        for name in (*apis, "gate"):
+            stack.stop(name)
+        text = stack.config.read_text()
+        stack.config.write_text(text.replace("']\nseal", f"', '{master}']\nseal"))
+        stack.configure()
+        stack.start("gate", *apis)
+
     # Statements
 
     def says(
@@ -163,7 +176,7 @@ class Carding:
         delivery = TakeIn(kind, "a model", "B-1", "a supplier", "seal 7", "safe 1", (serial,))
         self.says(self.issuer, delivery, second=self.witness)
         bob = self.stack.person("bob")
-        named = Nominate(self.holder.id, "opens the portal", profile, "he is our ARO")
+        named = Nominate(self.holder.id, f"opens door {serial}", profile, "he is our ARO")
         nomination = self.says(self.senior, named)["statement"]["id"]
         self.says(bob, Allocate(UUID(nomination), "ID-4711"), self.token(serial))
         return self.token(serial)

@@ -1,5 +1,6 @@
 """Issuing jobs: order, look, abandon, print the PIN."""
 
+from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +14,10 @@ from cli.output import answer, facts, say, say_more, table
 from cli.remote.client import After, Limit, connect
 from cli.remote.keys import Reason
 from cli.state import SessionDir
+from keyvault.domain import pem
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
-from keyvault.domain.issuing import PinRoute, Standing
+from keyvault.domain.issuing import Issuer, PinRoute, Standing
 
 if TYPE_CHECKING:
     from keyvault.paper import Paper
@@ -45,10 +47,18 @@ def order(
         list[str] | None,
         typer.Option(metavar="SLOT=ALGORITHM", help="Such as 9A=EC-P256; default: 9A and 9C."),
     ] = None,
+    issuer: Annotated[
+        Issuer, typer.Option(help="Who certifies: another authority answers requests.")
+    ] = Issuer.OWN,
     session: SessionDir = None,
 ) -> None:
-    """Order the personalising of allocated tokens. Several make one batch."""
+    """Order the personalising of allocated tokens. Several make one batch.
+
+    With another authority a token comes to a desk twice: for its requests, and when their
+    certificates are here.
+    """
     body: Document = {"tokens": [str(token) for token in tokens], "pin_route": str(route)}
+    body["issuer"] = str(issuer)
     if slot:
         body["plan"] = dict(_pair(each) for each in slot)
     jobs = connect(session).post("/v1/issuing/jobs", body)["jobs"]
@@ -143,6 +153,39 @@ def _paper(batch: Document) -> "Paper":
     paper.facts(_figures(batch)).text(on_the_table(batch).capitalize() + ".")
     paper.table(_HEADS, _rows(batch), (3, 2, 2, 6, 4))
     return paper.blank("counted by, and when").blank("seen by, and when")
+
+
+@command(app, "requests", "keyvault issuing requests JOB --out requests/")
+def requests(
+    job: JobId,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where they go, JOB-SLOT.csr each.")],
+    session: SessionDir = None,
+) -> None:
+    """Write the requests (PKCS#10, PEM) that a token's keys signed, for another authority."""
+    found = connect(session).get(f"/v1/issuing/jobs/{job}/requests")["requests"]
+    out.mkdir(parents=True, exist_ok=True)
+    paths = {slot: out / f"{job}-{slot}.csr" for slot in found}
+    for slot, path in paths.items():
+        path.write_bytes(pem.armour(b64decode(found[slot]), pem.REQUEST))
+    answer({slot: str(path) for slot, path in paths.items()}, facts(paths.items()))
+    say(f"what comes back: keyvault issuing take {job} FILE...")
+
+
+@command(app, "take", "keyvault issuing take JOB 9a.pem 9c.pem")
+def take(
+    job: JobId,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="PEM or DER.")],
+    session: SessionDir = None,
+) -> None:
+    """Take another authority's certificates for a token, each held against its request."""
+    found = [b64encode(_certificate(path)).decode() for path in files]
+    taken = connect(session).post(f"/v1/issuing/jobs/{job}/certificates", {"certificates": found})
+    answer(taken, facts((name, taken[name]) for name in (*_SHOWN, "awaited")))
+
+
+def _certificate(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return pem.der_of(file.read(pem.TEXT_LIMIT + 1), pem.CERTIFICATE)
 
 
 @command(app, "abandon", "keyvault issuing abandon JOB --reason 'the reader broke it'")

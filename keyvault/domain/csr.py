@@ -102,21 +102,27 @@ def info_of(terms: Terms, spki: bytes) -> bytes:
             f"csr-usage-wrong: the profile {terms.profile.name} has no keys to {terms.usage}",
             next_step="choose the profile that the key was made for",
         )
-    usage = der.encode(
+    return plain_info(terms.subject(), spki, profiles.USAGE_BITS[terms.usage])
+
+
+def plain_info(subject: bytes, spki: bytes, usage: bytes) -> bytes:
+    """The same of a subject and a KeyUsage, both in DER, that no profile here knows."""
+    extension = der.encode(
         der.SEQUENCE,
         der.encode(der.OID, x509.KEY_USAGE),
         der.encode(der.BOOLEAN, b"\xff"),
-        der.encode(der.OCTET_STRING, profiles.USAGE_BITS[terms.usage]),
+        der.encode(der.OCTET_STRING, usage),
     )
-    wanted = der.encode(der.SET, der.encode(der.SEQUENCE, usage))
+    wanted = der.encode(der.SET, der.encode(der.SEQUENCE, extension))
     attribute = der.encode(der.SEQUENCE, der.encode(der.OID, _EXTENSION_REQUEST), wanted)
     return der.encode(
-        der.SEQUENCE,
-        der.integer(0),
-        terms.subject(),
-        spki,
-        der.encode(der.CONTEXT, attribute),
+        der.SEQUENCE, der.integer(0), subject, spki, der.encode(der.CONTEXT, attribute)
     )
+
+
+def plain_request(info: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    """Put a signature, as X.509 has it, under what it signs. `algorithm` is in DER."""
+    return der.encode(der.SEQUENCE, info, algorithm, der.bits(signature))
 
 
 def request_of(info: bytes, profile: Profile, signature: bytes) -> bytes:

@@ -22,6 +22,7 @@ PLANS: Mapping[str, Mapping[str, str]] = {
     "default": DEFAULT_PLAN,
     "with-agreement": {**DEFAULT_PLAN, "9D": "EC-P256"},
 }
+IKI_PLAN: Mapping[str, str] = {"9A": "RSA-2048"}
 
 
 class IssueStep(StrEnum):
@@ -40,6 +41,7 @@ class IssueStep(StrEnum):
 class Standing(StrEnum):
     OPEN = "open"  # waits for its token, or is under way
     INTERRUPTED = "interrupted"
+    AWAITING = "awaiting"  # certificates of another authority; its token is out of the reader
     QUARANTINED = "quarantined"  # the token is destroyed, whatever else
     ABANDONED = "abandoned"  # its certificates are revoked
     DONE = "done"
@@ -47,14 +49,18 @@ class Standing(StrEnum):
 
 MOVES: Mapping[Standing, frozenset[Standing]] = {
     Standing.OPEN: frozenset(
-        {Standing.INTERRUPTED, Standing.QUARANTINED, Standing.ABANDONED, Standing.DONE}
+        {
+            *(Standing.INTERRUPTED, Standing.AWAITING, Standing.QUARANTINED),
+            *(Standing.ABANDONED, Standing.DONE),
+        }
     ),
+    Standing.AWAITING: frozenset({Standing.OPEN, Standing.ABANDONED}),
     Standing.INTERRUPTED: frozenset({Standing.OPEN, Standing.QUARANTINED, Standing.ABANDONED}),
     Standing.QUARANTINED: frozenset({Standing.ABANDONED}),
     Standing.ABANDONED: frozenset(),
     Standing.DONE: frozenset(),
 }
-LIVE = frozenset({Standing.OPEN, Standing.INTERRUPTED})
+LIVE = frozenset({Standing.OPEN, Standing.INTERRUPTED, Standing.AWAITING})
 _ORDER = tuple(IssueStep)
 
 
@@ -63,6 +69,14 @@ class PinRoute(StrEnum):
 
     MAILER = "mailer"  # a random one, printed once, on another way than the token
     ACTIVATION = "activation"  # nobody learns the one it is sent with; the holder sets their own
+
+
+class Issuer(StrEnum):
+    """Who certifies the keys of a token."""
+
+    OWN = "own"
+    OTHER = "other"  # by a request as our own authority would write the certificate
+    IKI = "iki"  # RSA-2048, to authenticate with, and nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,15 @@ class IssueJob:
         """Slots of the token and the algorithm of the key in each."""
         return {str(k): str(v) for k, v in dict(self.facts.get("plan", DEFAULT_PLAN)).items()}
 
+    @property
+    def issuer(self) -> Issuer:
+        return Issuer(str(self.facts.get("issuer", Issuer.OWN)))
+
+    @property
+    def awaited(self) -> list[str]:
+        """Slots whose request waits for a certificate."""
+        return sorted(set(self.by_slot("requests")) - set(self.by_slot("certificates")))
+
     def begun(self, what: str) -> int:
         """How often this was tried before now."""
         return int(dict(self.facts.get("begun", {})).get(what, 0))
@@ -147,16 +170,22 @@ def progress(job: IssueJob, what: str) -> str:
     return f"step {_ORDER.index(job.step)} of {len(_ORDER) - 1}: {_WORDS.get(what, what)}"
 
 
+_NEXT: Mapping[Standing, str] = {
+    Standing.DONE: "Take the token out, label it, and hand it to whoever dispatches.",
+    Standing.INTERRUPTED: "Put the same token in again: the job goes on where it was.",
+    Standing.AWAITING: "Put the same token in: its certificates are here.",
+    Standing.QUARANTINED: (
+        "Take the token out and put it with those to be destroyed. Do not use it again."
+    ),
+    Standing.ABANDONED: "Nothing is left to do: its certificates are revoked.",
+}
+
+
 def guidance(job: IssueJob) -> str:
     """What the person at the reader does next, in one sentence."""
-    if job.standing is Standing.DONE:
-        return "Take the token out, label it, and hand it to whoever dispatches."
-    if job.standing is Standing.INTERRUPTED:
-        return "Put the same token in again: the job goes on where it was."
-    if job.standing is Standing.QUARANTINED:
-        return "Take the token out and put it with those to be destroyed. Do not use it again."
-    if job.standing is Standing.ABANDONED:
-        return "Nothing is left to do: its certificates are revoked."
-    if job.step is IssueStep.ORDERED:
-        return "Put the token in."
-    return "Leave the token in the reader."
+    if job.standing is Standing.AWAITING and job.awaited:
+        return f"Lock the token up until there are certificates for {', '.join(job.awaited)}."
+    if job.standing in _NEXT:
+        return _NEXT[job.standing]
+    ordered = job.step is IssueStep.ORDERED
+    return "Put the token in." if ordered else "Leave the token in the reader."

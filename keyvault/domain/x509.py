@@ -115,10 +115,22 @@ def usages_of(extension: bytes) -> frozenset[int]:
     return frozenset(_bits(data))
 
 
+def usage_of(bits: frozenset[int]) -> bytes:
+    """Write a KeyUsage of bits below 8, in DER: what `usages_of` reads."""
+    value = sum(1 << 7 - bit for bit in bits)
+    return der.bits(bytes((value,)), 7 - max(bits))
+
+
 def _bits(data: bytes) -> Iterator[int]:
     for at in range(8 * len(data)):
         if data[at // 8] >> 7 - at % 8 & 1:
             yield at
+
+
+def is_curved(spki: bytes) -> bool:
+    """Whether a SubjectPublicKeyInfo is of an elliptic curve. Raises `DerError`."""
+    algorithm, _ = der.values(der.only(spki, der.SEQUENCE))
+    return der.values(algorithm.content)[0].content == _EC
 
 
 def key_fault(spki: bytes, wanted: Algorithm) -> KeyFault | None:

@@ -259,7 +259,6 @@ class Gate:
         return bytes(self._call("issue_leaf", terms, list(words), proof))
 
     def agreement_peer(self, job: str, slot: str, spki: bytes) -> bytes:
-        """The key (SPKI) that a token has to agree with to show that it has a key in 9D."""
         return bytes(self._call("agreement_peer", job, slot, spki))
 
     def sign_crl(

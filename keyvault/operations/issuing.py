@@ -22,9 +22,11 @@ from keyvault.domain.errors import InvalidInputError, IssueStateError, NotPermit
 from keyvault.domain.issuing import (
     BATCH_LIMIT,
     DEFAULT_PLAN,
+    IKI_PLAN,
     PLANS,
     SECOND_PERSON_AFTER,
     IssueJob,
+    Issuer,
     PinRoute,
     Standing,
     guidance,
@@ -49,14 +51,21 @@ def order(
     pin_route: PinRoute = PinRoute.MAILER,
     plan: Mapping[str, str] | None = None,
     once: Once | None = None,
+    issuer: Issuer = Issuer.OWN,
 ) -> list[IssueJob]:
-    """Order the personalising of allocated tokens: a job each, all of one batch."""
+    """Order the personalising of allocated tokens: a job each, all of one batch.
+
+    `issuer` is who certifies: with another authority the token comes to a desk twice.
+    """
     permit(vault, who, Action.TOKEN_ISSUE)
+    plan = plan or (IKI_PLAN if issuer is Issuer.IKI else None)
     _check_order(vault, token_ids, plan)
+    _check_issuer(vault, token_ids, issuer, plan)
     with vault.database.reading() as work:
         if before := recall(work, who, once):
             return [work.issuing.get(UUID(job)) for job in _texts(before["jobs"])]
-    facts: Document = {"pin_route": str(pin_route), **({"plan": dict(plan)} if plan else {})}
+    facts: Document = {"pin_route": str(pin_route), "issuer": str(issuer)}
+    facts |= {"plan": dict(plan)} if plan else {}
     batch = str(uuid4()) if len(token_ids) > 1 else ""
     jobs = [_ordered(vault, who, token, facts, batch) for token in token_ids]
     if once is not None:
@@ -74,7 +83,8 @@ def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batc
         own: Document = {"plan": _plan_of(token), **facts, "master": len(generation)}
         job = IssueJob(job_id, token_id, str(token.kind), who.id, now, now, batch=batch, facts=own)
         work.issuing.add(job)
-        work.commit(event(EventType.ISSUE_ORDERED, who, job, {"plan": own["plan"], "batch": batch}))
+        told: Document = {"plan": own["plan"], "batch": batch, "issuer": facts["issuer"]}
+        work.commit(event(EventType.ISSUE_ORDERED, who, job, told))
     return job
 
 
@@ -95,6 +105,22 @@ def _check_order(vault: Vault, token_ids: Sequence[UUID], plan: Mapping[str, str
                     f"slot {AGREEING} is made on PIV cards alone",
                     next_step=f"leave it out for token {token.serial}",
                 )
+
+
+def _check_issuer(
+    vault: Vault, token_ids: Sequence[UUID], issuer: Issuer, plan: Mapping[str, str] | None
+) -> None:
+    if issuer is Issuer.OWN:
+        return
+    if issuer is Issuer.IKI and plan != IKI_PLAN:
+        raise InvalidInputError("the IKI certifies one key of RSA-2048, in slot 9A")
+    with vault.database.reading() as work:
+        plans = [plan or _plan_of(work.tokens.get(token)) for token in token_ids]
+    if any(AGREEING in one or "EC-P384" in one.values() for one in plans):
+        raise InvalidInputError(
+            "a request is signed by its own key, with EC-P256 or RSA-2048",
+            next_step=f"leave slot {AGREEING} and EC-P384 out for another authority",
+        )
 
 
 def _check_plan(plan: Mapping[str, str]) -> None:
@@ -180,11 +206,7 @@ def begin(
         raise IssueStateError("a desk works on this job now")
     with vault.database.reading() as work:
         job = work.issuing.get(job_id)
-    if job.resumes >= SECOND_PERSON_AFTER and job.actor == who.id:
-        raise IssueStateError(
-            f"this job was interrupted {job.resumes} times",
-            next_step="let another issuer look at the token, and go on with it",
-        )
+    _check_begin(job, who)
     if job.standing is not Standing.OPEN:
         job = job.to(Standing.OPEN)
     job = replace(job, station=station, actor=job.actor if job.actor == who.id else who.id)
@@ -194,6 +216,19 @@ def begin(
     relay.run(lambda over: _worked(over, opened, house, vault))
     session = vault.relays.add(relay, who.id, job_id)
     return session, said(relay, None)
+
+
+def _check_begin(job: IssueJob, who: Principal) -> None:
+    if job.resumes >= SECOND_PERSON_AFTER and job.actor == who.id:
+        raise IssueStateError(
+            f"this job was interrupted {job.resumes} times",
+            next_step="let another issuer look at the token, and go on with it",
+        )
+    if job.standing is Standing.AWAITING and job.awaited:
+        raise IssueStateError(
+            f"there is no certificate for {', '.join(job.awaited)} yet",
+            next_step=f"when it comes: keyvault issuing take {job.id} FILE",
+        )
 
 
 def exchange(vault: Vault, who: Principal, session: UUID, answer: Message | None) -> Message:

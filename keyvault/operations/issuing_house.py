@@ -26,7 +26,7 @@ from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing, pro
 from keyvault.domain.people import thumbprint
 from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
-from keyvault.operations import attestation, ca, tokens
+from keyvault.operations import attestation, ca, outside, tokens
 from keyvault.operations.personalising import keys_of
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Reading
@@ -34,6 +34,7 @@ from keyvault.store.unit_of_work import Reading
 _KINDS = {
     Standing.DONE: (EventType.ISSUE_DONE, Outcome.OK),
     Standing.OPEN: (EventType.ISSUE_STEP, Outcome.OK),
+    Standing.AWAITING: (EventType.ISSUE_STEP, Outcome.OK),
 }
 
 
@@ -99,7 +100,8 @@ class VaultHouse:
         if job.standing is Standing.QUARANTINED:
             tokens.spoiled(vault, who, job.token, str(job.facts.get("cause", "")))
         if job.standing is Standing.DONE:
-            tokens.personalised(vault, who, job.token, job.id, keys_of(job), _facts(job))
+            facts, ends = _facts(job), outside.ends(job)
+            tokens.personalised(vault, who, job.token, job.id, keys_of(job), facts, ends)
             self._close(job)
 
     def _close(self, job: IssueJob) -> None:
@@ -175,6 +177,12 @@ class VaultHouse:
         vault, who = self._vault, self._who
         return ca.issue_token_certificate(vault, who, job.token, slot, spki, proof, job.id)
 
+    def request_info(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        return outside.request_info(self._vault, job, slot, spki)
+
+    def request(self, spki: bytes, info: bytes, signature: bytes) -> bytes:
+        return outside.request(spki, info, signature)
+
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         return self._vault.gate.agreement_peer(str(job.id), slot, spki)
 
@@ -210,7 +218,11 @@ def event(
 def _facts(job: IssueJob) -> Document:
     """What the register keeps of a finished job."""
     names = ("model", "serial", "atr", "obeys", "objects", "master", "nonce", "proofs", "sealed")
-    kept = {name: job.facts[name] for name in (*names, "pin_route") if name in job.facts}
+    kept = {
+        name: job.facts[name]
+        for name in (*names, "pin_route", "issuer", "elsewhere")
+        if name in job.facts
+    }
     return {**kept, "station": job.station}
 
 

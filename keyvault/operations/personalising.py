@@ -13,7 +13,7 @@ from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
 from hsm.tokens import Secrets, TokenDriver, TokenFacts, TokenSlot
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import TokenDuplicateError, VaultError
-from keyvault.domain.issuing import IssueJob, IssueStep, Standing
+from keyvault.domain.issuing import IssueJob, Issuer, IssueStep, Standing
 from keyvault.domain.token_profiles import agreed, possession
 
 PROOF = b"keyvault-token-proof-v1\n"  # in front of the nonce, so that it is nothing else
@@ -43,6 +43,12 @@ class House(Protocol):
 
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         """The one certificate of this job and slot (DER), made now or before."""
+
+    def request_info(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        """What is to be signed of a request to another authority (CertificationRequestInfo)."""
+
+    def request(self, spki: bytes, info: bytes, signature: bytes) -> bytes:
+        """The request (PKCS#10, DER) with its signature, which was checked."""
 
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         """The key (SPKI) that the slot's own has to agree with before it is certified."""
@@ -85,6 +91,8 @@ class _UnderWay:
         for step, take in self._STEPS.items():
             if not self.job.reached(step):
                 found = take(self)
+                if found is None:
+                    return self._save(self.job.to(Standing.AWAITING), "waits for certificates")
                 self._save(self.job.done(step, **found), str(step))
         return self._save(self.job.to(Standing.DONE), "done")
 
@@ -140,13 +148,26 @@ class _UnderWay:
                 job = _note(job, name, slot, each)
         self._save(job, f"key made in {slot}")
 
-    def _certify(self) -> Document:
-        """Possession first: the CA never hears of a key that the token did not sign with."""
+    def _certify(self) -> Document | None:
+        """Possession first: no CA hears of a key that the token did not sign with.
+
+        None where another authority's certificates have to come first.
+        """
         secrets = self._house.secrets(self.job)
+        certify = self._certify_key if self.job.issuer is Issuer.OWN else self._request
         for name, spki in keys_of(self.job).items():
             if name not in self.job.by_slot("certificates"):
-                self._certify_key(TokenSlot(name), spki, secrets)
-        return {}
+                certify(TokenSlot(name), spki, secrets)
+        return None if self.job.awaited else {}
+
+    def _request(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
+        """A request (PKCS#10) that the key itself signs; made once, and kept."""
+        if slot in self.job.by_slot("requests"):
+            return
+        info = self._house.request_info(self.job, slot, spki)
+        signature = self._driver.sign(slot, spki, info, secrets)
+        request = self._house.request(spki, info, signature)
+        self._save(_note(self.job, "requests", slot, request), f"request for {slot}")
 
     def _certify_key(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
         message = possession(str(self.job.id), slot, spki)
@@ -176,7 +197,7 @@ class _UnderWay:
         proofs = {str(slot): b64encode(each).decode() for slot, each in signed.items()}
         return {"nonce": nonce.hex(), "proofs": proofs}
 
-    _STEPS: ClassVar[dict[IssueStep, Callable[["_UnderWay"], Document]]] = {
+    _STEPS: ClassVar[dict[IssueStep, Callable[["_UnderWay"], Document | None]]] = {
         IssueStep.TAKEN_OVER: _take_over,
         IssueStep.KEYED: _make_keys,
         IssueStep.CERTIFIED: _certify,

@@ -142,8 +142,11 @@ def personalised(
     job: UUID,
     keys: Mapping[str, bytes],
     facts: Document,
+    ends: datetime | None = None,
 ) -> Token:
     """What the job read back: `keys` is the SPKI (DER) of each slot, `facts` all else.
+
+    `ends` is when certificates of other authorities end, if it has any.
 
     Done once; a repeated call returns the token. Raises `TokenDuplicateError` where another
     token ever had one of these keys: then the token is to be quarantined.
@@ -158,13 +161,16 @@ def personalised(
             raise TokenStateError(f"the issuing job {job} does not have this token")
         for slot, spki in keys.items():
             work.tokens.add_key(token_id, slot, thumbprint(spki), spki, now)
-        ends = work.issued.ends(token_id)
-        done = token.take(Step.PERSONALISE, now, facts=facts, expires_at=ends)
+        until = ends or work.issued.ends(token_id)
+        done = token.take(Step.PERSONALISE, now, facts=facts, expires_at=until)
         work.tokens.change(done)
-        named = {slot: thumbprint(spki) for slot, spki in keys.items()}
-        told: Document = {"job": str(job), "keys": named, "facts": facts}
+        told: Document = {"job": str(job), "keys": _named(keys), "facts": facts}
         work.commit(event(EventType.TOKEN_PERSONALISED, who, done, told))
         return done
+
+
+def _named(keys: Mapping[str, bytes]) -> Document:
+    return {slot: thumbprint(spki) for slot, spki in keys.items()}
 
 
 def spoiled(vault: Vault, who: Principal, token_id: UUID, cause: str) -> Token:
@@ -263,6 +269,8 @@ def stop(
             told["missing_since"] = why.missing_since.isoformat()
         if step in _REASONS:
             told["revoked"] = work.issued.revoke_token(token_id, _REASONS[step], vault.clock())
+            if elsewhere := stopped.facts.get("elsewhere"):
+                told["to_be_revoked_elsewhere"] = elsewhere
         remember(work, who, once, {"token": str(token_id)})
         work.commit(event(MOVES[step].event, who, stopped, told, role=role))
         return stopped

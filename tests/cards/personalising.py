@@ -22,10 +22,13 @@ from hsm.pcsc.piv import PivAlgorithm, PivCard
 from hsm.pcsc.piv_issue import KEY_SIZE, HeldKey
 from hsm.pcsc.token import PivToken
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
+from keyvault.domain import csr
+from keyvault.domain import x509 as x509_of_ours
 from keyvault.domain.errors import ConflictError, TokenDuplicateError
 from keyvault.domain.issuing import IssueJob, Standing
+from keyvault.domain.token_profiles import LEAVES, profile_of
 from keyvault.gate.possession import Possession
-from keyvault.operations import attestation
+from keyvault.operations import attestation, outside
 from keyvault.operations.personalising import personalise
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
@@ -38,12 +41,15 @@ OWN = bytes(range(100, 132))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True)
 class Own:
+    key: bytes = OWN
+
     def answering(self, algorithm: PivAlgorithm) -> HeldKey:
         return HeldKey(algorithm, self.to_set(algorithm))
 
     def to_set(self, algorithm: PivAlgorithm) -> bytes:
-        return OWN[: KEY_SIZE[algorithm]]
+        return self.key[: KEY_SIZE[algorithm]]
 
 
 @dataclass
@@ -86,15 +92,27 @@ class Here:
         begun = job.begun("secure")
         return Secrets(SecretChange(FACTORY_PIN, PIN, begun), SecretChange(FACTORY_PUK, PUK, begun))
 
+    def request_info(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(job.token))])
+        usage = x509_of_ours.usage_of(LEAVES[profile_of(slot)].usages)
+        return csr.plain_info(name.public_bytes(), spki, usage)
+
+    def request(self, spki: bytes, info: bytes, signature: bytes) -> bytes:
+        return outside.request(spki, info, signature)
+
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         return self.possession.peer(str(job.id), slot, spki)
 
     def certify(self, job: IssueJob, slot: TokenSlot, spki: bytes, proof: bytes) -> bytes:
         key = load_der_public_key(spki)
         self.possession.check({"job": job.id, "slot": slot, "spki": spki}, proof)
+        return self.certificate_of(key, slot)
+
+    def certificate_of(self, key: ec.EllipticCurvePublicKey, slot: str) -> bytes:
+        """The one certificate of a slot; asked for again it is the same."""
         if slot not in self.asked:
             self.signed += 1
-            self.asked[slot] = self._certificate(key, f"{job.token} {slot}")
+            self.asked[slot] = self._certificate(key, f"{self.job.token} {slot}")
         assert x509.load_der_x509_certificate(self.asked[slot]).public_key() == key
         return self.asked[slot]
 
@@ -132,13 +150,27 @@ class Puller:
         raise Pulled
 
 
+class PulledAt(Puller):
+    """Pulls the card when it has carried out this instruction."""
+
+    def __init__(self, card: Card, instruction: int) -> None:
+        super().__init__(card, 0, executed=True)
+        self._instruction = instruction
+
+    def process(self, apdu: bytes) -> bytes:
+        answer = self.card.process(apdu)
+        if apdu[1] == self._instruction:
+            raise Pulled
+        return answer
+
+
 def insert(card: CardSide, table: object, house: Here) -> IssueJob:
     """One insertion: a reset card, recognised by its profile, and the job as far as it goes."""
     card.reset()
     known = profiles.load(table)
     piv = PivCard(Channel(InProcess(card)))
     profile = profiles.recognise(known, card.atr, piv.label)
-    if house.job.standing is Standing.INTERRUPTED:
+    if house.job.standing in (Standing.INTERRUPTED, Standing.AWAITING):
         house.job = house.job.to(Standing.OPEN)
     return personalise(PivToken(piv, profile, Own()), house.job, house)
 

@@ -1,5 +1,8 @@
 """A card that is pulled at the worst moment, cards of every model, and cards that are refused."""
 
+from base64 import b64decode, b64encode
+from contextlib import suppress
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -24,6 +27,8 @@ from tests.cards.simulator.holder import personalised
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.maker import Maker
 from tests.cards.simulator.models import MODELS, Constant, Lying, table_of
+
+NEXT = Own(bytes(range(200, 232)))  # of the next master
 
 
 def converged(card: Card, house: Here) -> None:
@@ -214,3 +219,62 @@ def test_a_card_that_says_it_has_another_key_to_agree_with_gets_no_certificate(t
         insert(card, table, house)
     assert house.signed == 0
     assert house.job.standing is Standing.INTERRUPTED
+
+
+@pytest.mark.parametrize(("model", "algorithm"), [("yubico", "RSA-2048"), ("strict-3des-t0", None)])
+def test_another_authority_gets_requests_that_the_card_signed_wherever_it_is_pulled(
+    tmp_path, model, algorithm
+):
+    table, plan = table_of(model, tmp_path), {"9A": algorithm or "EC-P256", "9C": "EC-P256"}
+
+    def ordered():
+        return Here(new_job().noting(issuer="other", plan=plan))
+
+    clean, house = MODELS[model].make(), ordered()
+    assert insert(clean, table, house).standing is Standing.AWAITING
+    for at in range(len(clean.log) - 12, len(clean.log) + 1, 6):
+        for executed in (False, True):
+            card, house = MODELS[model].make(), ordered()
+            with suppress(personalising.CardRemovedError):
+                insert(personalising.Puller(card, at, executed=executed), table, house)
+            if house.job.standing is not Standing.AWAITING:
+                insert(card, table, house)
+            answered(house)
+            assert insert(card, table, house).standing is Standing.DONE
+            converged(card, house)
+
+
+def answered(house: Here) -> None:
+    """What an authority that reads requests would do."""
+    assert house.job.awaited == ["9A", "9C"]
+    made = {}
+    for slot, text in house.job.by_slot("requests").items():
+        asked = x509.load_der_x509_csr(b64decode(text))
+        assert asked.is_signature_valid
+        usage = asked.extensions.get_extension_for_class(x509.KeyUsage)
+        assert usage.critical
+        assert usage.value.content_commitment == (slot == "9C")
+        made[slot] = house.certificate_of(asked.public_key(), slot)
+    house.job = house.job.noting(certificates={k: b64encode(v).decode() for k, v in made.items()})
+
+
+@pytest.mark.parametrize("executed", [False, True])
+def test_wherever_a_card_is_pulled_while_its_management_key_is_replaced_it_obeys_one_of_both(
+    tmp_path, executed
+):
+    table = table_of("yubico", tmp_path)
+    for at in range(1, 12):
+        card, house = MODELS["yubico"].make(), Here(new_job())
+        insert(card, table, house)
+        with suppress(personalising.CardRemovedError):
+            rekeyed(personalising.Puller(card, at, executed=executed), card, table)
+        assert card.application.management_key in (personalising.OWN, NEXT.key)
+        rekeyed(card, card, table)
+        assert card.application.management_key == NEXT.key
+
+
+def rekeyed(side: object, card: Card, table: object) -> None:
+    side.reset()
+    piv = PivCard(Channel(InProcess(side)))
+    profile = profiles.recognise(profiles.load(table), card.atr, piv.label)
+    PivToken(piv, profile, Own()).rekey(NEXT)

@@ -1,19 +1,24 @@
 """Cards made by a whole service: a desk relays, the service decides, and a pull costs nothing."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.desk.relaying import relay
 from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
+from tests.authority import DAY, Authority, named, usage
 from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import Bench
-from tests.cards.personalising import Puller
+from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
+from tests.certifying import believed
 from tests.flows import canaries
 from tests.operating import Operator, Terminal, readers
 from tests.stack import PASSPHRASE, Stack, ok
@@ -206,14 +211,14 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
 
 
 def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station(carding):
-    card, token = _blank(carding, 6002)
+    card, token = _blank(carding, 9102)
     (job,) = carding.order(token)
     carding.insert(job, card)
-    carding.activated("6002", card)
+    carding.activated("9102", card)
     applet = card.application
     applet.pin.left = 0
-    carding.stop("6002", "block-pin")
-    asked = {"service": "unblock", "statement": carding.released("6002")}
+    carding.stop("9102", "block-pin")
+    asked = {"service": "unblock", "statement": carding.released("9102")}
     used = applet.puk.value
     ended = carding.at_home(token, Puller(card, 8, executed=True), **asked)
     assert ended["code"] == "card-removed"
@@ -221,7 +226,7 @@ def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station
     assert ended["do"] == "done", ended
     assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
     assert applet.puk.value == used
-    assert carding.token("6002")["state"] == "active"
+    assert carding.token("9102")["state"] == "active"
     client = carding.issuer.client()
     concerns = ok(client.get("/v1/tokens/concerns"))["items"]
     assert [one["concern"] for one in concerns if one["token"]["id"] == token["id"]] == [
@@ -240,7 +245,7 @@ def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station
 
 
 def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding):
-    card, token = _blank(carding, 7001)
+    card, token = _blank(carding, 9101)
     (job,) = carding.order(token, pin_route="activation")
     assert carding.insert(job, card)["standing"] == "done"
     applet = card.application
@@ -250,10 +255,10 @@ def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(cardin
     before = {"service": "choose-pin", "atr": card.atr.hex(), "protocol": 2}
     home = f"/v1/tokens/{token['id']}/sessions"
     assert carding.holder.client().post(home, json=before).json()["code"] == "issue-state"
-    carding.delivered("7001")
+    carding.delivered("9101")
     assert carding.issuer.client().post(home, json=before).json()["code"] == "not-permitted"
     with pytest.raises(AssertionError, match="choose-pin"):
-        carding.activate("7001", card)
+        carding.activate("9101", card)
     same = carding.at_home(token, card, pin=sent, service="choose-pin")
     assert (same["do"], applet.pin.value) == ("failed", sent)
     for at in (8, 9, 12):  # before and behind the change, and while the old one is tried
@@ -262,5 +267,108 @@ def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(cardin
     ended = carding.at_home(token, card, service="choose-pin")
     assert ended["do"] == "done", ended
     assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
-    carding.activate("7001", card)
-    assert carding.token("7001")["state"] == "active"
+    carding.activate("9101", card)
+    assert carding.token("9101")["state"] == "active"
+
+
+@pytest.fixture
+def asked(carding):
+    """A card whose request waits for the IKI: the card, its job, and how answers are handed in."""
+    serial = uuid4().int % 2**31
+    card, token = _blank(carding, serial)
+    (job,) = carding.order(token, issuer="iki")
+    told = carding.insert(job, card)
+    assert (told["do"], told["standing"]) == ("done", "awaiting")
+    client, path = carding.issuer.client(), f"/v1/issuing/jobs/{job['id']}"
+    begun = {"station": STATIONS[0], "atr": card.atr.hex(), "protocol": 2}
+    assert client.post(f"{path}/sessions", json=begun).json()["code"] == "issue-state"
+    request = b64decode(ok(client.get(f"{path}/requests"))["requests"]["9A"])
+    subject = x509.load_der_x509_csr(request).subject.rfc4514_string()
+    assert subject == f"CN=Harry,OU=opens door {serial},O=Acme Energy"
+
+    def taken(certificate):
+        body = {"certificates": [b64encode(certificate).decode()]}
+        return client.post(f"{path}/certificates", json=body)
+
+    return card, job, request, taken
+
+
+def test_a_certificate_that_the_iki_was_not_asked_for_is_not_taken(carding, asked):
+    *_, request, taken = asked
+    stranger, iki = Authority(named("A stranger")), believed(carding.stack.person("bob").client())
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    for wrong, why in (
+        (stranger.issue(request), "nobody said to believe"),
+        (iki.issue(request, signer=stranger.key), "nobody said to believe"),
+        (iki.issue(request, subject=named("Mallory")), "subject"),
+        (iki.issue(request, extensions=[(usage("key_agreement"), True)]), "usage"),
+        (iki.issue(request, not_before=long_ago, not_after=long_ago + DAY), "validity"),
+        (iki.issue(request, public_key=other), "no key of this job"),
+    ):
+        assert why in taken(wrong).json()["detail"]
+    assert ok(taken(iki.issue(request)))["awaited"] == []
+
+
+def test_a_card_is_finished_with_the_certificate_of_another_authority(carding, asked):
+    card, job, request, taken = asked
+    bob = carding.stack.person("bob").client()
+    iki = believed(bob)
+    right = iki.issue(request)
+    ok(taken(right))
+    assert ok(taken(right))["guidance"] == "Put the same token in: its certificates are here."
+    assert taken(iki.issue(request)).json()["code"] == "certificate-differs"
+    done = carding.insert(job, card)
+    assert (done["do"], done["standing"]) == ("done", "done")
+    assert right in card.application.objects[0x5FC105]
+    made = ok(bob.get(f"/v1/tokens/{job['token']}"))
+    ends = x509.load_der_x509_certificate(right).not_valid_after_utc
+    assert datetime.fromisoformat(made["expires_at"]) == ends
+    ok(bob.post(f"/v1/tokens/{made['id']}/stops", json={"step": "revoke", "reason": "over"}))
+    query = {"stream": f"token:{made['id']}", "type": "TOKEN.REVOKED"}
+    auditor = carding.stack.register("aud", "auditor").client()
+    [event] = ok(auditor.get("/v1/audit/events", params=query))["items"]
+    [there] = event["payload"]["to_be_revoked_elsewhere"]
+    assert there["slot"] == "9A"
+
+
+def test_the_iki_certifies_one_key_of_rsa_and_nobody_elsewhere_one_to_agree_with(carding):
+    token = carding.allocated(uuid4().hex)
+    client = carding.issuer.client()
+    for issuer, plan in (("iki", {"9C": "EC-P256"}), ("other", {"9D": "EC-P256"})):
+        body = {"tokens": [token["id"]], "issuer": issuer, "plan": plan}
+        assert client.post("/v1/issuing/jobs", json=body).json()["code"] == "invalid-input"
+
+
+def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who_is_behind(carding):
+    fleet = {}
+    for serial in (9301, 9302):
+        card, token = _blank(carding, serial)
+        carding.insert(carding.order(token)[0], card)
+        carding.activated(str(serial), card)
+        fleet[token["id"]] = (card, token)
+
+    def behind():
+        found = ok(carding.issuer.client().get("/v1/tokens/concerns"))["items"]
+        return {one["token"]["id"] for one in found if one["concern"] == "key-behind"} & set(fleet)
+
+    assert not behind()
+    carding.new_master()
+    assert behind() == set(fleet)
+    (card, token), (other, left) = fleet.values()
+    keys = {card.application.management_key, other.application.management_key}
+    for pulled in (Puller(card, 5, executed=True), PulledAt(card, 0xFF)):
+        ended = carding.serve(token, pulled, service="rekey")
+        assert ended["code"] == "card-removed", ended
+    assert card.application.management_key not in keys  # and nobody has written that down
+    assert carding.serve(token, card, service="rekey")["do"] == "done"
+    assert card.application.management_key not in keys
+    assert behind() == {left["id"]}
+    again = carding.serve(token, card, service="rekey")
+    assert "already" in again["guidance"]
+    assert carding.serve(left, other, service="rekey")["do"] == "done"
+    assert not behind()
+    card, token = _blank(carding, 9303)
+    assert carding.insert(carding.order(token)[0], card)["standing"] == "done"
+    register = ok(carding.issuer.client().get(f"/v1/tokens/{token['id']}"))
+    assert register["facts"]["master"] == 2

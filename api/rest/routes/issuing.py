@@ -12,17 +12,19 @@ from api.rest.schemas.issuing import (
     AbandonIn,
     AnswerIn,
     BatchOut,
+    CertificatesIn,
     HeldIn,
     IssueIn,
     JobListOut,
     JobOut,
     JobsOut,
     MessageOut,
+    RequestsOut,
     ServiceIn,
     SessionIn,
 )
 from keyvault.domain.issuing import Standing
-from keyvault.operations import issuing, mailers, servicing
+from keyvault.operations import issuing, mailers, outside, servicing
 
 router = APIRouter(tags=["issuing"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
@@ -38,7 +40,7 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 def order_issue(body: IssueIn, vault: V, who: Who, repeat: Repeat) -> JobListOut:
     """Order the personalising of allocated tokens: a job for each, one batch for several."""
     plan = {str(k): str(v) for k, v in body.plan.items()} if body.plan else None
-    jobs = issuing.order(vault, who, body.tokens, body.pin_route, plan, repeat)
+    jobs = issuing.order(vault, who, body.tokens, body.pin_route, plan, repeat, body.issuer)
     return JobListOut(jobs=[JobOut.of(job) for job in jobs])
 
 
@@ -73,6 +75,22 @@ def show_issue_batch(batch_id: Id, vault: V, who: Who) -> BatchOut:
 def abandon_issue(job_id: Id, body: AbandonIn, vault: V, who: Who) -> JobOut:
     """End a job for good and revoke the certificates that it led to."""
     return JobOut.of(issuing.abandon(vault, who, job_id, body.reason))
+
+
+@router.get(f"{_JOBS}/{{job_id:id}}/requests", operation_id="show_issue_requests", responses=_READ)
+def show_issue_requests(job_id: Id, vault: V, who: Who) -> RequestsOut:
+    """Give the requests that the token's keys signed for another authority."""
+    return RequestsOut(requests=outside.requests(vault, who, job_id))
+
+
+@router.post(
+    f"{_JOBS}/{{job_id:id}}/certificates",
+    operation_id="take_certificates",
+    responses=documented(403, 404, 408, 409, 413, 415, 422),
+)
+def take_certificates(job_id: Id, body: CertificatesIn, vault: V, who: Who) -> JobOut:
+    """Take another authority's certificates, each held against its request."""
+    return JobOut.of(outside.take(vault, who, job_id, body.certificates))
 
 
 @router.post(

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.rest.schemas.common import ABSENT, Id, Moment, Page, Text, Wire
+from api.rest.schemas.common import ABSENT, Blob, Bytes, Id, Moment, Page, Text, Wire
 from hsm.pcsc.apdu import RESPONSE_LIMIT
 from hsm.pcsc.relay import APDU_LIMIT, Message
-from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, PinRoute, guidance
+from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, Issuer, PinRoute, guidance
 from keyvault.operations.servicing import Card, Service
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
@@ -22,6 +22,7 @@ class IssueIn(Wire):
     tokens: Annotated[list[Id], Field(min_length=1, max_length=BATCH_LIMIT)]
     pin_route: PinRoute = PinRoute.MAILER
     plan: Annotated[dict[SlotName, AlgorithmName], Field(min_length=1)] = ABSENT
+    issuer: Issuer = Issuer.OWN
 
 
 class JobOut(Wire):
@@ -42,6 +43,8 @@ class JobOut(Wire):
     tries: int | None
     pin_route: str
     plan: dict[str, str]
+    issuer: Issuer
+    awaited: list[str]
     certificates: dict[str, str]
     cause: str
     guidance: str
@@ -60,6 +63,8 @@ class JobOut(Wire):
             tries=job.facts.get("tries"),
             pin_route=str(job.facts.get("pin_route", "")),
             plan=dict(job.plan),
+            issuer=job.issuer,
+            awaited=job.awaited,
             certificates=job.by_slot("certificates"),
             cause=str(job.facts.get("cause", "")),
             guidance=guidance(job),
@@ -99,6 +104,18 @@ class BatchOut(Wire):
     open: int
     standing: dict[str, int]
     items: list[PieceOut]
+
+
+class RequestsOut(Wire):
+    """Requests (PKCS#10, DER) by slot, for another authority."""
+
+    requests: dict[str, Bytes]
+
+
+class CertificatesIn(Wire):
+    """What another authority answered (X.509, DER) to the requests of one job."""
+
+    certificates: Annotated[list[Blob], Field(min_length=1, max_length=8)]
 
 
 class AbandonIn(Wire):
