@@ -59,6 +59,7 @@ NOUNS = {
     "audit": (
         "cli.remote.audit",
         "cli.remote.evidence",
+        "cli.remote.receiving",
         "cli.remote.retention",
         "cli.local.archives",
     ),

@@ -282,10 +282,12 @@ def _led(value: Any, folder: Path) -> Any:
         case tuple():
             return tuple(_led(one, folder) for one in value)
         case dict():
-            return {name: _place(text, folder) for name, text in value.items()}
+            return {name: _place(one, folder) for name, one in value.items()}
         case _:
             return value
 
 
-def _place(text: str, folder: Path) -> str:
-    return str(folder / text.removeprefix("./")) if text.startswith("./") else text
+def _place(value: object, folder: Path) -> object:
+    if not isinstance(value, str) or not value.startswith("./"):
+        return value
+    return str(folder / value.removeprefix("./"))

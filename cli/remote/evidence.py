@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from base64 import b64encode
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -24,13 +23,13 @@ from cli.remote.asking import ask
 from cli.remote.audit import Actor, OutcomeIs, ScopeText, Since, Stream, Type, Until
 from cli.remote.client import Server
 from cli.remote.given import Reason, Yes
+from cli.remote.receiving import chain_of
 from cli.state import Session, SessionDir, open_session
 from keyvault.domain.canonical import Document, canonical
 from keyvault.domain.commands import ErasePayload
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.evidence import HANDOVER, Question, View
 from keyvault.domain.people import Role, thumbprint
-from keyvault.domain.times import text_of
 from keyvault.evidence.built import verifier
 
 app = group("Evidence that others check alone.")
@@ -224,9 +223,9 @@ def hand_over(
 ) -> None:
     """Sign that you gave a bundle to somebody. The line goes into FILE.custody and into the log."""
     here = open_session(session)
-    server, chain = Server.of(here), file.with_name(f"{file.name}.custody")
-    lines = chain.read_bytes().splitlines() if chain.exists() else []
-    entry = _entry(file, lines, {"from": here.person, "to": to, "place": place})
+    server = Server.of(here)
+    chain, begun = chain_of(file)
+    entry = {"ctx": HANDOVER, **begun, "from": here.person, "to": to, "place": place}
     confirm("hand a bundle over", [(name, str(entry[name])) for name in entry], yes=yes)
     signature = _signed(here, server, entry, passphrase_fd)
     line = server.post("/v1/audit/hand-overs", {"entry": entry, "signature": signature})
@@ -234,13 +233,6 @@ def hand_over(
         out.write(canonical(line) + b"\n")
     say(f"give {chain.name} along: python3 -I verify.py {file.name} --custody {chain.name}")
     answer(line, str(chain))
-
-
-def _entry(file: Path, lines: list[bytes], people: Document) -> Document:
-    """The next line of custody, but for the credential and its signature."""
-    before = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
-    place = {"seq": len(lines), "prev": before, "at": text_of(datetime.now(UTC))}
-    return {"ctx": HANDOVER, "bundle": _digest(file), **place, **people}
 
 
 def _signed(here: Session, server: Server, entry: Document, passphrase_fd: int | None) -> str:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from keyvault.domain.audit import EventType
 
 HANDOVER = "keyvault-handover-v1"
+RECEIPT = "keyvault-receipt-v1"  # by somebody outside, with a key of their own
 HANDED = {"at", "bundle", "credential", "ctx", "from", "place", "prev", "seq", "to"}
 
 

@@ -52,8 +52,8 @@ class BundleContents:
     so, and those of holds, each with its proof, as `Lone.line` writes it. `views` is asked
     when all leaves have been read. Of what `filter` covers a `sample` may be disclosed, if there
     is one. `filter` maps header fields to the values to disclose; empty discloses everything.
-    `dates` are RFC 3339; the range has to reach over them by more than a minute on either side, or to
-    the end of the log, since times in the log may be out of order by that much. `authority` is
+    `dates` are RFC 3339; the range has to reach over them by more than a minute on either side, or
+    to the end of the log, since times in the log may be out of order by that much. `authority` is
     the whole chain. `proofs` maps indexes to stand-alone proofs. `checkpoint` may have lines of
     witnesses, which `policy` names. `tsa` are files of time stamps, see docs/formats.md.
     """

@@ -7,6 +7,7 @@ import pytest
 
 from keyvault.domain import commands as c
 from keyvault.domain.canonical import canonical
+from keyvault.domain.evidence import HANDOVER, RECEIPT
 from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
 from keyvault.domain.tree import inclusion_proof
@@ -14,7 +15,7 @@ from keyvault.evidence.choosing import draw
 from keyvault.evidence.lone import Lone
 from keyvault.evidence.verifier import PARTS
 from tests.evidence.people import PEOPLE
-from tests.evidence.world import EVIDENCE, b64, full_world, resigned, rezip, unzip
+from tests.evidence.world import EVIDENCE, STRANGER, b64, full_world, resigned, rezip, unzip
 
 EVENTS, ERASURES = "events.ndjson", "erasures.ndjson"
 
@@ -159,6 +160,38 @@ AFTER = {"seq": 1, "prev": hashlib.sha256(FIRST[:-1]).hexdigest()}
 SECOND = handed(BUNDLE, "carol", **AFTER)
 
 
+def received(chain, by="Ann Auditor", key=STRANGER, **changes):
+    """The chain with one more line: a receipt by somebody with a key of their own."""
+    return chain + outside(chain, key, {"ctx": RECEIPT, "by": by, "key": b64(key.spki), **changes})
+
+
+def passed_on(chain, by="Ann Auditor", key=STRANGER, **changes):
+    said = {"ctx": HANDOVER, "from": by, "to": "Bo", "credential": thumbprint(key.spki)}
+    return chain + outside(chain, key, {**said, **changes})
+
+
+def outside(chain, key, said):
+    lines = chain.splitlines()
+    before = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
+    begun = {"bundle": hashlib.sha256(BUNDLE).hexdigest(), "seq": len(lines), "prev": before}
+    entry = {**begun, "at": text_of(WHOLE.now), "place": "Leeds", **said}
+    return canonical({**entry, "signature": b64(key.sign(canonical(entry)))}) + b"\n"
+
+
+RECEIVED = received(FIRST)
+ON = passed_on(RECEIVED)
+
+
+def test_who_is_outside_signs_for_a_bundle_and_passes_it_on(check, tmp_path):
+    (tmp_path / "custody").write_bytes(received(ON, "Bo", PEOPLE["erin"]))
+    status, answer = check(BUNDLE, "--custody", str(tmp_path / "custody"))
+    told = [text for mark, text in answer["transcript"] if mark == "custody"]
+    assert (status, answer["problems"]) == (0, [])
+    assert f"compare {thumbprint(STRANGER.spki)}" in told[1]
+    assert told[2].startswith("Ann Auditor handed the bundle to Bo")
+    assert len(told) == 4
+
+
 def test_a_chain_of_hand_overs_holds(check, tmp_path):
     (tmp_path / "custody").write_bytes(FIRST + SECOND)
     status, answer = check(BUNDLE, "--custody", str(tmp_path / "custody"))
@@ -179,6 +212,22 @@ def test_a_chain_of_hand_overs_holds(check, tmp_path):
         (handed(BUNDLE, at="2020-01-01T00:00:00Z"), "is older than what came before it"),
         (handed(BUNDLE, ctx="keyvault-login-v1"), "is no hand-over"),
         (handed(BUNDLE, extra="x"), "is no hand-over"),
+        (received(b""), "received what nobody handed to them"),
+        (received(FIRST, "Eve"), "Eve received what nobody handed to them"),
+        (received(FIRST, x="y"), "is no hand-over and no receipt"),
+        (RECEIVED.replace(b"Leeds", b"Paris"), "does not follow the hand-over before it"),
+        (
+            FIRST + RECEIVED[len(FIRST) :].replace(b"Leeds", b"Paris"),
+            "of Ann Auditor on the receipt",
+        ),
+        (passed_on(FIRST), "did not sign with an enrolled key"),
+        (passed_on(RECEIVED, key=PEOPLE["erin"]), "Ann Auditor signed with another key"),
+        (passed_on(ON), "Ann Auditor did not have it to give away"),
+        (received(handed(BUNDLE, to="carol"), "carol"), "carol is enrolled"),
+        (
+            received(passed_on(RECEIVED, to="Ann Auditor"), key=PEOPLE["erin"]),
+            "signed with another key than before",
+        ),
     ],
 )
 def test_a_doctored_chain_of_hand_overs_is_refused(caught, tmp_path, chain, words):
