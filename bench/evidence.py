@@ -45,7 +45,7 @@ def proofs(url: str) -> dict[str, int]:
             "consistency": max(len(consistency_proof(read, old, size)) for old, _ in pairs),
             "range": max(
                 len(proof.left) + len(proof.right)
-                for proof in (range_proof(read, *pair, size) for pair in pairs)
+                for proof in (range_proof(read, low, high, size) for low, high in pairs)
             ),
         }
     database.close()
