@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,12 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.desk.relaying import relay
+from hsm.pcsc.reader import wait_for_card
 from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
 from tests.authority import DAY, Authority, named, usage
 from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
-from tests.cards.bench import Bench
+from tests.cards.bench import NAMES, Bench
 from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.certifying import believed
@@ -183,9 +185,8 @@ def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(c
 
 
 def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding, tmp_path):
-    stack, slots = carding.stack, {name: slot for slot, name in enumerate(STATIONS)}
-    desk = Desk(stack.folder, "erin", stack.folder / "erin.key", PASSPHRASE.decode())
-    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
+    slots = {name: slot for slot, name in enumerate(STATIONS)}
+    desk = logged_in(carding, carding.issuer)
     cards = {str(serial): _blank(carding, serial) for serial in (7001, 7002, 7003)}
     batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
     pulled, wrong, spoiled = (cards[serial][0] for serial in cards)
@@ -264,11 +265,27 @@ def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(cardin
     for at in (8, 9, 12):  # before and behind the change, and while the old one is tried
         pulled = Puller(card, at, executed=True)
         assert carding.at_home(token, pulled, service="choose-pin")["do"] == "failed"
-    ended = carding.at_home(token, card, service="choose-pin")
-    assert ended["do"] == "done", ended
+    desk = logged_in(carding, carding.holder)
+    with Bench() as bench:
+        bench.insert(card)
+        assert wait_for_card(NAMES[0], seconds=10)
+        own = ("--reader", NAMES[0], "--passphrase-fd", "0", "--json")
+        ended = desk.keyvault(
+            "desk", "choose-pin", token["id"], *own, typed=f"{OWN_PIN.decode()}\n"
+        )
+    assert ended.status == 0, ended.err
+    assert "keyvault tokens activate" in ended.err
     assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
     carding.activate("9101", card)
     assert carding.token("9101")["state"] == "active"
+
+
+def logged_in(carding, person):
+    """The person's own command line."""
+    stack = carding.stack
+    desk = Desk(stack.folder, person.id, stack.folder / f"{person.id}.key", PASSPHRASE.decode())
+    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
+    return desk
 
 
 @pytest.fixture
@@ -310,13 +327,17 @@ def test_a_certificate_that_the_iki_was_not_asked_for_is_not_taken(carding, aske
     assert ok(taken(iki.issue(request)))["awaited"] == []
 
 
-def test_a_card_is_finished_with_the_certificate_of_another_authority(carding, asked):
+def test_a_card_is_finished_with_the_certificate_of_another_authority(carding, asked, tmp_path):
     card, job, request, taken = asked
     bob = carding.stack.person("bob").client()
-    iki = believed(bob)
+    iki, desk = believed(bob), logged_in(carding, carding.issuer)
+    [file] = desk.ask("issuing", "requests", job["id"], "--out", str(tmp_path)).values()
+    assert x509.load_pem_x509_csr(Path(file).read_bytes()).is_signature_valid
     right = iki.issue(request)
-    ok(taken(right))
-    assert ok(taken(right))["guidance"] == "Put the same token in: its certificates are here."
+    (tmp_path / "9a.cer").write_bytes(right)
+    said = desk.ask("issuing", "take", job["id"], str(tmp_path / "9a.cer"))
+    assert said["guidance"] == "Put the same token in: its certificates are here."
+    assert ok(taken(right))["awaited"] == []
     assert taken(iki.issue(request)).json()["code"] == "certificate-differs"
     done = carding.insert(job, card)
     assert (done["do"], done["standing"]) == ("done", "done")
