@@ -119,7 +119,9 @@ def _rows(database: Database) -> Iterator[list[dict[str, Any]]]:
     while True:
         with database.reading() as work:
             keys, after = work.keys.page(after=after, limit=500)
-            work.custody.latest_of([key.id for key in keys])
+            ids = [key.id for key in keys]
+            work.custody.latest_of(ids)
+            work.keys.beside(ids)
         yield [{name: getattr(key, name, "") for name in COLUMNS[Register.KEYS]} for key in keys]
         if after is None:
             return

@@ -70,9 +70,14 @@ class Uses:
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What a compromised key reaches."""
+    """What a compromised key reaches.
+
+    `tokens` are the first of those that have a certificate by it, where it is an authority of ours.
+    """
 
     certificates: tuple[Certificate, ...]
+    tokens: tuple[UUID, ...]
+    token_count: int
     wrapped: tuple[UUID, ...]
     wrapped_count: int
     systems: tuple[str, ...]
@@ -157,6 +162,7 @@ def _reached(impact: Impact) -> list[str]:
     ] or ["Certificates: none on record"]
     lines.append(f"Systems that could use it: {', '.join(impact.systems) or 'none'}")
     lines.append(f"Keys that rest wrapped under it: {impact.wrapped_count}")
+    lines.append(f"Tokens with a certificate by it: {impact.token_count}")
     uses = impact.uses
     span = ""
     if uses.first and uses.last:

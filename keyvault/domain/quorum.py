@@ -250,5 +250,5 @@ def _check_time(request: Request, at: datetime) -> None:
         due = text_of(request.due_at)
         raise RequestStateError(
             f"rule {request.rule.id} lets this be carried out from {due} on",
-            next_step="wait until then, or object: keyvault requests refuse",
+            next_step="wait until then; to object: keyvault approvals refuse, or cancel",
         )

@@ -81,6 +81,8 @@ def _told(found: Impact) -> Document:
             for one in found.certificates[:NAMED]
         ],
         "certificate_count": len(found.certificates),
+        "tokens": [str(one) for one in found.tokens],
+        "token_count": found.token_count,
         "wrapped": [str(one) for one in found.wrapped],
         "wrapped_count": found.wrapped_count,
         "systems": list(found.systems),
@@ -94,10 +96,13 @@ def _told(found: Impact) -> Document:
 def _impact(vault: Vault, work: Reading, key: Key, case: Case) -> Impact:
     now, authority = vault.clock(), vault.authority(work)
     wrapped, count = work.keys.wrapped_under(key.id, NAMED)
+    tokens, token_count = work.issued.tokens_of(key.id, NAMED)
     successor = work.keys.successor_of(key.id)
     tally = work.audit.tally(key_stream(key.id), EventType.KEY_USED, case.known_at)
     return Impact(
         certificates=tuple(work.certificates.of_key(key.id)),
+        tokens=tuple(tokens),
+        token_count=token_count,
         wrapped=tuple(wrapped),
         wrapped_count=count,
         systems=tuple(

@@ -165,6 +165,15 @@ class IssuedCertificates:
         rows = self._connection.execute(query.order_by(_ISSUED.c.slot, _ISSUED.c.serial))
         return [_issued(row) for row in rows]
 
+    def tokens_of(self, issuer: UUID, limit: int) -> tuple[list[UUID], int]:
+        """Return the first tokens with a certificate of this authority, and how many there are."""
+        query = select(_ISSUED.c.token_id).distinct()
+        query = query.where(_ISSUED.c.issuer == str(issuer), _ISSUED.c.token_id != "")
+        query = query.where(_ISSUED.c.state != str(Status.REVOKED))
+        count = self._connection.scalar(select(func.count()).select_from(query.subquery()))
+        first = query.order_by(_ISSUED.c.token_id).limit(limit)
+        return [UUID(found) for found in self._connection.scalars(first)], int(count or 0)
+
     def ends(self, token: UUID) -> datetime | None:
         """When the first certificate of a token ends."""
         query = select(func.min(_ISSUED.c.not_after)).where(

@@ -42,6 +42,7 @@ def test_declaring_stops_the_key_and_opens_its_case(stack: Stack, case):
     assert 7_200 <= found["seconds_since_known"] < 9_000
     assert [one["id"] for one in found["certificates"]] == [certificate]
     assert (system.id in found["systems"], found["uses"]) == (True, 1)
+    assert (found["tokens"], found["token_count"]) == ([], 0)  # it is no authority of ours
     assert (found["replaced"], found["owed"]) == (False, ["dcc", "pma", "ssc"])
     history = ok(bob.get(f"/v1/keys/{key}/history?limit=500"))["items"]
     told = {one["header"]["ty"]: one["payload"] for one in history}

@@ -3,14 +3,19 @@
 import json
 import subprocess
 from base64 import b64decode
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from hsm.types import VerifyPolicy
 from keyvault.domain.canonical import canonical
+from keyvault.domain.commands import SetKeyClass, SetRule
 from keyvault.domain.custody import DESTRUCTION_CONTEXT
 from keyvault.domain.errors import InvalidInputError, KeyStateError
+from keyvault.domain.keys import KeyClass, Residence
 from keyvault.domain.pem import armour
+from keyvault.domain.people import Role
+from keyvault.domain.rules import Rule
 from tests.assessor import assert_evidence_holds
 from tests.stack import Stack, ok
 
@@ -76,3 +81,21 @@ def test_a_whole_life_with_holds_and_a_compromise_is_evidence_that_holds(stack: 
     ok(bob.post(f"/v1/keys/{key}/compromises", json={"reason": "seen"}))
     stack.change(key, "destructions")
     assert_evidence_holds(stack)
+
+
+def test_a_destruction_waits_as_its_rule_says_and_until_then_it_is_called_off(stack: Stack):
+    name = f"slow-{uuid4().hex[:6]}"
+    slow = KeyClass(name, Residence.RESIDENT, VerifyPolicy.SAMPLED)
+    stack.carry_out(stack.ask(SetKeyClass(slow, "for a test"), by="bob"))
+    rule = Rule(name, ("destroy-key",), (name,), (Role.KEY_APPROVER,), 2, 7_200, wait=3_600)
+    stack.carry_out(stack.ask(SetRule(rule, "for a test"), by="bob"))
+    alice, key = stack.person("alice").client(), stack.active_key(key_class=name)
+    asked = ok(alice.post(f"/v1/keys/{key}/destructions", json={"reason": "its time is over"}))
+    stack.approve(asked, "bob", "carol")
+    path = f"/v1/requests/{asked['id']}"
+    early = alice.post(f"{path}/executions")
+    assert (early.status_code, early.json()["code"]) == (409, "request-state")
+    assert "lets this be carried out from 20" in early.json()["detail"]
+    ok(alice.post(f"{path}/cancellations", json={"reason": "needed after all"}))
+    assert alice.post(f"{path}/executions").json()["code"] == "request-state"
+    assert ok(alice.get(f"/v1/keys/{key}"))["state"] == "active"

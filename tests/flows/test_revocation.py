@@ -98,6 +98,21 @@ def test_a_person_who_lost_their_rights_is_refused_by_every_process(
         refused_within(call, statuses)
 
 
+@pytest.mark.parametrize("stopping", ["suspensions", "compromises"])
+def test_a_key_that_one_custodian_stops_signs_nothing_any_more_at_any_process(
+    stack: Stack, second: str, stopping: str
+):
+    key, system = stack.active_key(), stack.system(name_of("signer"))
+    path = f"/v1/keys/{key}/signatures"
+    calls = [lambda at=at: system.client().post(at + path, json=BODY) for at in (second, stack.url)]
+    for call in calls:
+        ok(call())
+    bob = stack.person("bob").client()
+    ok(bob.post(f"{stack.url}/v1/keys/{key}/{stopping}", json={"reason": "odd traffic"}))
+    for call in calls:
+        refused_within(call, {409})
+
+
 def test_a_session_closed_at_one_process_is_closed_at_the_other(stack: Stack, second: str):
     bob = stack.client(*stack.person("bob").log_in())
     ok(bob.get(f"{second}/v1/whoami"))

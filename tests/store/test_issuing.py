@@ -10,6 +10,7 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.errors import ConflictError, IssueStateError
 from keyvault.domain.issuing import IssueJob, IssueStep, Standing
 from keyvault.domain.tokens import Token, TokenKind, TokenState
+from keyvault.store.issued import Issued, Reason, Status
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -55,3 +56,33 @@ def test_steps_are_taken_in_their_order_and_an_end_is_an_end():
     for standing in Standing:
         with pytest.raises(IssueStateError, match="does not become"):
             ended.to(standing)
+
+
+def test_what_a_compromised_authority_reaches_are_its_tokens_each_once_but_the_revoked(database):
+    issuer, other, (first, second, gone) = uuid4(), uuid4(), sorted(uuid4() for _ in range(3))
+    made = [(issuer, first), (issuer, first), (issuer, second), (issuer, gone), (other, gone)]
+    with database.work() as work:
+        for number, (by, token) in enumerate(made):
+            work.issued.reserve(_issued(number, by, token))
+        work.issued.revoke("3", Reason.LOST, NOW)
+        work.commit(_event())
+    with database.reading() as work:
+        assert work.issued.tokens_of(issuer, 5) == ([first, second], 2)
+        assert work.issued.tokens_of(issuer, 1) == ([first], 2)
+
+
+def _issued(number, issuer, token):
+    texts = {"job": f"job-{number}", "slot": "9a", "profile": "p", "subject": "s", "reason": ""}
+    return Issued(
+        serial=str(number),
+        issuer=issuer,
+        token=token,
+        status=Status.INTENT,
+        terms=b"",
+        certificate=b"",
+        spki_sha256="",
+        actor="person:alice",
+        not_before=NOW,
+        not_after=NOW,
+        **texts,
+    )

@@ -46,6 +46,8 @@ class CaseOut(Wire):
     declared_by: str
     seconds_since_known: int
     certificates: list[CertificateRef]
+    tokens: list[UUID]
+    token_count: int
     wrapped: list[UUID]
     wrapped_count: int
     systems: list[str]
@@ -66,6 +68,8 @@ class CaseOut(Wire):
             declared_by=case.declared_by,
             seconds_since_known=int((now - case.known_at).total_seconds()),
             certificates=[CertificateRef.of(one) for one in impact.certificates],
+            tokens=list(impact.tokens),
+            token_count=impact.token_count,
             wrapped=list(impact.wrapped),
             wrapped_count=impact.wrapped_count,
             systems=list(impact.systems),
