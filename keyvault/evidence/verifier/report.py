@@ -59,7 +59,7 @@ class Report:
     def wrong(self, what: str) -> None:
         number = "" if self.index is None else f" [{self.index}]"
         self.problems.append({"what": what, "file": self.file, "index": self.index})
-        self.say("WRONG", f"{self.file}{number}: {what}")
+        self.say("WRONG", f"{self.file}{number}: {what}".removeprefix(": "))
         self.exit = 1
 
     @contextmanager
