@@ -39,6 +39,7 @@ from keyvault.settings import Settings
 from keyvault.signatures import SoftwareCredential
 from keyvault.supervisor import services
 from tests.callers import Document, Machine, Someone, in_days, joiner, ok, self_signed
+from tests.devices import PIN, Token, nss
 
 __all__ = [  # what tests find here, wherever it is made
     "OFFICERS",
@@ -59,6 +60,7 @@ __all__ = [  # what tests find here, wherever it is made
 ]
 
 ROOT = Path(__file__).parents[1]
+TOKENS = ("keys", "log")
 OFFICERS = ("alice", "bob", "carol")
 PASSPHRASE = b"passphrase of a test"
 SCOPE = {"party": "ACME", "user_role": "IS", "user_id": "90-B3-D5-1F-30-01-00-00"}
@@ -79,14 +81,15 @@ class Stack:
         self._exit = ExitStack()
 
     @classmethod
-    def make(cls, database: str = "sqlite:///keyvault.db") -> Self:
-        """Hold the ceremony in a new folder. Nothing runs yet."""
+    def make(cls, database: str = "sqlite:///keyvault.db", module: str = "softhsm") -> Self:
+        """Hold the ceremony in a new folder. Nothing runs yet. `module` is softhsm or softokn."""
         folder = Path(tempfile.mkdtemp(prefix="kv-"))  # short: a socket's path has 107 bytes
         people = {n: SoftwareCredential.create(folder / f"{n}.key", PASSPHRASE) for n in OFFICERS}
         officers = [
             Officer(joiner(name, one, *officer_roles(place)), KeyFile(folder / f"{name}.key"))
             for place, (name, one) in enumerate(people.items())
         ]
+        tokens = [_nss(folder, name) for name in TOKENS] if module == "softokn" else []
         plan = Plan(
             folder=folder / "service",
             site="keyvault.test",
@@ -96,12 +99,15 @@ class Stack:
             listen=("127.0.0.1", free_port()),
             database=database,
             module="softhsm2",
-            uris=(None, None),
-            environment={},
+            uris=(tokens[0].uri, tokens[1].uri) if tokens else (None, None),
+            environment=tokens[0].environment if tokens else {},
         )
         passphrases = Secrets(_lines(PASSPHRASE, len(people)))
         with redirect_stderr(StringIO()):  # what officers read at the ceremony
-            made = hold(plan, Secrets(None), passphrases, yes=True)
+            pins = Secrets(_lines(PIN, len(tokens)) if tokens else None)
+            made = hold(plan, pins, passphrases, yes=True)
+        for name in TOKENS[: len(tokens)]:
+            _keep_pin(Path(made["config"]), name)
         return cls(folder, Path(made["config"]), people)
 
     def configure(self, top: str = "", tables: str = "") -> None:
@@ -120,8 +126,10 @@ class Stack:
         at: TracebackType | None,
     ) -> None:
         self._exit.close()
-        for name in reversed(list(self._processes)):
-            self.stop(name)
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.wait(20)
         shutil.rmtree(self.folder)
 
     # Processes
@@ -269,6 +277,24 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _nss(folder: Path, name: str) -> Token:
+    """An NSS database of its own for one of the service's tokens."""
+    place = folder / name
+    place.mkdir()
+    return nss(place)
+
+
+def _keep_pin(config: Path, name: str) -> None:
+    """Put a token's PIN where its gate finds it, as `keyvault init` does with those it makes."""
+    pin = config.parent / "credentials" / f"{name}.pin"
+    pin.touch(0o600)
+    pin.write_bytes(PIN + b"\n")
+    before = f"[{name}]\n"
+    head, _, own = config.read_text().partition(before)
+    own = own.replace('pin = ""', f'pin = "{name}.pin"', 1)
+    config.write_text(f"{head}{before}{own}")
 
 
 def _lines(secret: bytes, times: int) -> int:

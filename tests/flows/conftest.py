@@ -1,4 +1,7 @@
-"""The whole service, once for each database, shared by the flows of a module."""
+"""The whole service, once for each ground it can stand on, shared by the flows of a module.
+
+The grounds are SQLite and PostgreSQL with SoftHSM, and SQLite with NSS softokn as the module.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -54,18 +57,46 @@ SHARED = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.name in ONE_DATABASE and "postgresql" in item.name:
-            item.add_marker(pytest.mark.soak)
+# Flows that the second module goes through as well: all but one in the soak, and none that takes a
+# hand with pkcs11-tool, which cannot start NSS.
+ON_SOFTOKN = (
+    "test_backups.py",
+    "test_certificates.py",
+    "test_compromise.py",
+    "test_counters.py",
+    "test_custody.py",
+    "test_destruction.py",
+    "test_handovers.py",
+    "test_keks.py",
+    "test_life.py",
+    "test_main_job.py",
+    "test_reconcile.py",
+    "test_reconciliation.py",
+    "test_registers.py",
+)
+SHORT = "test_a_key_lives_from_order_to_destruction_and_the_evidence_holds"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def flow_database(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return "sqlite:///keyvault.db"
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    return server.create("empty")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "flow_ground" not in metafunc.fixturenames:
+        return
+    name = metafunc.module.__name__.rpartition(".")[2] + ".py"
+    soak = pytest.mark.soak
+    postgresql = soak if name in ONE_DATABASE else ()
+    grounds = [pytest.param("sqlite"), pytest.param("postgresql", marks=postgresql)]
+    if name in ON_SOFTOKN and "hand" not in metafunc.fixturenames:
+        short = metafunc.function.__name__ == SHORT
+        grounds.append(pytest.param("softokn", marks=() if short else soak))
+    metafunc.parametrize("flow_ground", grounds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def flow_ground(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What `Stack.make` takes: the URL of a database, and a module."""
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        return server.create("empty"), "softhsm"
+    return "sqlite:///keyvault.db", "softokn" if request.param == "softokn" else "softhsm"
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +115,12 @@ def common() -> Iterator[Callable[[], Stack]]:
 
 @pytest.fixture(scope="module")
 def stack(
-    request: pytest.FixtureRequest, flow_database: str, common: Callable[[], Stack]
+    request: pytest.FixtureRequest, flow_ground: tuple[str, str], common: Callable[[], Stack]
 ) -> Iterator[Stack]:
-    if request.path.name in SHARED and flow_database.startswith("sqlite"):
+    if request.path.name in SHARED and flow_ground == ("sqlite:///keyvault.db", "softhsm"):
         yield common()
         return
-    with Stack.make(flow_database) as made:
+    with Stack.make(*flow_ground) as made:
         made.start()
         yield made
 
