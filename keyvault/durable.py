@@ -21,6 +21,17 @@ def create(path: Path, data: bytes) -> None:
     _flush(path.parent)
 
 
+def append(path: Path, data: bytes) -> None:
+    """Add to a file, or make it. A crash may leave a part of `data` at its end."""
+    new = not path.exists()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        _flush(path.parent)
+
+
 def replace(path: Path, data: bytes) -> None:
     """Put a whole new content in place of the old."""
     new = path.with_name(f"{path.name}.new")

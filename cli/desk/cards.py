@@ -1,6 +1,6 @@
 """A PIV card in a reader as what signs for a person; its PIN is asked for each signature.
 
-Slot 9A opens sessions and slot 9C decides (docs/adr/0023).
+Slot 9A opens sessions and slot 9C decides (docs/adr/0023); 9D opens what was sealed to it.
 """
 
 from collections.abc import Collection
@@ -58,6 +58,12 @@ def to_log_in(reader: str, secrets: Secrets, slot: PivSlot | None) -> PivCredent
     if slot is None:
         slot = PivSlot.AUTHENTICATION if login_key(keys) else PivSlot.SIGNATURE
     return PivCredential(name, slot, keys.key(slot), ask)
+
+
+def to_open(reader: str, secrets: Secrets) -> PivCredential:
+    """Slot 9D, for what was sealed to its key. Raises `CardObjectMissingError` if it is empty."""
+    name = _named(reader)
+    return PivCredential.of_card(name, PivSlot.KEY_MANAGEMENT, _prompt(name, secrets))
 
 
 def _named(reader: str) -> str:

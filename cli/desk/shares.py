@@ -10,6 +10,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from cli.desk.cards import to_open
 from cli.passphrases import Secrets
 from keyvault import sealed, splitting
 from keyvault.domain.backups import SHARE_CONTEXT
@@ -53,10 +54,52 @@ class Opened:
             yield f"{at + 1}", "  ".join(words[at : at + IN_A_ROW])
 
 
-def create_key(out: Path, secrets: Secrets, signer: Credential, person: str, origin: str) -> Path:
-    """Make a share key, and beside it its holder's signed statement, FILE.json."""
-    key = SoftwareCredential.create(out, secrets.chosen(f"new passphrase for {out}"))
-    unsigned = Holder(person, key.spki, thumbprint(signer.spki), b"-")
+@dataclass(frozen=True, slots=True)
+class ShareFile:
+    """A share key in an encrypted file."""
+
+    path: Path
+
+    def spki(self, secrets: Secrets) -> bytes:
+        """Make the file, and return its public half."""
+        return SoftwareCredential.create(
+            self.path, secrets.chosen(f"new passphrase for {self.path}")
+        ).spki
+
+    def opened(self, box: bytes, context: bytes, secrets: Secrets) -> bytes:
+        """Raises `InvalidInputError`."""
+        try:
+            passphrase = secrets.next(f"passphrase of {self.path}")
+            key = load_pem_private_key(self.path.read_bytes(), passphrase)
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidInputError(f"{self.path} does not open with this passphrase") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise InvalidInputError(f"{self.path} is no share key")
+        return sealed.opened(key, box, context)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareCard:
+    """The key in slot 9D of a holder's card, which never leaves it."""
+
+    reader: str = ""  # empty for the only one that holds a card
+
+    def spki(self, secrets: Secrets) -> bytes:
+        """The public half, as the card's certificate has it; no PIN is asked for."""
+        return to_open(self.reader, secrets).spki
+
+    def opened(self, box: bytes, context: bytes, secrets: Secrets) -> bytes:
+        """Raises `InvalidInputError`, `CardError`."""
+        card = to_open(self.reader, secrets)
+        return sealed.opened_by(card.agree, card.spki, box, context)
+
+
+ShareKey = ShareFile | ShareCard
+
+
+def state(out: Path, spki: bytes, signer: Credential, person: str, origin: str) -> Path:
+    """Write a holder's signed statement that a share key is theirs beside `out`, FILE.json."""
+    unsigned = Holder(person, spki, thumbprint(signer.spki), b"-")
     signed = replace(unsigned, signature=signer.sign(statement(origin, unsigned)))
     path = out.with_name(out.name + ".json")
     path.write_text(json.dumps(document_of(signed), indent=1) + "\n")
@@ -64,7 +107,7 @@ def create_key(out: Path, secrets: Secrets, signer: Credential, person: str, ori
 
 
 def read_holder(path: Path) -> Holder:
-    """Read what `create_key` wrote. Raises `InvalidInputError`."""
+    """Read what `state` wrote. Raises `InvalidInputError`."""
     try:
         with path.open("rb") as file:
             return read(Holder, json.loads(file.read(LIMIT)), str(path))
@@ -73,16 +116,11 @@ def read_holder(path: Path) -> Holder:
 
 
 def open_envelope(
-    backup_key: UUID, envelope: bytes, file: Path, secrets: Secrets, person: str
+    backup_key: UUID, envelope: bytes, key: ShareKey, secrets: Secrets, person: str
 ) -> Opened:
-    """Open one's own envelope. Raises `InvalidInputError`, `ShareInvalidError`."""
-    try:
-        key = load_pem_private_key(file.read_bytes(), secrets.next(f"passphrase of {file}"))
-    except (OSError, ValueError, TypeError) as error:
-        raise InvalidInputError(f"{file} does not open with this passphrase") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise InvalidInputError(f"{file} is no share key")
-    told = parse(sealed.opened(key, envelope, SHARE_CONTEXT + backup_key.bytes), max_size=LIMIT)
+    """Open one's own envelope. Raises `InvalidInputError`, `ShareInvalidError`, `CardError`."""
+    opened = key.opened(envelope, SHARE_CONTEXT + backup_key.bytes, secrets)
+    told = parse(opened, max_size=LIMIT)
     words = str(told["words"])
     part = splitting.part_of(words)
     if told["holder"] != person or told["backup_key"] != str(backup_key):

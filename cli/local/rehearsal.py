@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from cli.desk.credentials import public_file, write_public
+from cli.desk.shares import ShareFile
 from cli.desk.signing import KeyFile
 from cli.local import acts
 from cli.local.acts import Call
@@ -98,8 +99,8 @@ class _KnownPurse(Purse):
     def _words(self, person: str) -> bytes:
         session = self.folder / "sessions" / person
         [share] = connect(session).get("/v1/shares", holder=person)["items"]
-        file = self.folder / self.share_keys[person]
-        return opened_share(session, UUID(share["backup_key"]), file, self.secrets).words.encode()
+        key = ShareFile(self.folder / self.share_keys[person])
+        return opened_share(session, UUID(share["backup_key"]), key, self.secrets).words.encode()
 
 
 def rehearse(scripts: Sequence[Script]) -> Journal:

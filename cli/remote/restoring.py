@@ -1,6 +1,6 @@
 """Restoring a backup into the second token, and the drill that shows that it can be done."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -9,13 +9,15 @@ import typer
 
 from cli.command import command, group
 from cli.errors import FindingsError
-from cli.output import answer, facts, say, table
+from cli.output import answer, facts, grouped, say, table
 from cli.remote.asking import ask
 from cli.remote.backups import BackupId, Reason
 from cli.remote.client import After, Limit, connect
+from cli.remote.given import Yes
 from cli.state import SessionDir
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import RestoreBackup
+from keyvault.domain.commands import RestoreBackup, SetSpareKey
+from keyvault.domain.people import thumbprint
 from keyvault.domain.scopes import Scope
 
 app = group("Restorations and drills.")
@@ -54,6 +56,17 @@ def restore(backup: BackupId, reason: Reason, session: SessionDir = None) -> Non
 def drill(backup: BackupId, reason: Reason, session: SessionDir = None) -> None:
     """Ask for a drill: everything is restored and compared in the second token, then destroyed."""
     _ask(session, backup, reason, drill=True)
+
+
+@command(app, "spare-key", "keyvault backups spare-key --reason 'the second token was set up'")
+def spare_key(reason: Reason, yes: Yes = False, session: SessionDir = None) -> None:
+    """Ask that holders of shares believe the second token's gate by its own key, from now on."""
+    found = connect(session).get("/v1/spare-key")
+    spki = b64decode(found["spki"])
+    say(
+        f"the key is {grouped(thumbprint(spki))}: compare it with the log of that gate, on its host"
+    )
+    ask(session, SetSpareKey(spki, reason), yes=yes)
 
 
 @command(app, "load", "keyvault backups load RESTORATION --file all.backup")
@@ -100,6 +113,6 @@ def restorations(limit: Limit = 50, after: After = None, session: SessionDir = N
 
 def _tell(done: Document) -> None:
     shown = {**done, **(done["report"] or {})}
-    hidden = ("report", "entry")
+    hidden = ("report", "entry", "entry_signature")
     pairs = ((name.replace("_", " "), value) for name, value in shown.items())
     answer(done, facts(pair for pair in pairs if pair[0] not in hidden))

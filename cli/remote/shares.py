@@ -9,15 +9,24 @@ import typer
 
 from cli.command import command, group
 from cli.confirm import confirm, screen
-from cli.desk.shares import Opened, create_key, open_envelope, paper_of
+from cli.desk.shares import (
+    Opened,
+    ShareCard,
+    ShareFile,
+    ShareKey,
+    open_envelope,
+    paper_of,
+    state,
+)
 from cli.desk.signing import CredentialFile, OnCard, ReaderName, given, needed
+from cli.errors import TransportKeyError, UsageError
 from cli.output import answer, facts, grouped, say, table
 from cli.passphrases import PassphraseFd, Secrets
 from cli.remote import log
 from cli.remote.client import Server, connect
-from cli.state import SessionDir, open_session
-from keyvault import sealed, splitting
-from keyvault.domain.backups import ENTRY_CONTEXT, ShareState
+from cli.state import Session, SessionDir, open_session
+from keyvault import sealed, signatures, splitting
+from keyvault.domain.backups import ENTRY_CONTEXT, ShareState, entry_statement
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotFoundError
 from keyvault.domain.people import thumbprint
@@ -30,13 +39,18 @@ Bag = Annotated[str | None, typer.Option(metavar="NUMBER", help="Number of the t
 At = Annotated[str | None, typer.Option(metavar="TEXT", help="Where it lies.")]
 Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why: it stays on record.")]
 ShareKeyFile = Annotated[
-    Path, typer.Option("--share-key", metavar="FILE", help="The key your share is sealed to.")
+    Path | None,
+    typer.Option("--share-key", metavar="FILE", help="The key your share is sealed to."),
+]
+ShareKeyCard = Annotated[
+    bool, typer.Option("--share-card", help="That key is in slot 9D of your PIV card.")
 ]
 
 
 @command(app, "key", "keyvault shares key --out bob.share.key --credential bob.key")
 def key(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the encrypted key goes.")],
+    share_card: ShareKeyCard = False,
     credential: CredentialFile = None,
     card: OnCard = False,
     reader: ReaderName = None,
@@ -45,16 +59,21 @@ def key(
 ) -> None:
     """Make the key that your shares will be sealed to, and sign that it is yours.
 
-    FILE.json goes to whoever asks for the backup key; the key itself stays with you.
+    FILE.json goes to whoever asks for the backup key; the key itself stays with you. With
+    --share-card it is the one in slot 9D of your card, and no FILE is made but FILE.json.
     """
     here = open_session(session)
     person = log.look(Server.of(here), here).authority.person(here.person)
     secrets = Secrets(passphrase_fd)
     keys = [one.spki for one in person.deciding]
     signer = needed(given(credential, card, reader)).to_decide(secrets, keys)
-    statement = create_key(out, secrets, signer, here.person, here.origin)
-    say(f"keep {out} and its passphrase to yourself; give {statement} to who asks for the key")
-    answer({"share_key": str(out), "statement": str(statement)}, str(statement))
+    own = ShareCard(reader or "") if share_card else ShareFile(out)
+    statement = state(out, own.spki(secrets), signer, here.person, here.origin)
+    if not share_card:
+        say(f"keep {out} and its passphrase to yourself")
+    say(f"give {statement} to who asks for the backup key")
+    told = "" if share_card else str(out)
+    answer({"share_key": told, "statement": str(statement)}, str(statement))
 
 
 @command(app, "list", "keyvault shares list --holder bob")
@@ -74,7 +93,9 @@ def list_shares(
 )
 def open_share(
     key: Key,
-    share_key: ShareKeyFile,
+    share_key: ShareKeyFile = None,
+    share_card: ShareKeyCard = False,
+    reader: ReaderName = None,
     paper: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page (PDF) for the tamper bag.")
     ] = None,
@@ -83,7 +104,10 @@ def open_share(
     session: SessionDir = None,
 ) -> None:
     """Open your own share: its words are shown on this screen, or go onto a page to be printed."""
-    opened = opened_share(session, key, share_key, Secrets(passphrase_fd))
+    own = _share_key(share_key, reader, on_card=share_card)
+    if own is None:
+        raise UsageError("say what opens it", next_step="add --share-key FILE, or --share-card")
+    opened = opened_share(session, key, own, Secrets(passphrase_fd))
     if paper is None:
         screen(f"share {opened.number} of {key}", opened.lines())
     else:
@@ -95,7 +119,15 @@ def open_share(
     answer(told, facts(told.items()))
 
 
-def opened_share(session: Path | None, key: UUID, share_key: Path, secrets: Secrets) -> Opened:
+def _share_key(file: Path | None, reader: str | None, *, on_card: bool) -> ShareKey | None:
+    if file is not None and on_card:
+        raise UsageError("give a share key's file or a card, not both")
+    if on_card:
+        return ShareCard(reader or "")
+    return None if file is None else ShareFile(file)
+
+
+def opened_share(session: Path | None, key: UUID, share_key: ShareKey, secrets: Secrets) -> Opened:
     here = open_session(session)
     server = Server.of(here)
     number = _own(server, key, here.person)
@@ -163,24 +195,29 @@ def destroyed(
     "enter",
     "keyvault shares enter RESTORATION",
     "keyvault shares enter RESTORATION --share-key bob.share.key",
+    "keyvault shares enter RESTORATION --share-card",
 )
 def enter(
     restoration: Annotated[UUID, typer.Argument(metavar="RESTORATION", help="Its id.")],
-    share_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Open your envelope instead of typing.")
-    ] = None,
+    share_key: ShareKeyFile = None,
+    share_card: ShareKeyCard = False,
+    reader: ReaderName = None,
     yes: Annotated[bool, typer.Option("--yes", help="The keys were compared already.")] = False,
     passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
 ) -> None:
-    """Type your share's words, unseen: they leave this terminal sealed, for the gate alone."""
+    """Type your share's words, unseen: they leave this terminal sealed, for the gate alone.
+
+    With --share-key or --share-card your envelope is opened instead.
+    """
     server = connect(session)
     found = server.get(f"/v1/restorations/{restoration}")
     entry = b64decode(found["entry"])
     about = [("restoration", restoration), ("key of the gate", grouped(thumbprint(entry)))]
-    about.append(("compare it", "by telephone, with the log of the second token's gate"))
+    about.append(_held_against(server, open_session(session), restoration, found))
     confirm("enter a share", about, yes=yes)
-    words = _words(session, found, share_key, Secrets(passphrase_fd))
+    own = _share_key(share_key, reader, on_card=share_card)
+    words = _words(session, found, own, Secrets(passphrase_fd))
     part = splitting.part_of(words)
     box = sealed.seal(entry, words.encode(), ENTRY_CONTEXT + restoration.bytes)
     body = {"sealed": b64encode(box).decode()}
@@ -189,7 +226,29 @@ def enter(
     answer(done, facts([("entered", done["entered"]), ("state", done["state"])]))
 
 
-def _words(session: Path | None, found: Document, share_key: Path | None, secrets: Secrets) -> str:
+def _held_against(
+    server: Server, here: Session, restoration: UUID, found: Document
+) -> tuple[str, object]:
+    """Hold the key that a share will be sealed to against the authority records.
+
+    Raises `TransportKeyError` where they name a key of the gate, and that did not sign it.
+    """
+    view = log.look(server, here)
+    log.keep(here, view)
+    if not view.authority.spare:
+        return "compare it", "by telephone, with the log of the second token's gate"
+    said = entry_statement(here.origin, restoration, b64decode(found["entry"]))
+    if not signatures.verify(view.authority.spare, b64decode(found["entry_signature"] or ""), said):
+        raise TransportKeyError(
+            "the key to seal your share to is not the second token's gate's",
+            next_step="type nothing, keep what the server said, and call your officers",
+        )
+    return "who says so", "the second token's gate, by its own key, which your approvers signed"
+
+
+def _words(
+    session: Path | None, found: Document, share_key: ShareKey | None, secrets: Secrets
+) -> str:
     if share_key is None:
         return " ".join(secrets.next("words of your share").decode().split())
     key = connect(session).get(f"/v1/backups/{found['backup']}")["backup_key"]

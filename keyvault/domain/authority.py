@@ -40,6 +40,7 @@ class Authority:
     head: str  # hash of the last record, hex
     at: datetime  # when that was carried out
     used: frozenset[str] = field(default_factory=frozenset)
+    spare: bytes = b""  # SPKI of the own key of the second token's gate; empty until it is set
 
     @property
     def electorate(self) -> Electorate:

@@ -25,6 +25,7 @@ from keyvault.domain.commands import (
     SetDuty,
     SetKeyClass,
     SetRule,
+    SetSpareKey,
     SetStandard,
     SuspendPerson,
 )
@@ -247,6 +248,10 @@ def _set_standard(authority: Authority, new: SetStandard, _: datetime) -> Author
     return replace(authority, standards=(*others, new.standard))
 
 
+def _set_spare_key(authority: Authority, new: SetSpareKey, _: datetime) -> Authority:
+    return replace(authority, spare=new.spki)
+
+
 _PEOPLE: dict[type[Command], Callable[[Authority, Person, Any, datetime], Person]] = {
     ChangePerson: _move,
     ReviewScreening: _review,
@@ -265,6 +270,7 @@ _RULES: dict[type[Command], Callable[[Authority, Any, datetime], Authority]] = {
     SetKeyClass: _set_key_class,
     SetDuty: _set_duty,
     SetStandard: _set_standard,
+    SetSpareKey: _set_spare_key,
 }
 
 

@@ -99,10 +99,10 @@ class KeysGate:
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
         self._place = settings.keys.location.partition(",")[0].strip()
-        self._level = 0 if "SoftHSM" in device.info.library else settings.keys.level
+        self._level = 0 if _is_softhsm(device) else settings.keys.level
         self._anchor = RedeemedAnchor(device, self._register, settings.node)
         self._anchor.check()
-        self._restoring = Restoring(device, self._register, may_restore=spare)
+        self._restoring = Restoring(device, self._register, settings, may_restore=spare)
         self._work_with(device, settings)
 
     def _work_with(self, device: Device, settings: Settings) -> None:
@@ -294,7 +294,7 @@ class KeysGate:
 
     def _key(self, key_id: bytes) -> bytes | WrappedKey:
         refuse_reserved(self._cards.reserved, key_id)
-        return self._loaded.get(key_id) or ordinary(key_id)
+        return self._loaded.get(key_id) or self._register.on_token(ordinary(key_id))
 
     def _usable(
         self, key_id: bytes, purpose: Purpose = Purpose.PROTECT, count: int = 1

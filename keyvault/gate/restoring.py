@@ -1,7 +1,7 @@
 """Bringing a backup back into the second token: shares come in sealed, and keys come out proved.
 
-A restoration lives in this process alone. If the process dies, its shares are gone, and what it
-put on the token stays of no use to anybody until a later restoration has compared it.
+A restoration lives in this process alone. If the process dies, its shares are gone. What it put
+on the token stands in a journal before it is there, and the next process destroys it.
 """
 
 import hmac
@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm.device import Device
 from hsm.errors import DeviceUnavailableError, HsmError
-from keyvault import sealed, splitting
+from keyvault import durable, sealed, splitting
 from keyvault.domain.approvals import Request
-from keyvault.domain.backups import ENTRY_CONTEXT
+from keyvault.domain.backups import ENTRY_CONTEXT, entry_statement
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import RestoreBackup
 from keyvault.domain.errors import (
@@ -33,10 +33,14 @@ from keyvault.domain.people import thumbprint
 from keyvault.gate.backups import enter, spec_of
 from keyvault.gate.carried import LINE_LIMIT, Item, parsed, prove
 from keyvault.gate.register import Register
+from keyvault.gate.services import SPARE, service_spec, sign_p256
+from keyvault.settings import Settings
 from keyvault.signatures import spki_der
 
 log = logging.getLogger("keyvault.gate")
+KEY_ID_SIZE = 16  # bytes
 LINES_LIMIT = 1_048_576  # bytes of one call
+_SPARE = "set the token up under [spare] in the settings"
 
 
 @dataclass
@@ -50,7 +54,6 @@ class _Open:
     digest: Any = field(default_factory=sha256)
     size: int = 0  # bytes of the file that have come
     tail: bytes = b""
-    made: list[bytes] = field(default_factory=list)  # CKA_IDs that were not there before
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("restored", "compared", "opened", "skipped"), 0)
     )
@@ -60,36 +63,61 @@ class _Open:
 class Restoring:
     """What the gate of the second token does. `may_restore` is False at every other gate."""
 
-    def __init__(self, device: Device, register: Register, *, may_restore: bool) -> None:
+    def __init__(
+        self, device: Device, register: Register, settings: Settings, *, may_restore: bool
+    ) -> None:
         self._device = device
+        self._origin = settings.origin
+        self._journal = settings.state / "restoring"  # CKA_IDs in hex that were not there before
         self._register = register
         self._may = may_restore
         self._open: dict[bytes, _Open] = {}
+        if may_restore:
+            # Who asks that people believe this key, and who approves it, compares it with this line
+            # on its own host, where whoever has taken over the api or the database cannot write.
+            log.info("the own key of this gate is %s", thumbprint(self.own_key()))
+            self._clear_up()
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         return {
             "enter_share": self.enter_share,
             "restore_lines": self.restore_lines,
             "end_restoration": self.end,
+            "own_key": self.own_key,
+            "restorations": self.restorations,
         }
+
+    def own_key(self) -> bytes:
+        """The key (SPKI) that says what is this gate's; it is made when it is first wanted."""
+        spec = service_spec(SPARE)
+        if not self._may:
+            raise InvalidInputError("the gate in use has no such key", next_step=_SPARE)
+        if self._device.find(spec.key_id):
+            return self._device.public_key(spec.key_id)
+        return self._device.generate(spec).public_key
 
     def beginning(self, request: Request, command: RestoreBackup) -> Callable[[], Document]:
         if not self._may:
             raise InvalidInputError(
                 "a backup is restored into the second token, and this is the one in use",
-                next_step="set the token up under [spare] in the settings",
+                next_step=_SPARE,
             )
         return lambda: self._begin(request.id, command)
 
     def _begin(self, request_id: UUID, command: RestoreBackup) -> Document:
         self._open.clear()  # one at a time: whoever began another has to begin again
+        self._clear_up()
         entry = ec.generate_private_key(ec.SECP256R1())
         self._open[request_id.bytes] = _Open(command, entry)
         spki = spki_der(entry.public_key())
-        # No key of this gate is in the genesis, so people compare: this line is on its own host,
-        # where whoever has taken over the api or the database cannot write.
+        # Until people believe its own key, they compare this line with what a terminal shows.
         log.info("restoration %s takes shares for the key %s", request_id, thumbprint(spki))
-        return {"entry": spki}
+        said = entry_statement(self._origin, request_id, spki)
+        return {"entry": spki, "entry_signature": sign_p256(self._device, SPARE, said)}
+
+    def restorations(self) -> list[str]:
+        """Ids of those that are under way here."""
+        return [str(UUID(bytes=one)) for one in self._open]
 
     def enter_share(self, request_id: bytes, number: int, box: bytes) -> Document:
         """Take share `number` in. The last one that is needed rebuilds the backup key.
@@ -129,10 +157,10 @@ class Restoring:
         if self._device.find(spec.key_id):
             found = self._device.inspect(spec).check_value
         else:
+            self._note(spec.key_id)
             found = enter(self._device, spec, secret)
-            here.made.append(spec.key_id)
         if not hmac.compare_digest(found, command.check_value):
-            self._undo(here)
+            self._undo()
             raise ShareInvalidError(
                 f"the shares give a key with the check value {found}, and not "
                 f"{command.check_value}",
@@ -193,8 +221,8 @@ class Restoring:
         if self._device.find(key_id):
             made = self._device.inspect(item.spec)
         else:
+            self._note(key_id)
             made = self._device.unwrap(kek, item.blob, item.spec, public_key=item.public_key)
-            here.made.append(key_id)
             here.counts["restored"] += 1
         if (made.public_key, made.check_value) != (item.public_key, item.check_value):
             raise BackupInvalidError(
@@ -210,7 +238,8 @@ class Restoring:
             raise _gone()
         whole = here.rebuilt and here.digest.hexdigest() == here.command.sha256
         good = keep and whole and not here.failed
-        undone = 0 if good and not here.command.drill else self._undo(here)
+        undone = 0 if good and not here.command.drill else self._undo()
+        self._journal.unlink(missing_ok=True)
         return {
             **here.counts,
             "failed": here.failed[:100],
@@ -220,21 +249,27 @@ class Restoring:
             "ok": good,
         }
 
-    def _undo(self, here: _Open) -> int:
-        """Destroy what this restoration put on the token, and nothing that was there before."""
-        return sum(self._device.destroy(key_id) for key_id in _taken(here.made))
+    def _note(self, key_id: bytes) -> None:
+        """Write down that this key was not on the token before it is put there."""
+        durable.append(self._journal, key_id.hex().encode() + b"\n")
+
+    def _undo(self) -> int:
+        """Destroy what was put on the token, and nothing that was there before."""
+        lines = self._journal.read_bytes().splitlines() if self._journal.exists() else []
+        ids = [bytes.fromhex(line.decode()) for line in lines if len(line) == 2 * KEY_ID_SIZE]
+        return sum(self._device.destroy(key_id) for key_id in ids)
+
+    def _clear_up(self) -> None:
+        """Undo a restoration that was cut off, by a crash or by the next one."""
+        if undone := self._undo():
+            log.warning("a restoration was cut off: %s objects of it are destroyed", undone)
+        self._journal.unlink(missing_ok=True)
 
     def _here(self, request_id: bytes) -> _Open:
         here = self._open.get(request_id)
         if here is None:
             raise _gone()
         return here
-
-
-def _taken(made: list[bytes]) -> list[bytes]:
-    taken = list(made)
-    made.clear()
-    return taken
 
 
 def _gone() -> RequestStateError:

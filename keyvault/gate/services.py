@@ -11,12 +11,14 @@ from keyvault.domain.keys import MAX_KEKS, kek_name, service_key_id
 
 SESSION_CA, EVIDENCE, KEK, MAC = "session-ca", "evidence", "kek", "mac"
 LOG, LOG_ED25519 = "log", "log-ed25519"
+SPARE = "spare"  # of the second token's gate alone
 _KINDS = {
     KEK: (Algorithm.AES_256, KeyUsage.WRAP),
     MAC: (Algorithm.HMAC_SHA256, KeyUsage.MAC),
     SESSION_CA: (Algorithm.EC_P256, KeyUsage.SIGN),
     EVIDENCE: (Algorithm.EC_P256, KeyUsage.SIGN),
     LOG: (Algorithm.EC_P256, KeyUsage.SIGN),
+    SPARE: (Algorithm.EC_P256, KeyUsage.SIGN),
     LOG_ED25519: (Algorithm.ED25519, KeyUsage.SIGN),
 }
 _KINDS |= dict.fromkeys(map(kek_name, range(2, MAX_KEKS + 1)), _KINDS[KEK])

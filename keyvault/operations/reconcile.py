@@ -33,7 +33,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.keys import Key, KeyState
 from keyvault.domain.reconciliation import Drift, by_id
-from keyvault.operations import executors
+from keyvault.operations import executors, restoring
 from keyvault.operations.acts.base import Acting
 from keyvault.operations.reconciliation import differences
 from keyvault.operations.vault import Vault, key_stream
@@ -78,7 +78,13 @@ def reconcile(vault: Vault) -> list[Verdict]:
             vault.gate.withdraw(asked.request.id.bytes)
     found = by_id(vault.gate.inventory())
     verdicts = [_settle(vault, asked, found) for asked in pending]
-    return verdicts + _drift(vault)
+    return [*verdicts, *_restorations(vault), *_drift(vault)]
+
+
+def _restorations(vault: Vault) -> list[Verdict]:
+    """What a restoration had put on the second token, its gate has destroyed at its start."""
+    ended = restoring.cut_off(vault, ACTOR)
+    return [Verdict(Finding.VOIDED, str(one.id), "the restoration was cut off") for one in ended]
 
 
 def _cut_off(vault: Vault) -> list[ApprovalRequest]:

@@ -38,17 +38,21 @@ from keyvault.gate.client import objects_at
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import ModuleSettings
 
+SPARE = "spare"  # the own key of the second token's gate
 SERVICE_KEYS = {  # of each token, with the number of objects of each
     "keys": {
         "session-ca": 2,
         "evidence": 2,
         "mac": 1,
+        SPARE: 2,
         **{kek_name(number): 1 for number in range(1, MAX_KEKS + 1)},
     },
     "log": {"log": 2, "log-ed25519": 2},
+    "spare": {SPARE: 2},
 }
-# Not every module can make the first; of wrapping keys, those are there that are in use.
-OPTIONAL = frozenset({"log-ed25519", *map(kek_name, range(1, MAX_KEKS + 1))})
+# Not every module can make the first, and the second is there if the token was the second one
+# before; of wrapping keys, those are there that are in use.
+OPTIONAL = frozenset({"log-ed25519", SPARE, *map(kek_name, range(1, MAX_KEKS + 1))})
 PATIENCE = 60.0  # seconds for all objects of a token
 SKEW = timedelta(minutes=5)  # that the clock of a desk may differ from ours
 STATEMENT_LIMIT = 4_096  # bytes
@@ -114,6 +118,7 @@ def _compared(vault: Vault, counted: Counted) -> list[Finding]:
     found = {name: by_id(objects_at(one.socket, PATIENCE)) for name, one in modules(vault).items()}
     counted.objects = {name: _size(objects) for name, objects in found.items()}
     findings = [*_register(vault, found["keys"], counted), *_keks(found["keys"])]
+    findings += _second(vault, found.get("spare", {}))
     for name, objects in found.items():
         declared = frozenset(map(bytes.fromhex, modules(vault)[name].foreign))
         findings += _services(name, objects)
@@ -132,14 +137,19 @@ def _known(vault: Vault, name: str, found: Found) -> Iterator[bytes]:
     yield from map(service_key_id, SERVICE_KEYS["log" if name == "log" else "keys"])
     if name == "log":
         return
-    ids = [key_id for key_id in found if len(key_id) == 16]  # noqa: PLR2004  (a UUID's)
-    for start in range(0, len(ids), 500):
-        chunk = [str(UUID(bytes=one)) for one in ids[start : start + 500]]
+    for chunk in _ids(found):
         with vault.database.reading() as work:
-            yield from (UUID(one).bytes for one in work.keys.versions(chunk))
+            yield from (UUID(one).bytes for one in work.keys.versions([*map(str, chunk)]))
     with vault.database.reading() as work:
         yield from (asked.request.id.bytes for asked in work.requests.executing())
         yield from (key.id.bytes for key in work.backups.all_keys())
+
+
+def _ids(found: Found) -> Iterator[list[UUID]]:
+    """The UUIDs among the CKA_IDs of a token, some at a time."""
+    ids = [UUID(bytes=key_id) for key_id in found if len(key_id) == 16]  # noqa: PLR2004  (a UUID's)
+    for start in range(0, len(ids), 500):
+        yield ids[start : start + 500]
 
 
 def _register(vault: Vault, found: Found, counted: Counted) -> Iterator[Finding]:
@@ -153,6 +163,15 @@ def _register(vault: Vault, found: Found, counted: Counted) -> Iterator[Finding]
             yield from judge("keys", key, found.get(key.id.bytes, []))
         if after is None:
             return
+
+
+def _second(vault: Vault, found: Found) -> Iterator[Finding]:
+    """What was restored into the second token is as registered, and nothing destroyed is there."""
+    for chunk in _ids(found):
+        with vault.database.reading() as work:
+            keys = work.keys.some(chunk)
+        for key_id, (key, _) in keys.items():
+            yield from judge("spare", key, found[key_id.bytes])
 
 
 def _services(module: str, found: Found) -> Iterator[Finding]:

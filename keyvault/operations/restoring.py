@@ -9,10 +9,13 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.backups import ALIVE, Restoration, RestorationState, Share
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotPermittedError, RequestStateError, VaultError
+from keyvault.domain.people import thumbprint
 from keyvault.domain.standing import Reach
 from keyvault.operations.acts.backups import second
 from keyvault.operations.vault import Vault, key_stream, permit
 from keyvault.store.unit_of_work import Reading
+
+_LOST: Document = {"ok": False, "reason": "the gate was restarted; what it had restored is gone"}
 
 
 def page(
@@ -30,6 +33,15 @@ def get(vault: Vault, who: Principal, restoration_id: UUID) -> Restoration:
         return work.backups.restoration(restoration_id)
 
 
+def own_key(vault: Vault, who: Principal) -> Document:
+    """The own key of the second token's gate, and whether people have let it be believed."""
+    permit(vault, who, Action.KEY_READ)
+    spki = second(vault).own_key()
+    with vault.database.reading() as work:
+        believed = vault.authority(work).spare
+    return {"spki": spki, "fingerprint": thumbprint(spki), "believed": spki == believed}
+
+
 def enter(vault: Vault, who: Principal, restoration_id: UUID, box: bytes) -> Restoration:
     """Pass a holder's sealed share to the gate. Raises `ShareInvalidError`: it does not count."""
     role, restoration = _collecting(vault, who, restoration_id, Action.KEY_RECORD)
@@ -39,12 +51,12 @@ def enter(vault: Vault, who: Principal, restoration_id: UUID, box: bytes) -> Res
         answer = second(vault).enter_share(restoration_id.bytes, share.number, box)
     except (HsmError, VaultError) as error:
         told: Document = {"number": share.number, "code": error.code, "reason": str(error)}
-        _tell(vault, who, role, restoration, EventType.SHARE_ENTERED, Outcome.REFUSED, told)
+        _tell(vault, who.actor, role, restoration, EventType.SHARE_ENTERED, Outcome.REFUSED, told)
         raise
     entered = (*restoration.entered, share.number)
     return _tell(
         vault,
-        who,
+        who.actor,
         role,
         replace(restoration, entered=entered),
         EventType.SHARE_ENTERED,
@@ -66,12 +78,28 @@ def end(vault: Vault, who: Principal, restoration_id: UUID, *, keep: bool) -> Re
         report = second(vault).end_restoration(restoration_id.bytes, keep)
     except RequestStateError as error:  # its gate was restarted: shares and counts are gone
         report = {"ok": False, "reason": str(error)}
+    return _ended(vault, who.actor, role, restoration, report)
+
+
+def _ended(
+    vault: Vault, actor: str, role: str, restoration: Restoration, report: Document
+) -> Restoration:
     good = bool(report["ok"])
     state = RestorationState.DONE if good else RestorationState.FAILED
     done = replace(restoration, state=state, done_at=vault.clock(), report=report)
     kind = EventType.KEY_DRILLED if restoration.drill else EventType.KEY_RESTORED
     outcome = Outcome.OK if good else Outcome.FAIL
-    return _tell(vault, who, role, done, kind, outcome, report)
+    return _tell(vault, actor, role, done, kind, outcome, report)
+
+
+def cut_off(vault: Vault, actor: str) -> list[Restoration]:
+    """Write down of each restoration that its gate knows nothing of that it failed."""
+    if vault.spare is None:
+        return []
+    under_way = set(vault.spare.restorations())
+    with vault.database.reading() as work:
+        lost = [one for one in work.backups.collecting() if str(one.id) not in under_way]
+    return [_ended(vault, actor, "", one, _LOST) for one in lost]
 
 
 def _collecting(
@@ -98,7 +126,7 @@ def _held(work: Reading, who: Principal, restoration: Restoration) -> Share:
 
 def _tell(
     vault: Vault,
-    who: Principal,
+    actor: str,
     role: str,
     restoration: Restoration,
     kind: EventType,
@@ -111,6 +139,6 @@ def _tell(
         work.backups.change_restoration(restoration)
         stream = key_stream(backup.backup_key)
         payload, operation = {**about, **told}, restoration.id
-        said = (kind, outcome, operation, stream, who.actor, payload, role, backup.scope)
+        said = (kind, outcome, operation, stream, actor, payload, role, backup.scope)
         work.commit(AuditEvent(*said))
     return restoration

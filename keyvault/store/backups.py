@@ -126,6 +126,14 @@ class Backups:
         rows, following = _LATEST.page(self._connection, select(_RESTORATION), after, limit)
         return [_restoration(row) for row in rows], following
 
+    def collecting(self) -> list[Restoration]:
+        """Those that nobody has ended."""
+        state = str(RestorationState.COLLECTING)
+        rows = self._connection.execute(
+            select(_RESTORATION).where(_RESTORATION.c.state == state).order_by(_RESTORATION.c.id)
+        )
+        return [_restoration(row) for row in rows]
+
     def last_drill(self) -> Restoration | None:
         """The newest drill that succeeded."""
         done = _RESTORATION.c.drill.is_(True), _RESTORATION.c.state == str(RestorationState.DONE)

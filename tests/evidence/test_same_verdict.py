@@ -148,6 +148,7 @@ SAMPLES = [
     c.SetDuty(replace(DUTY, version=2)),
     c.SetKeyClass(replace(CLASSES[0], name="other"), "more"),
     c.SetStandard(Standard("BS 7858", "2019", "2026-01-01", None, "reference")),
+    c.SetSpareKey(SPARE[0].spki, "set up"),
     c.EnrolSystem(
         "dcc-1", "A", certificate("a"), certificate("a"), ("key:sign",), ("*",), text_of(moment(1))
     ),

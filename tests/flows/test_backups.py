@@ -1,19 +1,29 @@
 """Backups from the first share to a restored key in use, and what is refused on the way."""
 
 import json
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from sqlalchemy import update
 
 from cli.desk.backups import verified
 from hsm.types import Mechanism
 from keyvault import splitting
+from keyvault.domain.commands import SetSpareKey
 from keyvault.domain.errors import BackupInvalidError
 from keyvault.domain.keys import service_key_id
-from keyvault.signatures import verify
+from keyvault.operations.reconcile import reconcile
+from keyvault.operations.reconciliation import differences
+from keyvault.signatures import spki_der, verify
+from keyvault.store import backup_tables as tables
+from keyvault.store.engine import open_engine, writing
 from tests.assessor import assert_evidence_holds
+from tests.flows import canaries
+from tests.flows.test_reconcile import Hand
 from tests.holders import (
     back_up,
     backup_key,
@@ -23,12 +33,13 @@ from tests.holders import (
     sharers,
     with_spare,
 )
-from tests.stack import SCOPE, Stack, ok
+from tests.stack import PASSPHRASE, SCOPE, Stack, ok
+from tests.surface.desk import Desk
 
 
 @pytest.fixture(scope="module")
-def stack(flow_database):
-    with Stack.make(flow_database) as made:
+def stack(flow_ground):
+    with Stack.make(*flow_ground) as made:
         with_spare(made)
         made.start()
         yield made
@@ -85,6 +96,7 @@ def test_a_backup_is_restored_into_a_second_token_and_used(stack, vault, kek, wo
     der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
     assert verify(public, der, b"message")
     assert events(vault, "KEY.RESTORED")[-1][0] == "ok"
+    canaries.assert_nowhere(stack, *(share.encode() for share in words.values()))
 
 
 def keys_on(gate):
@@ -145,22 +157,62 @@ def test_a_gate_that_dies_in_a_restoration_leaves_nothing_half_done(
     stack, vault, kek, words, tmp_path
 ):
     key = stack.active_key(key_class="exchange")
-    backup = back_up(stack, kek, tmp_path / "all")
+    backup, before = back_up(stack, kek, tmp_path / "all"), keys_on(vault.spare)
     restoration = begin(stack, backup, drill=False)
     for name in ("bob", "carol"):
         ok(enter(stack, restoration, name, words[name]))
     alice, path = stack.person("alice").client(), f"/v1/restorations/{restoration['id']}"
+    lines = b64encode((tmp_path / "all").read_bytes()).decode()
+    ok(alice.post(f"{path}/lines", json={"offset": 0, "lines": lines}))
+    assert UUID(key).bytes in keys_on(vault.spare) - before
     stack.kill("spare-gate")
     stack.start("spare-gate")
+    assert keys_on(vault.spare) == before
     late = alice.post(f"{path}/lines", json={"offset": 0, "lines": "AAEC"})
     assert (late.status_code, late.json()["code"]) == (409, "request-state")
-    done = ok(alice.post(f"{path}/completion", json={"keep": True}))
+    told = [(one.finding, one.key) for one in reconcile(vault)]
+    assert told == [("voided", restoration["id"])]
+    done = ok(alice.get(path))
     assert (done["state"], done["report"]["ok"]) == ("failed", False)
     again = begin(stack, backup, drill=False)
     for name in ("bob", "carol"):
         ok(enter(stack, again, name, words[name]))
     assert load(stack, again, (tmp_path / "all").read_bytes())["state"] == "done"
     assert UUID(key).bytes in {one.key_id for one in vault.spare.inventory()}
+
+
+def test_a_terminal_knows_the_second_token_by_a_record_that_people_signed(
+    stack, vault, kek, words, tmp_path
+):
+    own = vault.spare.own_key()
+    stack.carry_out(stack.ask(SetSpareKey(own, "the second token was set up"), None))
+    alice = stack.person("alice").client()
+    assert ok(alice.get("/v1/spare-key"))["believed"]
+    backup = back_up(stack, kek, tmp_path / "all")
+    restoration = begin(stack, backup, drill=True)
+    desk = Desk(stack.folder, "bob", stack.folder / "bob.key", PASSPHRASE.decode())
+    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
+    words_of = ("shares", "enter", restoration["id"], "--yes", "--passphrase-fd", "0", "--json")
+    theirs = spki_der(ec.generate_private_key(ec.SECP256R1()).public_key())
+    names = ("entry", "entry_signature")
+    true = {name: b64decode(restoration[name]) for name in names}
+    for wrong in ({"entry": theirs}, {"entry_signature": None}):
+        rewritten(stack, restoration, **(true | wrong))
+        refused = desk.keyvault(*words_of, typed=words["bob"] + "\n")
+        assert refused.error["code"] == "transport-key", refused.err
+    rewritten(stack, restoration, **true)
+    done = desk.keyvault(*words_of, typed=words["bob"] + "\n")
+    assert (done.status, done.json["entered"]) == (0, [1]), done.err
+    ok(alice.post(f"/v1/restorations/{restoration['id']}/completion", json={"keep": False}))
+
+
+def rewritten(stack, restoration, **values):
+    """Change a row as whoever owns the database can."""
+    engine = open_engine(stack.settings.database)
+    with writing(engine) as connection:
+        here = tables.restoration.c.id == restoration["id"]
+        connection.execute(update(tables.restoration).where(here).values(**values))
+    engine.dispose()
 
 
 def test_what_is_destroyed_goes_from_both_tokens_and_its_backups_are_named(
@@ -189,6 +241,12 @@ def test_what_is_destroyed_goes_from_both_tokens_and_its_backups_are_named(
         ok(enter(stack, again, name, words[name]))
     assert load(stack, again, (tmp_path / "all").read_bytes())["report"]["skipped"] >= 1
     assert UUID(key).bytes not in {one.key_id for one in vault.spare.inventory()}
+    assert differences(vault) == []
+    hand = Hand(stack, stack.settings.spare)
+    hand.make(UUID(key))
+    found = [(one.drift, one.module, one.key) for one in differences(vault)]
+    assert found == [("left-behind", "spare", key)]
+    hand.remove(UUID(key), "privkey", "pubkey")
 
 
 def test_a_backup_that_was_altered_is_refused(stack, vault, kek, tmp_path):

@@ -15,21 +15,22 @@ from keyvault.operations import executors
 from keyvault.operations.acts.base import Acting
 from keyvault.operations.reconcile import Finding, Verdict, reconcile
 from keyvault.operations.vault import Vault
+from keyvault.settings import ModuleSettings
 from tests.stack import Stack
 
 
 class Hand:
     """Somebody with the PIN and no service."""
 
-    def __init__(self, stack: Stack) -> None:
-        settings = stack.settings
+    def __init__(self, stack: Stack, one: ModuleSettings | None = None) -> None:
+        settings, one = stack.settings, one or stack.settings.keys
         assert settings.credentials is not None
-        module = settings.keys.uri.partition("module-path=")[2].partition("&")[0]
-        token = settings.keys.uri.partition("token=")[2].partition(";")[0].partition("?")[0]
-        pin = (settings.credentials / settings.keys.pin).read_text().strip()
+        module = one.uri.partition("module-path=")[2].partition("&")[0]
+        token = one.uri.partition("token=")[2].partition(";")[0].partition("?")[0]
+        pin = (settings.credentials / one.pin).read_text().strip()
         self._line = ["pkcs11-tool", "--module", module, "--token-label", token]
         self._line += ["--login", "--pin", pin]
-        self._environment = {**os.environ, **settings.keys.environment}
+        self._environment = {**os.environ, **one.environment}
 
     def do(self, *words: str) -> str:
         line = [*self._line, *words]

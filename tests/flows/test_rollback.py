@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hsm.uri import parse
 from tests.assessor import assert_evidence_holds
 from tests.evidence.built import PROGRAM
 from tests.stack import PASSPHRASE, Stack
@@ -28,6 +29,13 @@ class Copies:
 
     def keep(self, name: str) -> None:
         shutil.copytree(self.folder, self.stack.folder / name, ignore=_no_sockets)
+
+    @property
+    def log_token(self) -> str:
+        """The folder of the log's own token, below that of the service."""
+        serial = parse(self.stack.settings.log.uri).serial
+        [one] = [p for p in (self.folder / "tokens").iterdir() if p.name.endswith(serial[-12:])]
+        return str(one.relative_to(self.folder))
 
     def put(self, name: str, *parts: str) -> None:
         """Replace parts of the service's folder by those of a copy."""
@@ -58,7 +66,7 @@ def copies():
         yield made
 
 
-DATABASE, TOKENS = "keyvault.db*", "tokens"
+DATABASE, TOKENS, LOG_TOKEN = "keyvault.db*", "tokens", "of the log"
 
 
 @pytest.mark.parametrize(
@@ -68,11 +76,13 @@ DATABASE, TOKENS = "keyvault.db*", "tokens"
         (DATABASE, "api", "the token of the log has seen"),
         ("state", "gate", "the gate's folder is an older copy"),
         (TOKENS, "gate", "the token is an older copy"),
+        (LOG_TOKEN, "sealer", "the token of the log is an older copy"),
+        (LOG_TOKEN, "api", "the token of the log is an older copy"),
     ],
 )
 def test_yesterdays_copy_is_noticed_at_the_start_and_not_served(copies, part, who, said):
     copies.put("today", DATABASE, "state", TOKENS)
-    copies.put("yesterday", part)
+    copies.put("yesterday", part.replace(LOG_TOKEN, copies.log_token))
     before = ["gate", "log-gate", "recorder"]
     needed = before[: before.index(who)] if who in before else before
     log = copies.stack.folder / f"{who}.log"

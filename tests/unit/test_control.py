@@ -31,6 +31,7 @@ from keyvault.domain.commands import (
     SetDuty,
     SetKeyClass,
     SetRule,
+    SetSpareKey,
     SetStandard,
     SuspendPerson,
 )
@@ -114,6 +115,7 @@ def _commands(person, at, number):
         SetKeyClass(CLASSES[number % 2], "as decided"),
         SetDuty(replace(DUTY, name=f"duty-{number}", roles=(Role.AUDITOR,))),
         SetStandard(STANDARD),
+        SetSpareKey(DCC, "set up"),
     )
 
 
@@ -146,7 +148,7 @@ class Control(RuleBasedStateMachine):
     def time_passes(self, hours):
         self.at += timedelta(hours=hours)
 
-    @rule(person=PEOPLE, requester=PEOPLE, kind=st.integers(0, 20), wrong=st.integers(0, 9))
+    @rule(person=PEOPLE, requester=PEOPLE, kind=st.integers(0, 21), wrong=st.integers(0, 9))
     def somebody_asks(self, person, requester, kind, wrong):
         self.number += 1
         command = _commands(person, self.at, self.number)[kind]
@@ -169,15 +171,15 @@ class Control(RuleBasedStateMachine):
             )
         )
 
-    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    @rule(person=PEOPLE, kind=st.integers(0, 21), order=st.permutations(NAMES))
     def people_do_it_properly(self, person, kind, order):
         self._do(person, kind, order, lack=0)
 
-    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    @rule(person=PEOPLE, kind=st.integers(0, 21), order=st.permutations(NAMES))
     def people_do_it_with_one_too_few(self, person, kind, order):
         self._do(person, kind, order, lack=1)
 
-    @rule(person=PEOPLE, kind=st.integers(0, 20), order=st.permutations(NAMES))
+    @rule(person=PEOPLE, kind=st.integers(0, 21), order=st.permutations(NAMES))
     def people_do_it_and_one_more_refuses(self, person, kind, order):
         self._do(person, kind, order, lack=-1, last=Decision.REFUSE)
 

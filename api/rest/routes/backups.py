@@ -27,6 +27,7 @@ from api.rest.schemas.backups import (
     ShareMoveIn,
     ShareOut,
     SharesOut,
+    SpareKeyOut,
 )
 from api.rest.schemas.common import Cursor, Id, Limit, Name
 from keyvault.operations import backups, restoring, shares
@@ -132,6 +133,12 @@ def show_backup(backup_id: Id, vault: V, who: Who) -> BackupOut:
 def destroy_backup(backup_id: Id, body: HowIn, vault: V, who: Who) -> BackupOut:
     """Record that every copy of the file was destroyed, and how."""
     return BackupOut.of(backups.destroy(vault, who, backup_id, body.how))
+
+
+@router.get("/v1/spare-key", operation_id="show_spare_key", responses=documented(403, 503))
+def show_spare_key(vault: V, who: Who) -> SpareKeyOut:
+    """Show the own key of the second token's gate."""
+    return SpareKeyOut(**restoring.own_key(vault, who))
 
 
 @router.get("/v1/restorations", operation_id="list_restorations", responses=_READ)

@@ -162,13 +162,17 @@ class HowIn(Wire):
 
 
 class RestorationOut(Wire):
-    """A restoration or a drill. Shares are sealed to `entry` (SPKI)."""
+    """A restoration or a drill. Shares are sealed to `entry` (SPKI).
+
+    `entry_signature` (DER) is that of the second token's gate over its statement of `entry`.
+    """
 
     id: UUID
     backup: UUID
     drill: bool
     state: RestorationState
     entry: Bytes
+    entry_signature: Bytes | None
     entered: list[int]
     begun_at: Moment
     begun_by: str
@@ -178,6 +182,14 @@ class RestorationOut(Wire):
     @classmethod
     def of(cls, one: Restoration) -> Self:
         return cls(**{**_fields(cls, one), "entered": list(one.entered)})
+
+
+class SpareKeyOut(Wire):
+    """The own key (SPKI) of the second token's gate. `believed`: an authority record names it."""
+
+    spki: Bytes
+    fingerprint: str
+    believed: bool
 
 
 class RestorationsOut(Page[RestorationOut]):

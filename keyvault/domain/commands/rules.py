@@ -42,6 +42,15 @@ class SetDuty(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class SetSpareKey(Command):
+    """The own key (SPKI, P-256) of the second token's gate: holders of shares believe it alone."""
+
+    name = "set-spare-key"
+    spki: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetStandard(Command):
     """An edition of a standard and the day from which it is in force here."""
 

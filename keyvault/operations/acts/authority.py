@@ -14,6 +14,7 @@ from keyvault.domain.commands import (
     EnrolSystem,
     RegisterPerson,
     RotateSystem,
+    SetSpareKey,
 )
 from keyvault.domain.errors import ConflictError, InvalidInputError
 from keyvault.domain.linting import lint
@@ -36,6 +37,8 @@ def _check(asking: Asking, command: Command) -> None:
             signatures.check_person_key(one.spki)
     if isinstance(command, EnrolSystem | RotateSystem):
         _check_system(authority, command)
+    if isinstance(command, SetSpareKey):
+        signatures.check_person_key(command.spki)  # of the same kind
     of_certificate = signatures.spki_of_certificate
     changed = applied(authority, command, asking.scope, asking.now, of_certificate)
     lint(changed, command, before=authority)

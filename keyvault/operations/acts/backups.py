@@ -142,7 +142,16 @@ def _begun(acting: Acting, work: Work, command: RestoreBackup, made: Document) -
     entry, by = bytes(made["entry"]), acting.asked.request.requester
     state, now = RestorationState.COLLECTING, acting.vault.clock()
     work.backups.add_restoration(
-        Restoration(acting.id, command.backup, command.drill, state, entry, now, by)
+        Restoration(
+            acting.id,
+            command.backup,
+            command.drill,
+            state,
+            entry,
+            now,
+            by,
+            entry_signature=bytes(made["entry_signature"]),
+        )
     )
     told: Document = {"key": str(command.backup_key), "restoration": str(acting.id)}
     return {**told, "entry_sha256": thumbprint(entry)}
