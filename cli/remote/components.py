@@ -17,7 +17,7 @@ from cli.output import answer, facts, say, say_more, table
 from cli.passphrases import PassphraseFd, Secrets
 from cli.remote.asking import ask
 from cli.remote.client import After, Limit, Server, connect
-from cli.remote.delivering import Checked, Signing, checked, hand_over
+from cli.remote.delivering import Checked, Desk, at_desk, hand_over
 from cli.remote.given import Reason
 from cli.remote.keys import YEAR, Class, Days, KeyId, Label, ProcessDays, ScopeText, Yes
 from cli.remote.papers import write_signed
@@ -149,28 +149,26 @@ def enter(
     session: SessionDir = None,
 ) -> None:
     """Type your own component: twice, or once with its check value. It is not shown."""
-    here = open_session(session)
-    server = Server.of(here)
-    found = checked(here, server, request)
+    desk = at_desk(session, request, given(credential, card, reader), passphrase_fd)
+    found, here = desk.found, desk.here
     what = f"component {found.number_of(here.person)} of {found.count}"
     if not isinstance(found.request.command, ImportComponents):
         raise InvalidInputError("nobody enters a component here", next_step="see: components show")
     confirm(f"bring {what}", _about(found, here), yes=yes)
     component = typed(Secrets(component_fd), what, found.algorithm, check_value)
-    signing = Signing(here, given(credential, card, reader), Secrets(passphrase_fd))
-    done = _brought(server, found, signing, component)
+    done = _brought(desk, component)
     say(_still(done["missing"]))
     tell(done["handover"])
 
 
-def _brought(server: Server, found: Checked, signing: Signing, component: bytearray) -> Document:
+def _brought(desk: Desk, component: bytearray) -> Document:
     """Seal a component for the gate and hand it in; it is overwritten here."""
     check = components.check_values(component)
-    context = found.context(signing.here.person)
-    content = sealed.seal(found.public_key, bytes(component), context)
+    context = desk.found.context(desk.here.person)
+    content = sealed.seal(desk.found.public_key, bytes(component), context)
     components.wipe(component)
     say(f"check values of your component: {styles(check)}")
-    return hand_over(server, found, signing, content, check)
+    return hand_over(desk, content, check)
 
 
 def _still(missing: int) -> str:
@@ -211,24 +209,21 @@ def collect(
     """Take out your own component: it is sealed for this terminal, and for this call."""
     if out is None and not show:
         raise InvalidInputError("say where it goes", next_step="add --out FILE, or --show")
-    here = open_session(session)
-    server = Server.of(here)
-    found = checked(here, server, request)
-    signing = Signing(here, given(credential, card, reader), Secrets(passphrase_fd))
-    component, handover = _collected(server, found, signing)
+    desk = at_desk(session, request, given(credential, card, reader), passphrase_fd)
+    component, handover = _collected(desk)
     try:
-        _give(component, found, here, out, show=show)
+        _give(component, desk.found, desk.here, out, show=show)
     finally:
         components.wipe(component)
     say(f"put it into a bag, and record it: keyvault keys components bag {request}")
     tell(handover)
 
 
-def _collected(server: Server, found: Checked, signing: Signing) -> tuple[bytearray, Document]:
+def _collected(desk: Desk) -> tuple[bytearray, Document]:
     """One's own component, sealed to a key that is made for this call, and the handover."""
     key = ec.generate_private_key(ec.SECP256R1())
-    done = hand_over(server, found, signing, spki_der(key.public_key()), CheckValues("", ""))
-    context = found.context(signing.here.person)
+    done = hand_over(desk, spki_der(key.public_key()))
+    context = desk.found.context(desk.here.person)
     return bytearray(sealed.opened(key, b64decode(done["sealed"]), context)), done["handover"]
 
 

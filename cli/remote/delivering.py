@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from cryptography import x509
@@ -13,7 +14,7 @@ from cli.passphrases import Secrets
 from cli.remote import log
 from cli.remote.client import Server
 from cli.remote.requests import rebuilt
-from cli.state import Session
+from cli.state import Session, open_session
 from hsm.types import Algorithm, CheckValues
 from keyvault import signatures
 from keyvault.domain.approvals import Request
@@ -30,6 +31,7 @@ from keyvault.domain.handovers import (
 from keyvault.domain.people import thumbprint
 from keyvault.domain.times import text_of
 
+_NO_VALUES = CheckValues("", "")  # of an envelope, which nobody has opened
 _STEP = "type nothing, keep what the server said, and call your officers"
 
 
@@ -94,21 +96,30 @@ def checked(here: Session, server: Server, request_id: UUID) -> Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Signing:
-    """Who signs a delivery, and with what."""
+class Desk:
+    """A custodian at their terminal: the handover that was checked, and what they sign with."""
 
     here: Session
+    server: Server
+    found: Checked
     place: Place | None
     secrets: Secrets
 
 
-def hand_over(
-    server: Server, found: Checked, signing: Signing, content: bytes, check: CheckValues
-) -> Document:
+def at_desk(
+    session: Path | None, request: UUID, place: Place | None, passphrase_fd: int | None
+) -> Desk:
+    """Check a handover for whoever is logged in. Raises what `checked` raises."""
+    here = open_session(session)
+    server = Server.of(here)
+    return Desk(here, server, checked(here, server, request), place, Secrets(passphrase_fd))
+
+
+def hand_over(desk: Desk, content: bytes, check: CheckValues = _NO_VALUES) -> Document:
     """Sign a delivery of the person in session and hand it in; return what the server answers."""
-    here = signing.here
-    place = signing.place or place_of(here.credential)
-    signer = place.to_decide(signing.secrets, log.deciding(found.authority, here.person))
+    here, found = desk.here, desk.found
+    place = desk.place or place_of(here.credential)
+    signer = place.to_decide(desk.secrets, log.deciding(found.authority, here.person))
     delivery = Delivery(
         origin=here.origin,
         request=found.request.id,
@@ -123,7 +134,7 @@ def hand_over(
     )
     signature = signer.sign(delivery.message)
     body = {"delivery": delivery.document(), "signature": b64encode(signature).decode()}
-    return server.post(f"/v1/handovers/{found.request.id}/deliveries", body)
+    return desk.server.post(f"/v1/handovers/{found.request.id}/deliveries", body)
 
 
 def _session(here: Session) -> str:

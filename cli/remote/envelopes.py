@@ -14,15 +14,14 @@ from cryptography.hazmat.primitives.serialization import (
 from cli.command import command, group
 from cli.desk.signing import CredentialFile, OnCard, ReaderName, given
 from cli.output import answer, grouped, say
-from cli.passphrases import PassphraseFd, Secrets
+from cli.passphrases import PassphraseFd
 from cli.remote.asking import ask
-from cli.remote.client import Server
 from cli.remote.components import HOUR, CheckValue, Minutes, RequestId, tell
-from cli.remote.delivering import Signing, checked, hand_over
+from cli.remote.delivering import at_desk, hand_over
 from cli.remote.given import Reason, bytes_of
 from cli.remote.keys import YEAR, Class, Days, KeyId, Label, ProcessDays, ScopeText, Yes
-from cli.state import SessionDir, open_session
-from hsm.types import Algorithm, CheckValues, KeyUsage
+from cli.state import SessionDir
+from hsm.types import Algorithm, KeyUsage
 from keyvault.domain.commands import ExportEnvelope, ImportEnvelope
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.pem import armour
@@ -79,8 +78,7 @@ def wrapping_key(
     session: SessionDir = None,
 ) -> None:
     """Write the RSA key of this handover for the sender, once its statement is checked."""
-    here = open_session(session)
-    found = checked(here, Server.of(here), request)
+    found = at_desk(session, request, None, None).found
     if not isinstance(found.request.command, ImportEnvelope):
         raise InvalidInputError("this handover takes no envelope")
     out.write_bytes(armour(found.public_key, "PUBLIC KEY"))
@@ -102,11 +100,8 @@ def deliver(
     session: SessionDir = None,
 ) -> None:
     """Bring the envelope that the sender made; the key is in the HSM after that."""
-    here = open_session(session)
-    server = Server.of(here)
-    found = checked(here, server, request)
-    signing = Signing(here, given(credential, card, reader), Secrets(passphrase_fd))
-    done = hand_over(server, found, signing, bytes_of(file), CheckValues("", ""))
+    desk = at_desk(session, request, given(credential, card, reader), passphrase_fd)
+    done = hand_over(desk, bytes_of(file))
     tell(done["handover"])
 
 
