@@ -27,6 +27,7 @@ class TokenFacts:
     guid: str = ""
     firmware: str = ""
     tries: int | None = None  # of its PIN; None where the token does not say
+    certificate: str = ""  # number of its model's FIPS 140 certificate
 
 
 @dataclass(frozen=True, slots=True)

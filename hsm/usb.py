@@ -98,7 +98,8 @@ class Pkcs11Token:
         self._profile = profile
         ours = found["label"] == self._token.hex
         serial = str(found["serial"]) if profile.serial else ""
-        return TokenFacts(profile.name, serial, self._token.hex if ours else "")
+        guid = self._token.hex if ours else ""
+        return TokenFacts(profile.name, serial, guid, certificate=profile.certificate)
 
     def take_over(self, *, begun: bool, taken: bool) -> str:
         if taken:  # it was found by our label, and the SO-PIN has to be ours

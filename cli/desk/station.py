@@ -8,7 +8,7 @@ import typer
 
 from cli.command import command, group
 from cli.desk.hopper import run_batch
-from cli.desk.relaying import AGAIN, inserted
+from cli.desk.relaying import AGAIN, inserted, relay
 from cli.errors import UsageError
 from cli.output import answer, facts, say, table
 from cli.remote.client import Server, connect
@@ -16,6 +16,7 @@ from cli.remote.issuing import on_the_table, reconciled
 from cli.state import SessionDir
 from hsm.errors import CardAbsentError, CardError, CardRemovedError
 from hsm.pcsc.reader import list_readers, wait_for_card
+from hsm.usb import UsbReader
 from keyvault.domain.canonical import Document
 
 app = group("The reader on this desk, lent to the service that makes tokens.")
@@ -42,14 +43,25 @@ def readers() -> None:
     answer({"items": documents}, table(["reader", "card"], rows))
 
 
-@command(app, "issue", "keyvault desk issue JOB --station leeds-1")
+@command(
+    app,
+    "issue",
+    "keyvault desk issue JOB --station leeds-1",
+    "keyvault desk issue JOB --station leeds-1 --module /usr/lib/softhsm/libsofthsm2.so",
+)
 def issue(
-    job: JobId, station: Station, reader: ReaderName = None, session: SessionDir = None
+    job: JobId,
+    station: Station,
+    reader: ReaderName = None,
+    module: Module = None,
+    session: SessionDir = None,
 ) -> None:
     """Make one token: follow what is said here. A token that was pulled is put in again."""
-    name = chosen_reader(reader)
-    server = connect(session)
-    ended = _made(server, f"/v1/issuing/jobs/{job}", station, name)
+    server, path = connect(session), f"/v1/issuing/jobs/{job}"
+    if module is None:
+        ended = _made(server, path, station, chosen_reader(reader))
+    else:
+        ended = relay(server, path, station, UsbReader(str(module)), progress)
     _told(server, job, ended)
 
 

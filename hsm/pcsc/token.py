@@ -84,7 +84,9 @@ class PivToken:
         except CardObjectMissingError:
             guid = ""
         serial = vendor.serial(card, profile)
-        return TokenFacts(profile.name, serial, guid, card.label, card.tries_left())
+        return TokenFacts(
+            profile.name, serial, guid, card.label, card.tries_left(), profile.certificate
+        )
 
     # The management key
 
@@ -251,7 +253,6 @@ class PivToken:
         self._card.select()
 
     def unblock(self, puk: SecretChange, pin: bytes) -> None:
-        """Another PUK in place of the one that was opened, and by it a new PIN."""
         self.replace_puk(puk)
         piv_issue.unblock_pin(self._card, puk.new, pin)
 
@@ -277,8 +278,7 @@ class PivToken:
             own()
         self._restart()
 
-    def unblock_by(self, puk: bytes, pin: bytes) -> None:
-        """A new PIN by the PUK as it is, where another PUK must not be shown."""
+    def unblock_by(self, puk: bytes, pin: bytes) -> None:  # where no other PUK may be shown
         piv_issue.unblock_pin(self._card, puk, pin)
 
     def replace_puk(self, puk: SecretChange) -> None:

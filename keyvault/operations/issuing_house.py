@@ -215,14 +215,13 @@ def event(
     )
 
 
+_MORE = ("pin_route", "issuer", "elsewhere", "firmware", "fips_140")
+
+
 def _facts(job: IssueJob) -> Document:
     """What the register keeps of a finished job."""
     names = ("model", "serial", "atr", "obeys", "objects", "master", "nonce", "proofs", "sealed")
-    kept = {
-        name: job.facts[name]
-        for name in (*names, "pin_route", "issuer", "elsewhere")
-        if name in job.facts
-    }
+    kept = {name: job.facts[name] for name in (*names, *_MORE) if name in job.facts}
     return {**kept, "station": job.station}
 
 

@@ -111,7 +111,8 @@ class _UnderWay:
         if not job.reached(IssueStep.BOUND):
             self._house.check_free(job, found)
             bound = job.done(IssueStep.BOUND, model=found.model, serial=found.serial)
-            self._save(bound.noting(guid=found.guid), "bound")
+            more = {"firmware": found.firmware, "fips_140": found.certificate}
+            self._save(bound.noting(guid=found.guid, **more), "bound")
             return
         there = (found.model, found.serial) == (job.facts["model"], job.facts["serial"])
         if not there or found.guid not in (job.facts["guid"], job.token.hex):

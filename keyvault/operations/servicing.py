@@ -80,8 +80,11 @@ def begin_before_holder(
     """
     with vault.database.reading() as work:
         token = work.tokens.get(token_id)
-    if who.id != token.holder and not _vouches(vault, who):
-        permit(vault, who, Action.TOKEN_VET)
+    alone = card.service is Service.CHOOSE_PIN  # nobody vouches for that
+    if who.id != token.holder and (alone or not _vouches(vault, who)):
+        raise NotPermittedError(
+            "this token is somebody else's", next_step="its holder does it, logged in"
+        )
     if card.service not in BEFORE_HOLDERS:
         raise IssueStateError(f"{card.service} takes a station")
     return _begun(vault, who, token_id, card, trusted=False)

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.desk.relaying import relay
 from hsm.pcsc.reader import wait_for_card
-from hsm.usb import UsbReader
 from keyvault.domain.tokens import TokenKind
 from tests import devices
 from tests.authority import DAY, Authority, named, usage
@@ -142,8 +141,8 @@ def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path, monkeypatch):
     monkeypatch.setenv("SOFTHSM2_CONF", service.environment["SOFTHSM2_CONF"])
     token = carding.allocated("USB-1", kind=TokenKind.PKCS11)
     (job,) = carding.order(token, plan={"9C": "EC-P256"})
-    ended = carding.insert(job, UsbReader(devices.SOFTHSM))
-    assert ended["do"] == "done", ended
+    words = ("desk", "issue", job["id"], "--station", STATIONS[0], "--module", devices.SOFTHSM)
+    assert logged_in(carding, carding.issuer).ask(*words)["standing"] == "done"
     assert carding.token("USB-1")["state"] == "personalised"
 
 
