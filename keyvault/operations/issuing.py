@@ -59,7 +59,7 @@ def order(
     """
     permit(vault, who, Action.TOKEN_ISSUE)
     plan = plan or (IKI_PLAN if issuer is Issuer.IKI else None)
-    _check_order(vault, token_ids, plan)
+    _check_order(vault, token_ids, plan, pin_route)
     _check_issuer(vault, token_ids, issuer, plan)
     with vault.database.reading() as work:
         if before := recall(work, who, once):
@@ -93,18 +93,28 @@ def _plan_of(token: Token) -> Document:
     return dict(PLANS.get(token.profile, DEFAULT_PLAN))
 
 
-def _check_order(vault: Vault, token_ids: Sequence[UUID], plan: Mapping[str, str] | None) -> None:
+def _check_order(
+    vault: Vault,
+    token_ids: Sequence[UUID],
+    plan: Mapping[str, str] | None,
+    pin_route: PinRoute,
+) -> None:
     if not 0 < len(set(token_ids)) == len(token_ids) <= BATCH_LIMIT:
         raise InvalidInputError(f"order 1 to {BATCH_LIMIT} different tokens at once")
     if plan is not None:
         _check_plan(plan)
     with vault.database.reading() as work:
         for token in map(work.tokens.get, token_ids):
-            if token.kind is TokenKind.PKCS11 and AGREEING in (plan or _plan_of(token)):
-                raise InvalidInputError(
-                    f"slot {AGREEING} is made on PIV cards alone",
-                    next_step=f"leave it out for token {token.serial}",
-                )
+            _check_kind(token, plan or _plan_of(token), pin_route)
+
+
+def _check_kind(token: Token, plan: Mapping[str, object], pin_route: PinRoute) -> None:
+    """What a token with a module of its own cannot have here."""
+    if token.kind is TokenKind.PKCS11 and (AGREEING in plan or pin_route is PinRoute.ACTIVATION):
+        raise InvalidInputError(
+            f"slot {AGREEING} and a PIN that is chosen at activation take a PIV card",
+            next_step=f"leave both out for token {token.serial}",
+        )
 
 
 def _check_issuer(

@@ -352,11 +352,18 @@ def test_a_card_is_finished_with_the_certificate_of_another_authority(carding, a
     assert there["slot"] == "9A"
 
 
-def test_the_iki_certifies_one_key_of_rsa_and_nobody_elsewhere_one_to_agree_with(carding):
-    token = carding.allocated(uuid4().hex)
+def test_what_a_token_or_an_authority_cannot_do_is_not_ordered(carding):
+    card = carding.allocated(uuid4().hex)
+    usb = carding.allocated(uuid4().hex, kind=TokenKind.PKCS11)
     client = carding.issuer.client()
-    for issuer, plan in (("iki", {"9C": "EC-P256"}), ("other", {"9D": "EC-P256"})):
-        body = {"tokens": [token["id"]], "issuer": issuer, "plan": plan}
+    for token, order in (
+        (card, {"issuer": "iki", "plan": {"9C": "EC-P256"}}),
+        (card, {"issuer": "other", "plan": {"9D": "EC-P256"}}),
+        (card, {"plan": {"9D": "RSA-2048"}}),
+        (usb, {"plan": {"9D": "EC-P256"}}),
+        (usb, {"pin_route": "activation"}),
+    ):
+        body = {"tokens": [token["id"]], **order}
         assert client.post("/v1/issuing/jobs", json=body).json()["code"] == "invalid-input"
 
 
