@@ -18,6 +18,7 @@ from tests.cards.simulator.holder import container
 from tests.cards.simulator.maker import ATTESTER_OBJECT, MAKER, Attester
 from tests.cards.simulator.piv import P256, P384, TRIPLE_DES, Applet, Secret
 
+MANAGEMENT = 0x9B
 FACTORY_PIN, FACTORY_PUK = b"123456", b"12345678"
 FACTORY_3DES = bytes.fromhex("0102030405060708") * 3
 SUPPLIED = bytes.fromhex("8f4c1b9e7a3d5f60218457aecd9be013")  # by contract with a supplier
@@ -31,6 +32,7 @@ class Yubico(Applet):
     attester: Attester = field(default_factory=MAKER.attester)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.objects[ATTESTER_OBJECT] = container(self.attester.certificate)
 
     def _set_management_key(self, p1: int, _: int, data: bytes) -> bytes:
@@ -46,6 +48,23 @@ class Yubico(Applet):
     def _serial(self, *_: object) -> bytes:
         return self.serial.to_bytes(4, "big")
 
+    def _version(self, *_: object) -> bytes:
+        return bytes((5, 4, 3))
+
+    def _metadata(self, _: int, about: int, __: bytes) -> bytes:
+        """What the newer ones of this maker tell of a PIN, the PUK, or the management key."""
+        secrets = {0x80: (self.pin, FACTORY_PIN), 0x81: (self.puk, FACTORY_PUK)}
+        if about == MANAGEMENT:
+            default = self.management_key == FACTORY_3DES
+            cipher, more = self.management_algorithm, tlv(0x02, b"\0\1")
+        elif about in secrets:
+            secret, factory = secrets[about]
+            default = secret.value == factory
+            cipher, more = 0xFF, tlv(0x06, bytes((secret.limit, secret.left)))
+        else:
+            raise Refused(0x6A88)
+        return tlv(0x01, bytes((cipher,))) + tlv(0x05, bytes((default,))) + more
+
     def _attest(self, slot: int, _: int, __: bytes) -> bytes:
         if slot not in self.keys:
             raise Refused(0x6A80)
@@ -56,6 +75,8 @@ class Yubico(Applet):
         0xFF: _set_management_key,
         0xF8: _serial,
         0xF9: _attest,
+        0xFD: _version,
+        0xF7: _metadata,
     }
 
 
