@@ -1,8 +1,8 @@
 """The clerk: does what the clock asks for, so that no caller has to. Nothing waits for it.
 
 It writes down what has ended and what was tampered with, tells people what will end, and who
-has to sign. One process of all
-hosts does it at a time. Rights and keys end by the clock, whether it runs or not.
+has to sign. One process of all hosts does it at a time. Rights and keys end by the clock, whether
+it runs or not.
 """
 
 import logging
@@ -20,6 +20,7 @@ from keyvault.operations import (
     expiry,
     fsck,
     handovers,
+    heads,
     heartbeat,
     notices,
     quorums,
@@ -71,6 +72,7 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
     """Do everything once. What fails now is tried again at the next turn."""
     tasks: tuple[Callable[[], int], ...] = (
         partial(watch.authority, vault),
+        partial(watch.sessions, vault),
         partial(watch.gates, vault),
         partial(notices.expire, vault),
         partial(handovers.expire, vault),
@@ -80,6 +82,7 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
         partial(revocation.renew, vault),
         partial(notices.tell, vault, channels),
         partial(heartbeat.beat, vault),
+        partial(heads.daily, vault),
     )
     for task in tasks:
         try:

@@ -128,16 +128,31 @@ def _fetch(here: Session, out: Path, given: Document) -> None:
     if given["state"] is not None:
         body |= {"previous_size": _remembered(given["state"], here.origin), "changes": True}
     asked = {name: value for name, value in body.items() if value is not None}
+    _take(here, "/v1/audit/exports", asked, out)
+
+
+def _take(here: Session, path: str, asked: Document, out: Path) -> None:
+    """Write the answer to a file, and say how it is checked."""
     part = out.with_name(f"{out.name}.part")  # a file of that name is whole, or not there
     try:
         with part.open("wb") as file:
-            Server.of(here).post_to("/v1/audit/exports", asked, file)
+            Server.of(here).post_to(path, asked, file)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
     say(f"verify it anywhere: keyvault audit verify {out}, or python3 -I verify.py {out}")
     told: Document = {"file": str(out), "bytes": out.stat().st_size, "sha256": _digest(out)}
     answer(told, str(out))
+
+
+@command(app, "pack", "keyvault audit pack --scope ACME/IS/90-B3 --out acme.zip")
+def pack(
+    scope: Annotated[str, typer.Option(metavar="P/R/U", help="All of this scope.")],
+    out: OutFile,
+    session: SessionDir = None,
+) -> None:
+    """Export every event of one scope, with its proof, and nothing of any other scope."""
+    _take(open_session(session), "/v1/audit/packs", {"scope": scope}, out)
 
 
 def _one_stream(stream: str | None, key: UUID | None, token: str | None) -> str | None:

@@ -49,7 +49,8 @@ class BundleContents:
     """What goes into a bundle. `leaves` are the events of `range`, in order, read once.
 
     A leaf without payload is one that was erased or purged: `erasures` are the events that say
-    so, and those of holds, each with its proof, as `Lone.line` writes it. `views` is asked
+    so, and those of holds, each with its proof, as `Lone.line` writes it; `heads` is the newest
+    event that sealed the heads of streams. `views` is asked
     when all leaves have been read. Of what `filter` covers a `sample` may be disclosed, if there
     is one. `filter` maps header fields to the values to disclose; empty discloses everything.
     `dates` are RFC 3339; the range has to reach over them by more than a minute on either side, or
@@ -69,6 +70,7 @@ class BundleContents:
     filter: Filter = field(default_factory=dict)
     sample: Sample | None = None
     erasures: Sequence[bytes] = ()
+    heads: Sequence[bytes] = ()
     views: Callable[[], Mapping[str, IO[bytes]]] = dict
     dates: tuple[str, str] | None = None
     previous: Continuation | None = None
@@ -89,7 +91,7 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
     if unknown:
         raise ValueError(f"events cannot be chosen by {', '.join(sorted(unknown))}")
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        bundle = _Bundle(archive)
+        bundle = ZipWriter(archive)
         _write_texts(bundle, contents)
         counts = _write_events(bundle, contents)
         for name, view in contents.views().items():
@@ -101,7 +103,7 @@ def write_bundle(contents: BundleContents, out: IO[bytes], sign_manifest: Sign) 
     return manifest
 
 
-class _Bundle:
+class ZipWriter:
     """An archive that keeps the hash and size of what is written to it."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
@@ -131,7 +133,7 @@ def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(chunk)
 
 
-def _write_texts(bundle: _Bundle, contents: BundleContents) -> None:
+def _write_texts(bundle: ZipWriter, contents: BundleContents) -> None:
     here = resources.files("keyvault.evidence")
     genesis = contents.authority[0].hash
     groups = [genesis[at : at + 4] for at in range(0, len(genesis), 4)]
@@ -150,7 +152,7 @@ def _write_texts(bundle: _Bundle, contents: BundleContents) -> None:
     bundle.add("verify.py", verifier())
 
 
-def _write_events(bundle: _Bundle, contents: BundleContents) -> Document:
+def _write_events(bundle: ZipWriter, contents: BundleContents) -> Document:
     counts = {"disclosed": 0, "withheld": 0}
     with TemporaryFile() as hashes:  # 32 MB for a million events: memory stays the same
 
@@ -196,7 +198,7 @@ def _row(index: int, leaf: Leaf, shown: bool) -> bytes:
     return b'{"h":%b,"i":%d,"p":%b,"s":"%b"}\n' % (header, index, leaf.payload, salt)
 
 
-def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
+def _write_proofs(bundle: ZipWriter, contents: BundleContents) -> None:
     bundle.add("range.proof", range_proof_text(contents.range))
     bundle.add("checkpoints/newest.note", contents.checkpoint)
     if contents.policy:
@@ -209,6 +211,8 @@ def _write_proofs(bundle: _Bundle, contents: BundleContents) -> None:
     bundle.add("authority.ndjson", records)
     if contents.erasures:
         bundle.add("erasures.ndjson", contents.erasures)
+    if contents.heads:
+        bundle.add("heads.ndjson", contents.heads)
     bundle.add("custody.json", canonical({"v": 1, "entries": list(contents.custody)}))
     for name, content in sorted(contents.tsa.items()):
         bundle.add(f"tsa/{name}", content)

@@ -28,7 +28,7 @@ from keyvault.domain.tree import inclusion_proof, range_proof
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
 from keyvault.evidence.choosing import MAX_SAMPLE, Sample, draw
 from keyvault.evidence.lone import Lone
-from keyvault.operations import timing, witnesses
+from keyvault.operations import heads, timing, witnesses
 from keyvault.operations.audit import EPOCH, EventQuery, check_size, event_of
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.viewing import viewed
@@ -84,7 +84,7 @@ def export(vault: Vault, who: Principal, wanted: Wanted, out: IO[bytes]) -> Rece
     the log yet.
     """
     permitted = permit(vault, who, Action.AUDIT_EXPORT)
-    note = _covering(vault)
+    note = covering(vault)
     with ExitStack() as snapshot:
         work = snapshot.enter_context(vault.database.reading())
 
@@ -104,7 +104,7 @@ def export(vault: Vault, who: Principal, wanted: Wanted, out: IO[bytes]) -> Rece
     return receipt
 
 
-def _covering(vault: Vault) -> str:
+def covering(vault: Vault) -> str:
     """Wait for a checkpoint over everything that is in the log by now, if need be unwitnessed."""
     with vault.database.reading() as work:
         wanted = work.audit.head().size
@@ -144,6 +144,7 @@ def _contents(vault: Vault, work: Reading, by: str, wanted: Wanted, note: str) -
         filter=query.filter(),
         sample=_sample(work, wanted, start, end, checkpoint.root),
         erasures=erasures(work, size),
+        heads=_heads(work, size),
         dates=dates,
         previous=_continuation(work, wanted.previous, size),
         policy=known.text if known else b"",
@@ -171,6 +172,15 @@ def erasures(work: Reading, size: int) -> tuple[bytes, ...]:
     gone += _lone(work, EventType.AUDIT_HOLD_SET, size)
     gone += _lone(work, EventType.AUDIT_HOLD_LIFTED, size)
     return tuple(lone.line() for lone in sorted(gone, key=lambda lone: lone.index))
+
+
+def _heads(work: Reading, size: int) -> tuple[bytes, ...]:
+    """The newest event that sealed the heads of streams, if this log has one by now."""
+    newest = work.audit.newest_of(heads.STREAM)
+    if newest is None or newest.index >= size:
+        return ()
+    path = inclusion_proof(work.audit.hashes(), newest.index, size)
+    return (Lone(newest.index, leaf_of(newest), path).line(),)
 
 
 def _lone(work: Reading, kind: EventType, size: int) -> Iterator[Lone]:

@@ -12,11 +12,13 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, sel
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import NotFoundError
+from keyvault.domain.heads import StreamHead
 from keyvault.domain.notes import Checkpoint, Note, VerifierKey
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import milliseconds
 from keyvault.domain.tree import TILE_WIDTH, ReadHash, TileReader, Tree, tile_hash
 from keyvault.store import tables
+from keyvault.store.heads import stream_heads
 from keyvault.store.paging import Order
 from keyvault.store.rows import moment, ticks
 
@@ -287,6 +289,21 @@ class Audit:
             if len(rows) < _STRIDE:
                 return
             after = rows[-1].idx
+
+    def of_scope(self, scope: Scope, size: int) -> Iterator[LoggedEvent]:
+        """Yield those of the first `size` events that are of a scope, in order."""
+        after, same = -1, _EVENT.c.scope == str(scope)
+        while True:
+            page = _events().where(same, _EVENT.c.idx > after, _EVENT.c.idx < size)
+            rows = self._connection.execute(page.order_by(_EVENT.c.idx).limit(_STRIDE)).all()
+            yield from map(_event, rows)
+            if len(rows) < _STRIDE:
+                return
+            after = rows[-1].idx
+
+    def heads(self, size: int) -> Iterator[StreamHead]:
+        """Yield the heads of all streams, actors and scopes of the first `size` events."""
+        return stream_heads(self._connection, size)
 
     def newest_of(self, stream: str) -> LoggedEvent | None:
         """Return the last event of a stream."""

@@ -1,6 +1,7 @@
 """The log: events, checkpoints, proofs, and the evidence that auditors take away."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from os import SEEK_END
 from tempfile import SpooledTemporaryFile
 from typing import IO, Annotated, Any
@@ -20,6 +21,7 @@ from api.rest.schemas.audit import (
     InclusionOut,
     Index,
     LifeMomentsOut,
+    PackIn,
     ProofOut,
     Size,
     Stream,
@@ -33,13 +35,21 @@ from api.rest.schemas.retention import (
 )
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.scopes import Scope
-from keyvault.operations import audit, evidence, retention
+from keyvault.operations import audit, evidence, packs, retention
 from keyvault.operations.audit import EventQuery
+from keyvault.operations.evidence import Receipt
 
 router = APIRouter(tags=["audit"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
 IN_MEMORY = 4_194_304  # bytes of an export; larger ones go to a temporary file
 PART = 262_144  # bytes
+_ZIP = {
+    **documented(403, 404, 408, 409, 413, 415, 502),
+    200: {
+        "description": "The evidence, with the program that checks it",
+        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
 
 
 @router.get("/v1/audit/events", operation_id="list_events", responses=_READ)
@@ -114,19 +124,28 @@ def prove_consistency(old: Size, new: Size, vault: V, who: Who) -> ProofOut:
     "/v1/audit/exports",
     operation_id="export_evidence",
     response_class=Response,
-    responses={
-        **documented(403, 404, 408, 409, 413, 415, 502),
-        200: {
-            "description": "The evidence, with the program that checks it",
-            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-        },
-    },
+    responses=_ZIP,
 )
 def export_evidence(body: EvidenceIn, vault: V, who: Who) -> StreamingResponse:
     """Take away a part of the log that proves itself: one ZIP."""
+    return _sent(partial(evidence.export, vault, who, body.wanted()))
+
+
+@router.post(
+    "/v1/audit/packs",
+    operation_id="export_pack",
+    response_class=Response,
+    responses=_ZIP,
+)
+def export_pack(body: PackIn, vault: V, who: Who) -> StreamingResponse:
+    """Take away all events of one scope, and nothing of any other, each with its own proof."""
+    return _sent(partial(packs.export, vault, who, Scope.parse(body.scope)))
+
+
+def _sent(write: Callable[[IO[bytes]], Receipt]) -> StreamingResponse:
     file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
     try:
-        receipt = evidence.export(vault, who, body.wanted(), file)
+        receipt = write(file)
     except BaseException:
         file.close()
         raise

@@ -179,6 +179,12 @@ class EvidenceIn(Wire):
         )
 
 
+class PackIn(Wire):
+    """Of which scope a pack is to be."""
+
+    scope: ScopeText
+
+
 class HandOverIn(Wire):
     """A hand-over of a bundle, as the one who gives it away signed it."""
 

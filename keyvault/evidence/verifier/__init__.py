@@ -26,6 +26,7 @@ PARTS = (
     "choosing",
     "lone",
     "erasures",
+    "heads",
     "queries",
     "custody",
     "sections",
@@ -38,5 +39,6 @@ PARTS = (
     "events",
     "outside",
     "case",
+    "packs",
     "program",
 )

@@ -16,11 +16,15 @@ CHUNK = 1 << 20  # bytes
 EVENTS, AUTHORITY, LEAVES = "events.ndjson", "authority.ndjson", "leaf-hashes.bin"
 NEWEST, PREVIOUS = "checkpoints/newest.note", "checkpoints/previous.note"
 POLICY, ERASURES = "checkpoints/policy", "erasures.ndjson"
+HEADS = "heads.ndjson"
 REQUIRED = {"README.txt", "VERIFY.txt", "verify.py", "manifest.json", "manifest.sig"} | {
     *("custody.json", "range.proof", "checkpoints/keys", EVENTS, AUTHORITY, LEAVES, NEWEST)
 }
+OF_PACK = {"README.txt", "verify.py", "manifest.json", "manifest.sig", EVENTS, HEADS, NEWEST} | {
+    "checkpoints/keys"
+}
 OPTIONAL = re.compile(
-    r"checkpoints/(previous\.note|consistency\.proof|policy)|erasures\.ndjson|tsa/[a-z0-9.-]{1,80}"
+    r"checkpoints/(previous\.note|consistency\.proof|policy)|erasures\.ndjson|heads\.ndjson|tsa/[a-z0-9.-]{1,80}"
     r"|views/[a-z0-9.-]{1,80}|proofs/(0|[1-9][0-9]{0,18})\.tlog-proof"
 )
 
@@ -40,7 +44,9 @@ class Bundle:
         counts = struct.pack("<4H2IH", 0, 0, count, count, len(directory), at, 0)
         end = directory + b"PK\x05\x06" + counts
         need(self.at(at, len(end) + 1) == end, "is not a ZIP as the service writes it")
-        missing = ", ".join(sorted(REQUIRED.difference(self.places)))
+        self.is_pack = HEADS in self.places and AUTHORITY not in self.places
+        wanted = OF_PACK if self.is_pack else REQUIRED
+        missing = ", ".join(sorted(wanted.difference(self.places)))
         need(not missing, f"the bundle lacks {missing}")
 
     def at(self, place: int, size: int) -> bytes:

@@ -6,12 +6,12 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import IO
 
 from keyvault.evidence.verifier.archive import (
     AUTHORITY,
     ERASURES,
     EVENTS,
+    HEADS,
     LEAVES,
     NEWEST,
     POLICY,
@@ -46,9 +46,9 @@ LIMITS = (
 class Case:
     """One bundle under examination, with what its reader knew before."""
 
-    def __init__(self, options: argparse.Namespace, report: Report, file: IO[bytes]) -> None:
+    def __init__(self, options: argparse.Namespace, report: Report, bundle: Bundle) -> None:
         self.options, self.report, self.state = options, report, read_state(options.state)
-        self.bundle = Bundle(file)
+        self.bundle = bundle
         report.at("manifest.json")
         self.manifest = loads(self.bundle.read("manifest.json"))
         need(self.manifest["v"] == 1, "unknown version")
@@ -72,6 +72,8 @@ class Case:
             self.newest = self.checkpoint(NEWEST)
         with step("", ERASURES):
             self.events.erased.check(*self.newest)
+        with step("", HEADS):
+            self.events.heads.check(*self.newest)
         with step("", "manifest.json"):
             self.events.choice = Choice(self.manifest, self.newest[1], self.bundle)
         with step("every event is the log's own, complete, in order and approved", EVENTS):
@@ -208,6 +210,12 @@ class Case:
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
         self.describe_gone()
+        if events.heads.agreed:
+            say(
+                "heads",
+                f"{events.heads.count} streams, actors and scopes end where event "
+                f"{events.heads.index} says",
+            )
         self.describe_queries()
         for sentence in self.custody.sentences:
             say("custody", sentence)

@@ -13,6 +13,7 @@ from keyvault.evidence.verifier.authority import Authority
 from keyvault.evidence.verifier.choosing import Choice
 from keyvault.evidence.verifier.erasures import Erasures
 from keyvault.evidence.verifier.forms import fits
+from keyvault.evidence.verifier.heads import Heads
 from keyvault.evidence.verifier.merkle import Frontier
 from keyvault.evidence.verifier.queries import Queries
 from keyvault.evidence.verifier.redemption import (
@@ -61,7 +62,7 @@ class Events:
             Choice({"filter": {}}, b"", bundle),
             Erasures(bundle, authority, report),
         )
-        self.queries = Queries(manifest["dates"])
+        self.queries, self.heads = Queries(manifest["dates"]), Heads(bundle, report)
         self.leaves: Iterator[bytes] = iter(())
         self.start, self.end = manifest["range"]["start"], manifest["range"]["end"]
         self.counters: dict[tuple[str, str], int] = {}
@@ -109,6 +110,8 @@ class Events:
         leaf = hashlib.sha256(b'\0{"h":%b,"p":"%b"}' % (head, commitment)).digest()
         need(leaf == next(self.leaves, b""), "event is not what the log holds at this place")
         self.check_shown(index, header, shown, "e" in row)
+        if not self.start:
+            self.heads.note(index, header, commitment.decode())
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
         self.sections.event(index, header, row.get("p"))

@@ -14,8 +14,8 @@ def leaf_of(header: Any, commitment: str) -> bytes:
     return hashlib.sha256(b"\0" + dumps({"h": header, "p": commitment})).digest()
 
 
-def read_lone(line: bytes, size: int, root: bytes) -> tuple[int, Any, Any, bytes]:
-    """Read a row and its path; return index, header, payload (None if erased) and leaf hash."""
+def read_lone(line: bytes, size: int, root: bytes) -> tuple[int, Any, Any, str]:
+    """Read a row and its path; return index, header, payload (None if erased), commitment."""
     row = loads(line)
     index, header, payload = row["i"], row["h"], row.get("p")
     if payload is None:
@@ -28,7 +28,7 @@ def read_lone(line: bytes, size: int, root: bytes) -> tuple[int, Any, Any, bytes
     leaf = leaf_of(header, commitment)
     path = [unbase64(text) for text in row["path"]]
     need(root_from(leaf, index, size, path) == root, f"event {index} is not in the log")
-    return index, header, payload, leaf
+    return index, header, payload, commitment
 
 
 def root_from(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:

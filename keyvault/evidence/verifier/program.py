@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import IO
 
-from keyvault.evidence.verifier.archive import CHUNK
+from keyvault.evidence.verifier.archive import CHUNK, Bundle
 from keyvault.evidence.verifier.case import Case
 from keyvault.evidence.verifier.outside import read_file
+from keyvault.evidence.verifier.packs import Pack
 from keyvault.evidence.verifier.queries import CLAIMS
 from keyvault.evidence.verifier.report import Report
 from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, Wrong, need, seconds
@@ -86,7 +87,8 @@ def examine(options: argparse.Namespace, report: Report, file: IO[bytes]) -> Non
     report.bundle = digest.hexdigest()
     report.say("bundle", f"SHA-256 {report.bundle}, {options.bundle}")
     with report.step("the bundle is well formed and its authority a chain of approvals", ""):
-        case = Case(options, report, file)
+        bundle = Bundle(file)
+        case = (Pack if bundle.is_pack else Case)(options, report, bundle)
     if not report.exit:
         case.examine()
         case.check_signatures()
