@@ -83,9 +83,14 @@ class _Work:
         self._batch = batch
         self._lock = threading.Lock()
         self.leaving = threading.Event()
-        waiting = {Standing.OPEN: 1, Standing.INTERRUPTED: 0}  # begun ones first: they are at hand
+        # Begun ones first: they are at hand. Certificates that are awaited have to be here.
+        waiting = {Standing.OPEN: 1, Standing.INTERRUPTED: 0, Standing.AWAITING: 0}
         found = [one for one in self.reconciled()["items"] if one["standing"] in waiting]
+        found = [one for one in found if one["standing"] != Standing.AWAITING or self._may(one)]
         self._left = sorted(found, key=lambda one: waiting[one["standing"]])
+
+    def _may(self, one: Document) -> bool:
+        return not self._server.get(f"/v1/issuing/jobs/{one['job']}")["awaited"]
 
     def next(self) -> Document | None:
         with self._lock:
@@ -157,6 +162,8 @@ class _Place:
             return self._finished(token)
         if job["standing"] in (Standing.QUARANTINED, Standing.ABANDONED):
             return self._keep("TAKE IT OUT and lay it with those to be destroyed", told(ended))
+        if job["standing"] == Standing.AWAITING:
+            return self._keep("TAKE IT OUT and lock it up", str(job["guidance"]))
         if ended["code"] == "card-foreign":
             self._keep("TAKE IT OUT: it is not this one. Put in the right one", told(ended))
         elif ended["code"] in AGAIN and job["interruptions"] < SECOND_PERSON_AFTER:
