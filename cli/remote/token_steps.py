@@ -237,15 +237,27 @@ def count(
     sign(statements.Count(place, _lines(serials) or None), How(session, passphrase_fd, yes))
 
 
-@command(app, "confirm", "keyvault tokens confirm STATEMENT")
+@command(
+    app,
+    "confirm",
+    "keyvault tokens confirm STATEMENT",
+    "keyvault tokens confirm STATEMENT --card",
+)
 def confirm(
     statement: StatementId,
+    credential: CredentialFile = None,
+    card: OnCard = False,
+    reader: ReaderName = None,
     passphrase_fd: PassphraseFd = None,
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Sign beside the first person, after reading what they signed."""
-    countersign(statement, How(session, passphrase_fd, yes))
+    """Sign beside the first person, after reading what they signed: as the receipt of a delivery.
+
+    Without --card or --credential you sign with what you logged in with.
+    """
+    place = given(credential, card, reader)
+    countersign(statement, How(session, passphrase_fd, yes, place))
 
 
 @command(app, "refuse", "keyvault tokens refuse STATEMENT --reason 'the seal is broken'")

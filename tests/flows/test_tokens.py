@@ -321,7 +321,7 @@ def test_a_lost_token_is_reported_by_a_sealed_code_and_without_any_certificate(h
 
 
 def test_pkilint_finds_nothing_wrong_with_what_we_sign(house, life, tmp_path):
-    _, *_, made, _ = life
+    stack, made = house[0], life[3]
     found = files(house, tmp_path, made["9C"])
     found["9a"] = pem(tmp_path, "9a.pem", made["9A"])
     linters = Path(sys.executable).parent
@@ -329,6 +329,10 @@ def test_pkilint_finds_nothing_wrong_with_what_we_sign(house, life, tmp_path):
         assert linted(linters / "lint_pkix_cert", found[name]) == ""
     for name in ("root-crl", "issuing-crl"):
         assert linted(linters / "lint_crl", found[name], "-t", "CRL", "-p", "PKIX") == ""
+    for nonce in ("-nonce", "-no_nonce"):  # signed for who asks, and signed before
+        assert ": good" in asked(stack, tmp_path, found, nonce)
+        answer = str(tmp_path / "answer.der")
+        assert linted(linters / "lint_ocsp_response", answer, "--document-format", "DER") == ""
 
 
 def linted(linter: Path, file: str, *more: str) -> str:
