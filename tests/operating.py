@@ -1,0 +1,108 @@
+"""An operator at a terminal with readers: reads the screen of a batch, and does what it says."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cards.bench import NAMES, Bench
+from tests.cards.simulator.vpcd import CardSide, VirtualCard
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 90.0  # seconds without anything to do, on a machine with much else to do
+STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+class Terminal:
+    """A pseudo terminal of 100 columns with one command in it."""
+
+    def __init__(self, *words: str) -> None:
+        ours, theirs = os.openpty()
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "TERM": "xterm"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cli", *words],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        self._ours, self._raw = ours, b""
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                piece = os.read(self._ours, 65_536)
+            except OSError:  # the other side is closed
+                return
+            self._raw += piece
+
+    @property
+    def text(self) -> str:
+        """Everything that was written, without what steers the cursor."""
+        return STEERING.sub("", self._raw.decode(errors="replace"))
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def screen(self, stations: Mapping[str, int]) -> dict[str, str]:
+        """What stands at each station in the newest picture that is whole."""
+        told: dict[str, str] = {}
+        at = ""
+        whole = self.text.rpartition("└")[0]
+        for line in whole.rpartition("what to do")[2].splitlines():
+            cells = [cell.strip() for cell in line.split("│")]
+            at = next((name for name in stations if name in cells), at)
+            if at:
+                told[at] = " ".join([told.get(at, ""), *filter(None, cells)])
+        return told
+
+    def close(self) -> int:
+        """Wait for its end and return its exit status."""
+        status = self._process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        os.close(self._ours)
+        return status
+
+
+@dataclass
+class Operator:
+    """Has a pile of cards by serial number; what lies first for a number is put in first."""
+
+    bench: Bench
+    stations: Mapping[str, int]  # and the slot of the reader at each
+    pile: Mapping[str, list[CardSide]]
+    inside: dict[str, VirtualCard] = field(default_factory=dict)
+    heeded: dict[str, str] = field(default_factory=dict)
+
+    def work(self, terminal: Terminal) -> None:
+        """Do what the screen says until the command ends."""
+        deadline = time.monotonic() + PATIENCE
+        while not terminal.ended:
+            for station, told in terminal.screen(self.stations).items():
+                if self.heeded.get(station) != told:
+                    self.heeded[station] = told
+                    self._heed(station, told)
+                    deadline = time.monotonic() + PATIENCE
+            if time.monotonic() > deadline:
+                raise TimeoutError(terminal.text)
+            time.sleep(0.05)
+
+    def _heed(self, station: str, told: str) -> None:
+        slot = self.stations[station]
+        if any(words in told for words in ("TAKE IT OUT", "PUT THE SAME")):
+            self.inside.pop(station).remove()
+            self.bench.until_removed(slot)
+        if any(words in told for words in ("PUT IT IN", "PUT THE SAME", "Put in the right")):
+            serial = next(each for each in self.pile if each in told)
+            self.inside[station] = self.bench.insert(self.pile[serial].pop(0), slot)
+
+
+def readers(stations: Mapping[str, int]) -> list[str]:
+    """The options that name each station's reader."""
+    return [word for name, slot in stations.items() for word in ("--at", f"{name}={NAMES[slot]}")]
