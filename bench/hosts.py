@@ -94,7 +94,7 @@ def check(database: str, told: Path) -> dict[str, int]:
         events = list(work.audit.events(0, head.size))
     store.close()
     hashes = [leaf_hash(event.leaf) for event in events]
-    used = [event.index for event in events if event.type == EventType.KEY_USED]
+    used = [event.index for event in events if event.found_by["type"] == EventType.KEY_USED]
     wrong = [index for index, said in by_index.items() if hashes[index].hex() != said]
     missing, unasked = by_index.keys() - set(used), set(used) - by_index.keys()
     doubled = len(answers) - len(by_index)

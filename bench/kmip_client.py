@@ -5,13 +5,12 @@ import json
 import time
 import warnings
 
-warnings.simplefilter("ignore")
-
-from kmip import enums  # noqa: E402
-from kmip.pie.client import ProxyKmipClient  # noqa: E402
-
 
 def main() -> None:
+    warnings.simplefilter("ignore")
+    from kmip import enums  # noqa: PLC0415  (our own interpreter has no PyKMIP)
+    from kmip.pie.client import ProxyKmipClient  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     for name in ("ca", "certificate", "key"):

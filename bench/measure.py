@@ -80,9 +80,14 @@ def family(pid: int) -> list[int]:
 
 
 def _cpu_of(pid: int) -> float:
-    """All threads' time, in the ns that the scheduler counts: /proc/PID/stat has 10 ms ticks."""
+    """All threads' time, in the ns that the scheduler counts, or those of threads that have ended.
+
+    These are in /proc/PID/stat alone, which has ticks of 10 ms.
+    """
     tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    living = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return max(living, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ def main() -> None:
             spread=spread(lines),
             idle=idle(machine),
             pages=pages(HERE / "pages.jsonl"),
-            wanted=tables.wanted(lines),
+            wanted=tables.wanted(lines, machine),
             orders=tables.orders(),
             keys=tables.keys(),
             hosts=tables.hosts(),

@@ -41,7 +41,7 @@ def grid(head: str, rows: Iterable[Iterable[object]]) -> str:
 # What was wanted
 
 
-def wanted(main: list[Line]) -> str:
+def wanted(main: list[Line], machine: Line) -> str:
     """Every aim with what was measured for it."""
     rows = (
         *_peer_rows(main),
@@ -50,6 +50,7 @@ def wanted(main: list[Line]) -> str:
         *_list_rows(),
         *_event_rows(),
         *_host_rows(),
+        *_idle_rows(machine),
     )
     return grid("what | wanted | measured | met", rows)
 
@@ -172,6 +173,13 @@ def _host_rows() -> Iterable[Row]:
     yield _stated("1, 2, 4 api processes, 1 and 2 gates, PostgreSQL", told, "shown")
     told = f"{soaked[-1]['minute']:.0f} minutes, see below" if soaked else ABSENT
     yield _stated("full load for 30 minutes", told, "flat memory and files")
+
+
+def _idle_rows(machine: Line) -> Iterable[Row]:
+    held = machine.get("idle_mib_of", {})
+    told = ", ".join(f"{part} {held[part]}" for part in ("api", "gate", "sealer") if part in held)
+    yield _stated("idle memory, MiB", told or ABSENT)
+    yield _most("start to ready, all processes one after another", 3, machine.get("ready_s"), " s")
 
 
 # The other benches
