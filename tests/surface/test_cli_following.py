@@ -161,3 +161,33 @@ def test_a_filter_that_is_none_exports_nothing(desks, auditor, tmp_path):
     refused = desks[auditor.id].keyvault(*words, "--since", "yesterday")
     assert (refused.status, refused.error["code"]) == (65, "invalid-input")
     assert not (tmp_path / "evidence.zip").exists()
+
+
+def test_a_bundle_is_exported_with_views_handed_over_and_checked(desks, auditor, made, tmp_path):
+    desk, out = desks[auditor.id], tmp_path / "evidence.zip"
+    part = exported(desk, out, "--key", made, "--view", "csv")
+    assert "views/events.csv" in part["files"]
+    chain = out.with_name(f"{out.name}.custody")
+    give = ("audit", "hand-over", str(out), "--to", "Ann Auditor", "--place", "Leeds")
+    given = desk.keyvault(*give, "--yes", "--passphrase-fd", "0", typed=desk.passphrase)
+    assert given.status == 0, given.err
+    checked = ("audit", "verify", str(out), "--custody", str(chain))
+    good = keyvault(*checked, "--query", "no-export")
+    assert good.status == 0, good.out
+    assert "every hand-over of the bundle is signed" in good.out
+    chain.write_bytes(chain.read_bytes().replace(b"Leeds", b"Paris"))
+    wrong = keyvault(*checked)
+    assert wrong.status == 65
+    assert "on the hand-over is not valid" in wrong.out
+
+
+def test_what_an_event_says_is_erased_once_several_agree(stack, desks, auditor, made):
+    desk = desks[auditor.id]
+    mine = ("audit", "query", "--type", "AUDIT.QUERIED", "--actor", f"person:{auditor.id}")
+    told = desk.ask("audit", "life", "key", made)["items"]
+    assert [one["type"] for one in told][-1] == "KEY.ACTIVATED"
+    [*_, event] = desk.ask(*mine)["items"]
+    words = ("audit", "erase", "--event", str(event["index"]), "--ground", "GDPR article 17")
+    stack.carry_out(desks["alice"].ask(*words, "--reason", "they asked for it", "--yes"))
+    gone = next(one for one in desk.ask(*mine)["items"] if one["index"] == event["index"])
+    assert (gone["leaf_hash"], gone["payload"]) == (event["leaf_hash"], None)
