@@ -44,7 +44,7 @@ def choose_pin(
     passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
 ) -> None:
-    """Set your own PIN on a token that you were given, before you activate it.
+    """Set your own PIN on a new token, then activate it.
 
     It was sent with a PIN that nobody knows. What you type goes to the card and nowhere else.
     """
@@ -125,7 +125,10 @@ def rekey(
 def rotate_puk(
     token: TokenId, station: Station, reader: ReaderName = None, session: SessionDir = None
 ) -> None:
-    """Give a card another PUK that was unblocked before its holder: concern puk-spent."""
+    """Give a card another PUK, after it was unblocked from afar.
+
+    These are the tokens of concern puk-spent.
+    """
     _serviced("rotate-puk", token, station, reader, session)
 
 
@@ -133,7 +136,7 @@ def rotate_puk(
 def wipe(
     token: TokenId, station: Station, reader: ReaderName = None, session: SessionDir = None
 ) -> None:
-    """Overwrite the keys of a card that came back, before it is destroyed."""
+    """Overwrite the keys of a returned card, then destroy it."""
     _serviced("wipe", token, station, reader, session)
 
 

@@ -56,7 +56,10 @@ def issue(
     module: Module = None,
     session: SessionDir = None,
 ) -> None:
-    """Make one token: follow what is said here. A token that was pulled is put in again."""
+    """Make one token; you are told what to do.
+
+    A token that was pulled is put in again.
+    """
     server, path = connect(session), f"/v1/issuing/jobs/{job}"
     if module is None:
         ended = _made(server, path, station, chosen_reader(reader))
@@ -80,7 +83,7 @@ def batch(
     ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Make every open token of a batch at one or several stations, and reconcile it.
+    """Make a batch at several stations; you are told what to do.
 
     One screen says for each station what to do: put in, leave in, take out, hand over. Several
     desks may work on one batch: a job that another is at is left to it. ^C leaves; the same

@@ -47,7 +47,10 @@ def sign(
     passphrase_fd: PassphraseFd = None,
     session: SessionDir = None,
 ) -> None:
-    """Sign a file: FILE.p7s is a detached CMS signature, which openssl cms checks, too."""
+    """Sign a file; the signature is FILE.p7s.
+
+    It is detached CMS, which `openssl cms -verify` checks, too.
+    """
     chain = [_der(path) for path in certificate]
     here, digest = open_session(session), _digest(file)
     server = Server.of(here)
@@ -76,7 +79,7 @@ def sign_by_key(
     private_key: PrivateKey,
     out: SignaturePath = None,
 ) -> None:
-    """Sign a file with a key in the HSM, as a system that may use it.
+    """Sign a file with a key in the HSM, as a system.
 
     The signature is checked here before it is written: under the first certificate, for its usage,
     and that the next one issued it.
@@ -118,7 +121,10 @@ def verify(
     ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Check a signed file: at the server, which knows what is revoked, or here by --trust."""
+    """Check a signed file, at the server or here.
+
+    The server knows what is revoked; --trust asks nobody.
+    """
     made = bytes_of(signature or file.with_name(f"{file.name}.p7s"))
     digest = _digest(file)
     if trust:

@@ -111,7 +111,7 @@ def batch(
     ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Reconcile a batch: tokens in, out, spoiled and open, and which they are."""
+    """Reconcile a batch: in, out, spoiled, not done, and which."""
     found = connect(session).get(f"/v1/issuing/batches/{batch_id}")
     if out is not None:
         out.write_bytes(_paper(found).pdf())

@@ -105,7 +105,21 @@ def told(done: Document) -> None:
         say(f"signed; {said['second']} signs now: keyvault tokens confirm {said['id']}")
     else:
         say(f"done: {said['step']}")
+        if said["step"] in _AFTER:
+            say(f"next: {_AFTER[said['step']].format(token=said['token'], statement=said['id'])}")
     answer(done, facts([("statement", said["id"]), ("state", done["state"])]))
+
+
+# What somebody does after a step, for who has just taken it.
+_AFTER = {
+    "take-in": "they are in stock: keyvault tokens list --state stock",
+    "nominate": "a registrar gives one: keyvault tokens allocate TOKEN --nomination {statement}",
+    "allocate": "an issuer orders it: keyvault issuing order {token}",
+    "dispatch": "when it has arrived: keyvault tokens deliver {token}",
+    "deliver": "its holder begins: keyvault tokens activate {token} --card",
+    "release": "an issuer does it: keyvault desk unblock {token} --release {statement}",
+    "give-back": "wipe it, then destroy it before a witness: keyvault desk wipe {token}",
+}
 
 
 def _signer(here: Session, server: Server, how: How, keys: Collection[bytes]) -> Credential:

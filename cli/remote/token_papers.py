@@ -28,7 +28,10 @@ def label(
     out: Out,
     session: SessionDir = None,
 ) -> None:
-    """Write labels, a page each: what it is, for whom, its seal, and its id to be scanned."""
+    """Write labels of tokens as PDF, a page each.
+
+    What it is, for whom, its seal, and its id to be scanned.
+    """
     server = connect(session)
     out.write_bytes(labelled(*(server.get(f"/v1/tokens/{each}") for each in tokens)).pdf())
     say(f"{'the label is' if len(tokens) == 1 else 'the labels are'} in {out}")
@@ -36,7 +39,10 @@ def label(
 
 @command(app, "receipt", "keyvault tokens receipt STATEMENT --out receipt.pdf")
 def receipt(statement: StatementId, out: Out, session: SessionDir = None) -> None:
-    """Write what was signed about a token as a receipt: words, both signers, a line to sign on."""
+    """Write the receipt of a signed step as PDF.
+
+    The words, both signers, and a line to sign on.
+    """
     server = connect(session)
     item = server.get(f"/v1/tokens/statements/{statement}")
     out.write_bytes(receipted(item, _token_of(server, item)).pdf())

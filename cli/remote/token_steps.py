@@ -55,7 +55,10 @@ def take_in(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Take a delivery into stock, after two people counted it and looked at its seals."""
+    """Take a delivery into stock, counted by two people.
+
+    Both have looked at its seals.
+    """
     said = statements.TakeIn(kind, model, batch, supplier, seal, place, _lines(serials))
     sign(said, How(session, passphrase_fd, yes), second=second)
 
@@ -85,7 +88,10 @@ def allocate(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Give a token to the nominated person, whose identity you have seen proven."""
+    """Give a token to the person who was named.
+
+    You have seen their identity proven.
+    """
     sign(statements.Allocate(nomination, identity), How(session, passphrase_fd, yes), token)
 
 
@@ -99,7 +105,7 @@ def hand_over(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Hand a token of the stock to somebody, who signs that they have it."""
+    """Hand a token of the stock to somebody, who signs for it."""
     said = statements.HandOver(to, place, seal)
     sign(said, How(session, passphrase_fd, yes), token, to)
 
@@ -119,7 +125,7 @@ def dispatch(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Send a token off, sealed. The PIN goes another way."""
+    """Send a token off, sealed; its PIN goes another way."""
     sign(statements.Dispatch(seal, carrier, place, due), How(session, passphrase_fd, yes), token)
 
 
@@ -138,7 +144,10 @@ def deliver(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Hand a token to its holder, face to face. Their signature is the receipt."""
+    """Hand a token to its holder; they sign the receipt.
+
+    Face to face: their signature, by `confirm`, is the receipt.
+    """
     said = statements.Deliver(identity, seal, place)
     sign(said, How(session, passphrase_fd, yes), token, second)
 
@@ -154,7 +163,10 @@ def activate(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Begin to use your token: it signs itself, with the PIN that you have set."""
+    """Begin to use your token: it signs that itself.
+
+    The PIN is the one that you have set.
+    """
     found = connect(session).get(f"/v1/tokens/{token}/keys")["items"]
     keys = [b64decode(one["spki"]) for one in found]
     how = How(session, passphrase_fd, yes, needed(given(credential, card, reader)))
@@ -174,7 +186,10 @@ def release(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Let a blocked token be unblocked, once, after its holder was identified anew."""
+    """Let a blocked token be unblocked, once.
+
+    Its holder was identified as strictly as at the first time.
+    """
     sign(statements.Release(identity, reason), How(session, passphrase_fd, yes), token, second)
 
 
@@ -202,7 +217,7 @@ def give_back(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Take a token back whose time is over; who gives it back signs, too."""
+    """Take a token back whose time is over; both of you sign."""
     said = statements.GiveBack(place, seal, condition)
     sign(said, How(session, passphrase_fd, yes), token, second)
 
@@ -218,7 +233,10 @@ def destroy(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Write down that a token was destroyed before a witness: both signatures certify it."""
+    """Certify that a token was destroyed before a witness.
+
+    The two signatures are the certificate.
+    """
     said = statements.Destroy(method, place, photo)
     sign(said, How(session, passphrase_fd, yes), token, second)
 
@@ -233,7 +251,10 @@ def count(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Count a place: write down all that is there. Nobody tells you what should be."""
+    """Count a place: write down all that is there.
+
+    Nobody tells you what should be.
+    """
     sign(statements.Count(place, _lines(serials) or None), How(session, passphrase_fd, yes))
 
 
@@ -252,7 +273,9 @@ def confirm(
     yes: Yes = False,
     session: SessionDir = None,
 ) -> None:
-    """Sign beside the first person, after reading what they signed: as the receipt of a delivery.
+    """Sign beside the first person, such as a receipt.
+
+    Read what they signed: it is shown before you sign.
 
     Without --card or --credential you sign with what you logged in with.
     """
@@ -262,7 +285,10 @@ def confirm(
 
 @command(app, "refuse", "keyvault tokens refuse STATEMENT --reason 'the seal is broken'")
 def refuse(statement: StatementId, reason: Reason, session: SessionDir = None) -> None:
-    """End a statement that waits for your signature, or for somebody's beside yours."""
+    """End a statement that waits, instead of signing it.
+
+    It waits for your signature, or for somebody's beside yours.
+    """
     path = f"/v1/tokens/statements/{statement}/refusals"
     answer(connect(session).post(path, {"reason": reason}), "refused")
 

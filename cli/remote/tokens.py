@@ -90,9 +90,13 @@ def _statements(found: Document) -> None:
     for one in found["items"]:
         said = one["statement"]
         rows.append(
-            (said["id"], said["at"], said["step"], said["person"], said["second"], one["state"])
+            (
+                *(said[name] for name in ("id", "at", "step", "token", "person", "second")),
+                one["state"],
+            )
         )
-    answer(found, table(("statement", "at", "step", "by", "beside them", "state"), rows))
+    heads = ("statement", "at", "step", "token", "by", "beside them", "state")
+    answer(found, table(heads, rows))
 
 
 @command(
@@ -108,7 +112,7 @@ def concerns(
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as CSV, too.")] = None,
     session: SessionDir = None,
 ) -> None:
-    """List what ends soon, was long not used, was never activated, or is late.
+    """List what ends soon, sleeps, was not activated, or is late.
 
     Used is a token when its key logs in, decides, or signs a statement or a file here. What it
     does elsewhere is not seen here.
@@ -133,7 +137,10 @@ _WRITTEN = (
 
 @command(app, "suspend", "keyvault tokens suspend TOKEN --reason 'mislaid at home'")
 def suspend(token: TokenId, reason: Reason, session: SessionDir = None) -> None:
-    """Stop a token at once, until it is found and inspected. Holders may stop their own."""
+    """Stop a token at once, until it is found and inspected.
+
+    Holders may stop their own.
+    """
     _stop(session, token, "suspend", reason)
 
 
@@ -147,7 +154,10 @@ def lost(
     ] = None,
     session: SessionDir = None,
 ) -> None:
-    """Report a token as lost or stolen. Anybody may, at any hour; it opens nothing from now on."""
+    """Report a token as lost or stolen: anybody may, at any hour.
+
+    It opens nothing from that moment on, and its certificates are revoked.
+    """
     _stop(session, token, "report-lost", reason, since)
 
 
@@ -163,6 +173,14 @@ def pin_blocked(token: TokenId, reason: Reason, session: SessionDir = None) -> N
     _stop(session, token, "block-pin", reason)
 
 
+_NEXT = {
+    "suspend": "found within 7 days, two people look at it: keyvault tokens resume {token}",
+    "report-lost": "a registrar ends it and has the next one named: keyvault tokens revoke {token}",
+    "revoke": "whoever has it brings it back: keyvault tokens give-back {token}",
+    "block-pin": "two people let it be unblocked: keyvault tokens release {token}",
+}
+
+
 def _stop(
     session: SessionDir, token: UUID, step: str, reason: str, since: datetime | None = None
 ) -> None:
@@ -171,6 +189,7 @@ def _stop(
         body["missing_since"] = text_of(since)
     done = connect(session).post(f"{_PATH}/{token}/stops", body)
     say(f"the token is {done['state']} from now on")
+    say(f"next: {_NEXT[step].format(token=token)}")
     answer(done, facts(done.items()))
 
 
@@ -195,6 +214,6 @@ def settle_count(
     finding: Annotated[str, typer.Option(help="How it came about, and what was done.")],
     session: SessionDir = None,
 ) -> None:
-    """Explain a difference that a count found: the incident is closed."""
+    """Explain a difference that a count found, and close it."""
     body = {"finding": finding}
     answer(connect(session).post(f"{_PATH}/counts/{count}/findings", body), "settled")
