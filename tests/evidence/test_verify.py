@@ -5,8 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import proofbundle.tlogproof
 import pytest
@@ -15,11 +19,12 @@ from hypothesis import strategies as st
 
 from keyvault.domain.audit import EventType
 from keyvault.domain.commands import ActivateKey
-from keyvault.domain.tree import ProofError
+from keyvault.domain.notes import Checkpoint, sign_checkpoint
+from keyvault.domain.tree import ProofError, RangeProof, Tree
 from keyvault.evidence import bundle as evidence
 from tests.evidence.built import verify
 from tests.evidence.conftest import examined
-from tests.evidence.world import LOG_KEYS, World, full_world, rezip, unzip
+from tests.evidence.world import EVIDENCE, LOG, LOG_KEYS, ORIGIN, World, full_world, rezip, unzip
 
 PROGRAM = Path(verify.__file__)
 WORLD = full_world()
@@ -312,6 +317,27 @@ def test_the_writer_signs_nothing_when_the_stored_events_are_not_the_sealed_ones
     world.leaves[5] = world.leaves[6]
     with (tmp_path / "evidence.zip").open("wb") as out, pytest.raises(ProofError):
         evidence.write_bundle(world.contents(checkpoint=note), out, never)
+
+
+def test_the_writer_takes_no_more_memory_for_more_events():
+    leaf = WORLD.leaves[-1]
+
+    def peak(events):
+        tree = Tree().plus_all([leaf.hash] * events)
+        note = sign_checkpoint(Checkpoint(ORIGIN, events, tree.root), [(LOG_KEYS[1], LOG.sign)])
+        contents = replace(
+            WORLD.contents(checkpoint=note.to_bytes()),
+            leaves=repeat(leaf, events),
+            range=RangeProof(0, events, events, (), ()),
+        )
+        with TemporaryFile() as out:
+            tracemalloc.start()
+            evidence.write_bundle(contents, out, EVIDENCE.sign)
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        return most
+
+    assert peak(10_000) < peak(2_000) + 100_000  # the hashes alone are 256,000 bytes more
 
 
 def test_the_writer_knows_the_fields_that_are_in_clear(tmp_path):
