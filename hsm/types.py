@@ -206,3 +206,8 @@ class DeviceInfo:
     firmware: str
     mechanisms: tuple[Mechanism, ...]  # those that were probed and work
     algorithms: tuple[Algorithm, ...]  # those that can be generated
+
+    @property
+    def is_softhsm(self) -> bool:
+        """SoftHSM is for development: it is no validated module, whatever is declared of it."""
+        return "softhsm" in f"{self.manufacturer} {self.model}".lower()

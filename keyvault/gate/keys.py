@@ -99,7 +99,7 @@ class KeysGate:
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
         self._place = settings.keys.location.partition(",")[0].strip()
-        self._level = 0 if _is_softhsm(device) else settings.keys.level
+        self._level = 0 if device.info.is_softhsm else settings.keys.level
         self._anchor = RedeemedAnchor(device, self._register, settings.node)
         self._anchor.check()
         self._restoring = Restoring(device, self._register, settings, may_restore=spare)

@@ -123,7 +123,7 @@ def test_the_authority_gets_no_more_than_it_takes_and_what_is_refused_stays_as_i
     first, second = (UUID(each["certificate"]["id"]) for each in built)
     body = {"certificates": [str(first)], "reference": "SD-5"}
     [pace] = ok(bob.post(f"{PATH}/submissions", json=body))["pace"]
-    assert (pace["party"], pace["batch"]) == (SCOPE["party"], None)
+    assert pace["party"] == SCOPE["party"]
     assert 0 < pace["alone_left"] < 150
     rules = CertificateSettings(alone_a_day=1)
     vault.settings = vault.settings.model_copy(update={"certificates": rules})
