@@ -18,9 +18,11 @@ from cli import errors as cli_errors
 from cli.main import assembled
 from hsm import errors as hsm_errors
 from hsm.errors import CardError, HsmError
+from keyvault.catalogue import CATALOGUE
 from keyvault.domain import errors as vault_errors
 from keyvault.domain.audit import EventType
 from keyvault.domain.errors import VaultError
+from keyvault.domain.retention import CLASSES, Retention
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ("hsm", "keyvault", "api", "cli")
@@ -147,6 +149,12 @@ def test_the_page_of_errors_lists_every_code_with_its_status_and_exit():
 def test_the_page_of_events_lists_the_closed_list():
     listed = [name for row in table_of("docs/events.md") for name in quoted(row[0])]
     assert sorted(listed) == sorted(map(str, EventType))
+
+
+def test_every_event_has_a_class_of_retention_and_a_schema():
+    listed = [line.split()[0] for line in CATALOGUE.strip().splitlines() if line[0] != " "]
+    assert sorted(listed) == sorted(map(str, EventType))
+    assert set(CLASSES.values()) == set(Retention)
 
 
 def _tests_there_are():

@@ -237,6 +237,8 @@ class Case:
         if self.events.gone > purged:
             erased = self.events.gone - purged
             say("limit", f"{erased} events were erased, as several people decided")
+        if self.events.catalogue.count:
+            say("schema", self.events.catalogue.sentence())
         if purged:
             say("limit", f"what {purged} events said is gone; that they were is proved")
 

@@ -10,6 +10,7 @@ from typing import Any
 from keyvault.evidence.verifier.acts import ACTS, BIRTHS, subject_of
 from keyvault.evidence.verifier.archive import AUTHORITY, EVENTS, LEAVES, Bundle
 from keyvault.evidence.verifier.authority import Authority
+from keyvault.evidence.verifier.catalogue import Catalogue
 from keyvault.evidence.verifier.choosing import Choice
 from keyvault.evidence.verifier.erasures import Erasures
 from keyvault.evidence.verifier.forms import fits
@@ -63,6 +64,7 @@ class Events:
             Erasures(bundle, authority, report),
         )
         self.queries, self.heads = Queries(manifest["dates"]), Heads(bundle, report)
+        self.catalogue = Catalogue()
         self.leaves: Iterator[bytes] = iter(())
         self.start, self.end = manifest["range"]["start"], manifest["range"]["end"]
         self.counters: dict[tuple[str, str], int] = {}
@@ -116,6 +118,7 @@ class Events:
         self.check_payload(index, header, row.get("p"))
         self.sections.event(index, header, row.get("p"))
         self.queries.event(index, header, row.get("p"))
+        self.catalogue.look(index, header["ty"], row.get("p"))
         if self.standing is not None:
             self.standing.note(index, header, row.get("p"), self.states[header["pv"]])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from keyvault.evidence.verifier.archive import EVENTS, HEADS, NEWEST, Bundle
 from keyvault.evidence.verifier.case import LIMITS, Case
+from keyvault.evidence.verifier.catalogue import Catalogue
 from keyvault.evidence.verifier.custody import Custody
 from keyvault.evidence.verifier.events import HEADER
 from keyvault.evidence.verifier.heads import Heads
@@ -51,6 +52,7 @@ class Pack(Case):
         self.newest, self.cosigners = (0, b""), {}
         self.custody = Custody(None, report)
         self.count = self.approved = self.gone = 0
+        self.catalogue = Catalogue()
 
     def examine(self) -> None:
         step = self.report.step
@@ -80,6 +82,7 @@ class Pack(Case):
             need(set(header) == HEADER and header["v"] == 1, "header does not have its fields")
             need(header["sc"] == self.scope, "is an event of another scope")
             self.check_approvals(payload)
+            self.catalogue.look(index, header["ty"], payload)
             self.count, self.gone, last = self.count + 1, self.gone + (payload is None), index
         self.report.at(HEADS, 1)
         whole = (self.count, commitment) == (count, final)
@@ -104,6 +107,8 @@ class Pack(Case):
         say("people", f"{names or 'none'}; {self.approved} signatures of theirs were checked")
         if not self.options.log_key:
             say("TRUST", "in the key of the log rests on this pack: give it as --log-key")
+        if self.catalogue.count:
+            say("schema", self.catalogue.sentence())
         for sentence in self.custody.sentences:
             say("custody", sentence)
         for name in CLAIMS:

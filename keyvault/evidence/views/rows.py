@@ -91,7 +91,7 @@ _OCSF: dict[str, tuple[tuple[int, int], int]] = {
     "KEY.DESTROYED": (_ENTITY, 4),
 }
 _STATUS = {"ok": 1, "fail": 2, "refused": 2, "unknown": 0, "intent": _OTHER}
-_GRAVE = ("COMPROMISE", "REJECTED", "REGRESSION", "LOCKED", "ERROR", "AT_RISK")
+_GRAVE = ("COMPROMISE", "REJECTED", "REOPENED", "REGRESSION", "LOCKED", "ERROR", "AT_RISK")
 
 
 def _severity(header: Mapping[str, Any]) -> int:
