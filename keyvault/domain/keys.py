@@ -4,11 +4,14 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from uuid import UUID, uuid5
 
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
+from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError, KeyStateError
 from keyvault.domain.scopes import Scope
+from keyvault.domain.times import text_of
 
 MAX_MODULE_LEVEL = 4  # of FIPS 140
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -129,6 +132,19 @@ class Key:
     active_from: datetime | None = None
     compromised_at: datetime | None = None
     destroyed_at: datetime | None = None
+
+    def terms(self) -> Document:
+        """Return what stays as it is from the key's first day to its last."""
+        digest = sha256(self.public_key).hexdigest() if self.public_key else ""
+        texts = ("algorithm", "usage", "key_class", "residence", "verify", "check_value")
+        return {
+            **{name: str(getattr(self, name)) for name in texts},
+            "extractable": self.extractable,
+            "protect_until": text_of(self.protect_until),
+            "process_until": text_of(self.process_until),
+            "supersedes": str(self.supersedes or ""),
+            "public_key_sha256": digest,
+        }
 
     def to(self, state: KeyState, now: datetime) -> "Key":
         """Take one arrow of `MOVES`. Raises `KeyStateError`; the key itself never changes."""

@@ -1,16 +1,20 @@
 """The whole log read again: events against the tree, tiles against both, checkpoints against all.
 
 What the sealer does with what is new, this does with everything, in case somebody changed what
-was sealed long ago. The result is an event.
+was sealed long ago; and it holds the register of keys against what the log tells of it. The result
+is an event.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from keyvault import signatures
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import Document
+from keyvault.domain.errors import NotFoundError
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from keyvault.operations.vault import Vault
 from keyvault.shadow import BrokenLogError, Shadow, check_event
@@ -31,6 +35,7 @@ class Found:
     erased: int = 0
     tiles: int = 0
     checkpoints: int = 0
+    keys: int = 0  # of the register, held against what the log told when they entered it
     wrong: str = ""
 
 
@@ -79,6 +84,8 @@ def read_again(work: Reading, keys: list[VerifierKey], origin: str, found: Found
     following = next(places, None)
     for event in work.audit.events(0, size):
         check_event(event, shadow.size)
+        if event.found_by["ty"] == EventType.KEY_REGISTERED and event.payload:
+            _hold_key(work, json.loads(event.payload), found)
         found.erased += event.payload is None
         shadow.add(event.leaf_hash)
         if following is not None and following.size == shadow.size:
@@ -91,6 +98,20 @@ def read_again(work: Reading, keys: list[VerifierKey], origin: str, found: Found
         raise BrokenLogError(f"{shadow.size} events do not lead to the head of {size}")
     if following is not None:
         raise BrokenLogError(f"a checkpoint covers {following.size} events, and there are {size}")
+
+
+def _hold_key(work: Reading, told: Document, found: Found) -> None:
+    """Hold a key's row against its first event; keys older than this check told no terms."""
+    try:
+        terms = work.keys.get(UUID(told["key"])).terms()
+    except NotFoundError as error:
+        raise BrokenLogError(f"key {told['key']} is gone from the register") from error
+    before = told.get("terms", terms)
+    changed = sorted(name for name, value in terms.items() if before.get(name) != value)
+    if changed:
+        what = ", ".join(changed)
+        raise BrokenLogError(f"the register tells another {what} of key {told['key']} than the log")
+    found.keys += 1
 
 
 def _checkpoints(work: Reading) -> Iterator[StoredCheckpoint]:

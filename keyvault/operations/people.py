@@ -1,5 +1,6 @@
 """Who calls: sessions of people, enrolled systems, and the people and systems there are."""
 
+import json
 from base64 import b64decode
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -23,6 +24,7 @@ from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Reading
 
 CHALLENGE_LIFE = timedelta(minutes=5)
+LONGEST_SESSION = timedelta(hours=24)  # that the settings can give
 
 
 def head(vault: Vault) -> tuple[str, int]:
@@ -72,9 +74,18 @@ def identify(vault: Vault, certificate: bytes) -> Principal:
         person = _session_holder(authority, parsed)
         check_live(work, _named(parsed, NameOID.SERIAL_NUMBER))
         session = work.sessions.get(thumbprint(spki))
-    if session is None or session[0] != person.id:
-        raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
+        if session is None or was_closed(work, thumbprint(spki), person.id, session[1]):
+            raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
+    if session[0] != person.id:
+        raise NotAuthenticatedError("this session is somebody else's")
     return Principal(person, min(session[1], parsed.not_valid_after_utc), *known)
+
+
+def was_closed(work: Reading, spki_sha256: str, person: str, until: datetime) -> bool:
+    """Whether the log tells of the session's end, whatever its row says by now."""
+    actor, since = f"person:{person}", until - LONGEST_SESSION
+    ends, _ = work.audit.page(type=EventType.SESSION_CLOSED, actor=actor, since=since, limit=500)
+    return any(json.loads(end.payload or b"{}").get("session") == spki_sha256 for end in ends)
 
 
 def _until(
@@ -205,7 +216,13 @@ def logout(vault: Vault, who: Principal) -> None:
     """Close the session that calls."""
     with vault.database.work() as work:
         work.sessions.close(who.spki_sha256)
-        work.commit(AuditEvent(EventType.SESSION_CLOSED, Outcome.OK, uuid4(), who.actor, who.actor))
+        work.commit(
+            AuditEvent(
+                EventType.SESSION_CLOSED,
+                *(Outcome.OK, uuid4(), who.actor, who.actor),
+                payload={"session": who.spki_sha256},
+            )
+        )
 
 
 def authority(vault: Vault, who: Principal) -> Authority:

@@ -1,4 +1,4 @@
-"""What others than the web process have to notice: tampering with authority, and at the gates.
+"""What others than the web process notice: tampering with authority, with sessions, at the gates.
 
 The clerk looks at each turn and writes an event of what is new. It holds no state of its own: what
 was told before, the log says.
@@ -15,6 +15,7 @@ from keyvault import wire
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import AuthorityError, VaultError
+from keyvault.operations.people import was_closed
 from keyvault.operations.vault import Vault
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
@@ -97,6 +98,19 @@ def _refused(socket: Path) -> Document:
         return {}
     finally:
         client.close()
+
+
+def sessions(vault: Vault) -> int:
+    """Close sessions that were closed before, and write down that somebody opened them again."""
+    with vault.database.reading() as work:
+        live = work.sessions.live(vault.clock())
+        again = [one for one in live if was_closed(work, *one)]
+    for spki_sha256, person, _ in again:
+        with vault.database.work() as work:
+            work.sessions.close(spki_sha256)
+            told: Document = {"session": spki_sha256}
+            work.commit(_event(EventType.SESSION_REOPENED, f"person:{person}", told))
+    return len(again)
 
 
 def _payload(event: LoggedEvent | None) -> Document:

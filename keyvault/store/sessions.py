@@ -36,6 +36,12 @@ class Sessions:
         query = select(func.count()).where(live, _SESSION.c.closed.is_(False))
         return int(self._connection.scalar(query) or 0)
 
+    def live(self, now: datetime) -> list[tuple[str, str, datetime]]:
+        """Return key, person and end of every session that is open at `now`."""
+        open_ones = (_SESSION.c.until > ticks(now)) & _SESSION.c.closed.is_(False)
+        rows = self._connection.execute(select(_SESSION).where(open_ones))
+        return [(row.spki_sha256, row.person, moment(row.until)) for row in rows]
+
     def close(self, spki_sha256: str) -> bool:
         """End a session now; whether there was one. Its key can never open another."""
         closed = update(_SESSION).where(*_open(spki_sha256)).values(closed=True)

@@ -123,6 +123,7 @@ def _registered(acting: Acting, key: Key) -> AuditEvent:
         "class": key.key_class,
         "residence": str(key.residence),
         "token": acting.vault.settings.keys.uri,
+        "terms": key.terms(),  # which the register is held against
     }
     return key_event(EventType.KEY_REGISTERED, acting.actor, acting.role, key, told)
 
