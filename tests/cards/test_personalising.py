@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from hsm.errors import CardForeignError, TokenSpoiledError
+from hsm.errors import CardForeignError, CardRefusedError, TokenSpoiledError
 from hsm.pcsc import profiles
 from hsm.pcsc.apdu import Channel
 from hsm.pcsc.piv import PivCard, PivSlot
@@ -132,6 +132,18 @@ def test_a_key_that_another_token_has_is_never_certified(tmp_path):
         insert(second, table, twin)
     assert twin.signed == 0
     assert twin.job.standing is Standing.QUARANTINED
+
+
+def test_a_card_without_room_for_a_certificate_waits_and_no_second_one_is_made(tmp_path):
+    table = table_of("strict-aes-128", tmp_path)
+    card, house = MODELS["strict-aes-128"].make(), Here(new_job())
+    card.application.object_limit = 200
+    with pytest.raises(CardRefusedError, match="not enough memory"):
+        insert(card, table, house)
+    assert house.job.standing is Standing.INTERRUPTED
+    card.application.object_limit = 1500
+    insert(card, table, house)
+    converged(card, house)
 
 
 def test_a_card_that_another_maker_attests_is_for_destruction_before_anything_is_certified(
