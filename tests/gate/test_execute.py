@@ -24,8 +24,6 @@ from keyvault.domain.errors import (
     AuthorityError,
     InvalidInputError,
     KeyStateError,
-    ModuleLevelError,
-    ModuleLocationError,
     QuorumError,
     ReplayedError,
     RequestStateError,
@@ -42,22 +40,6 @@ from tests.unit.officers import ALICE, BOB, BOB_TO_LOG_IN, CAROL, DAVE, changed,
 Call = Callable[..., Any]
 REQUEST = ask(order()).document
 APPROVAL = signed(REQUEST)[0]
-
-
-@pytest.mark.parametrize(
-    ("key_class", "error", "words"),
-    [
-        ("production", ModuleLevelError, "counts as level 0, and the class asks for 1"),
-        ("at-home", ModuleLocationError, "rest in UK, and this module is declared to stand in FR"),
-    ],
-)
-@pytest.mark.usefixtures("untouched")
-def test_softhsm_makes_no_key_for_production_whatever_it_is_declared_to_be_or_for_another_place(
-    gate: Gate, key_class, error, words
-):
-    request = ask(order(key_class=key_class)).document
-    with pytest.raises(error, match=words):
-        gate.execute(request, signed(request))
 
 
 OTHER = {"EC-P256": "EC-P384", "sign": "agree", "standard": "exchange", "approve": "refuse"}
