@@ -232,7 +232,7 @@ def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station
     assert [one["concern"] for one in concerns if one["token"]["id"] == token["id"]] == [
         "puk-spent"
     ]
-    ended = carding.serve(token, Puller(card, 7, executed=True), service="rotate-puk")
+    ended = carding.serve(token, PulledAt(card, 0x24), service="rotate-puk")
     assert ended["code"] == "card-removed"
     assert carding.serve(token, card, service="rotate-puk")["do"] == "done"
     assert applet.puk.value not in (used, FACTORY_PUK)
