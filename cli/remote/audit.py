@@ -103,8 +103,10 @@ def life(
     if svg is not None:
         svg.write_text(_picture(f"{kind} {name}", page["items"]), encoding="utf-8")
         say(f"drawn in {svg}")
-    rows = [(one["index"], one["at"], one["local"], one["words"]) for one in page["items"]]
-    answer(page, table(("event", "time (UTC)", "in London", "what happened"), rows))
+    names = ("index", "at", "local", "words", "level")
+    rows = [[one[name] for name in names] for one in page["items"]]
+    heads = ("event", "time (UTC)", "in London", "what happened", "level")
+    answer(page, table(heads, rows))
     say_more(page)
 
 

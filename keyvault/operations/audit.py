@@ -16,7 +16,7 @@ from keyvault.domain.people import System
 from keyvault.domain.scopes import Scope
 from keyvault.domain.telling import sentence
 from keyvault.domain.tree import consistency_proof, inclusion_proof
-from keyvault.domain.witnessing import Level
+from keyvault.domain.witnessing import Level, Levels
 from keyvault.evidence.choosing import EITHER
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Events, levels
@@ -96,7 +96,7 @@ def page(
 
 def life(
     vault: Vault, who: Principal, about: str, after: str | None = None, limit: int = 50
-) -> tuple[list[Moment], str | None]:
+) -> tuple[list[Moment], str | None, Levels]:
     """Tell what happened to a key, token or person, or was done by them, the oldest first.
 
     `about` is a stream or an actor, such as `person:alice`. Names are those that people had when
@@ -107,7 +107,7 @@ def life(
     with vault.database.reading() as work:
         streams, _ = work.audit.page(stream=about, after=after, limit=limit)
         acts, _ = work.audit.page(actor=about, after=after, limit=limit)
-        names = names_of(work.authority.records())
+        names, covered = names_of(work.authority.records()), levels(vault, work)
     merged = {event.index: event for event in (*streams, *acts)}
     found = sorted(merged.values(), key=lambda event: (event.header["t"], event.index))[:limit]
     query: Document = {"query": {"about": about}}
@@ -115,7 +115,7 @@ def life(
         work.commit(event_of(EventType.AUDIT_QUERIED, who, permitted.role, query))
     last = found[-1] if len(found) == limit else None
     following = None if last is None else f"{last.header['t']}.{last.index}"
-    return [_moment(names, event) for event in found], following
+    return [_moment(names, event) for event in found], following, covered
 
 
 def _moment(names: Mapping[str, str], event: LoggedEvent) -> Moment:

@@ -15,6 +15,7 @@ from keyvault.evidence.views.report import Report
 from keyvault.evidence.views.rows import ROWS, Shown, csv_head
 from keyvault.operations.audit import names_of
 from keyvault.operations.vault import Vault
+from keyvault.operations.witnesses import levels
 
 IN_MEMORY = 1 << 20  # bytes of a view; larger ones go to a temporary file
 
@@ -42,6 +43,8 @@ class _Views:
     ) -> None:
         self._vault, self._views, self._contents, self._ready = vault, views, contents, ready
         self._names = names_of(contents.authority)
+        with vault.database.reading() as work:
+            self._level = str(levels(vault, work).of(contents.range.size - 1))
         self._files: dict[str, IO[bytes]] = {}
         self._rows = [(self._file(ROWS[view][0]), ROWS[view][1]) for view in views if view in ROWS]
         if View.CSV in views:
@@ -60,6 +63,7 @@ class _Views:
             ("genesis", contents.authority[0].hash),
             ("events", f"{place.start} to {place.end - 1} of a log of {place.size}"),
             ("dates (UTC)", dates),
+            ("level of each event", f"{self._level}, of committed, sealed and witnessed"),
             ("filter", json.dumps(contents.filter) if contents.filter else "none"),
             ("asked for by", f"{contents.requester} {self._names.get(contents.requester, '')}"),
             ("made at", contents.created_at),
@@ -77,7 +81,7 @@ class _Views:
     def _show(self, index: int, leaf: Leaf) -> None:
         header = json.loads(leaf.data)["h"]
         name = self._names.get(header["ac"], "")
-        event = Shown(index, leaf.hash, header, json.loads(leaf.payload), name)
+        event = Shown(index, leaf.hash, header, json.loads(leaf.payload), name, self._level)
         self._report.add(event)
         for file, row in self._rows:
             file.write(row(event).encode())

@@ -100,16 +100,21 @@ class LifeMomentOut(Wire):
     outcome: Outcome
     actor: str
     words: str
+    level: Level = Field(description="What stands behind it: database, log's signature, witnesses")
 
 
 class LifeMomentsOut(Page[LifeMomentOut]):
     """What happened to a key, token or person, or was done by them, oldest first."""
 
     @classmethod
-    def of(cls, moments: Iterable[Told], following: str | None) -> "LifeMomentsOut":
+    def of(cls, moments: Iterable[Told], following: str | None, levels: Levels) -> "LifeMomentsOut":
         names = ("at", "index", "type", "outcome", "actor", "words")
         items = [
-            LifeMomentOut(local=local(one.at), **{name: getattr(one, name) for name in names})
+            LifeMomentOut(
+                local=local(one.at),
+                level=levels.of(one.index),
+                **{name: getattr(one, name) for name in names},
+            )
             for one in moments
         ]
         return cls(items=items, next=following)

@@ -46,6 +46,8 @@ LIMITS = (
 class Case:
     """One bundle under examination, with what its reader knew before."""
 
+    witnessed = False  # by a quorum of the policy, the reader's own if there is one
+
     def __init__(self, options: argparse.Namespace, report: Report, bundle: Bundle) -> None:
         self.options, self.report, self.state = options, report, read_state(options.state)
         self.bundle = bundle
@@ -95,6 +97,8 @@ class Case:
             with step("cosignatures are read by the bundle's own policy", POLICY):
                 policy = Policy(self.bundle.read(POLICY))
                 self.cosigners = policy.cosigners(self.bundle.read(NEWEST), self.report)
+                enough = policy.quorum != "none" and policy.holds(policy.quorum, self.cosigners)
+                self.witnessed = bool(enough)
 
     def check_trust(self) -> None:
         genesis, keys = self.authority.heads[0], self.authority.services["log_keys"]
@@ -146,6 +150,7 @@ class Case:
         note, who = self.bundle.read(NEWEST), policy.quorum
         self.cosigners = policy.cosigners(note, self.report)
         missing = ", ".join(name for name in policy.witnesses if name not in self.cosigners)
+        self.witnessed = who != "none"
         need(policy.holds(who, self.cosigners), f"quorum {who} is not reached without {missing}")
         signed = not policy.logs or read_note(note, policy.logs, self.report)[3]
         need(signed, "no log that the policy names has signed it")
@@ -259,6 +264,8 @@ class Case:
 
     def describe_witnesses(self) -> None:
         say = self.report.say
+        level = "witnessed by a quorum" if self.witnessed else "sealed by the log, not witnessed"
+        say("level", f"every event here is {level}")
         for witness, when in self.cosigners.items():
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
             say("witness", f"witnessed by {witness} at {at} UTC")

@@ -14,7 +14,7 @@ from keyvault import VERSION
 LOCAL = ZoneInfo("Europe/London")
 COLUMNS = (
     *("index", "time_utc", "time_local", "type", "outcome", "actor", "name", "role"),
-    *("about", "scope", "operation", "leaf_sha256", "details"),
+    *("about", "scope", "operation", "leaf_sha256", "level", "details"),
 )
 _FORMULA = "=+-@\t\r"  # how a cell begins that a spreadsheet would run
 
@@ -28,6 +28,7 @@ class Shown:
     header: Mapping[str, Any]
     payload: Mapping[str, Any]
     name: str = ""
+    level: str = ""  # sealed or witnessed: what stood behind it when the bundle was made
 
     @property
     def time(self) -> datetime:
@@ -52,7 +53,8 @@ def csv_row(event: Shown) -> str:
     cells = (
         *(str(event.index), utc(event.time), local(event.time), header["ty"], header["out"]),
         *(header["ac"], event.name, header["ro"], header["st"], header["sc"], header["op"]),
-        *(event.leaf_hash.hex(), json.dumps(event.payload, sort_keys=True, ensure_ascii=False)),
+        *(event.leaf_hash.hex(), event.level),
+        json.dumps(event.payload, sort_keys=True, ensure_ascii=False),
     )
     return _csv_line([f"'{cell}" if cell[:1] in _FORMULA and cell else cell for cell in cells])
 
@@ -65,6 +67,7 @@ def _csv_line(cells: tuple[str, ...] | list[str]) -> str:
 
 def ndjson_row(event: Shown) -> str:
     shown = {"index": event.index, "leaf_sha256": event.leaf_hash.hex(), "name": event.name}
+    shown["level"] = event.level
     body = {**shown, "header": dict(event.header), "payload": dict(event.payload)}
     return json.dumps(body, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -148,7 +151,12 @@ def _of_class(class_uid: int, user: Mapping[str, str], header: Mapping[str, Any]
 
 def _rest(event: Shown) -> dict[str, Any]:
     header = event.header
-    place = {"about": header["st"], "role": header["ro"], "scope": header["sc"]}
+    place = {
+        "level": event.level,
+        "about": header["st"],
+        "role": header["ro"],
+        "scope": header["sc"],
+    }
     return {**place, "node": header["n"], "payload": dict(event.payload)}
 
 
@@ -174,6 +182,8 @@ def cef_row(event: Shown) -> str:
         "cs3Label": "scope",
         "cs4": header["ro"],
         "cs4Label": "role",
+        "cs5": event.level,
+        "cs5Label": "level",
         "msg": json.dumps(event.payload, sort_keys=True, ensure_ascii=False),
     }
     fields = " ".join(f"{name}={_extension(text)}" for name, text in extension.items() if text)
