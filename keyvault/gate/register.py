@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from hsm.errors import KeyUnusableError
+from hsm.errors import KeyNotFoundError, KeyUnusableError
 from hsm.types import VerifyPolicy
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import canonical
@@ -27,25 +27,30 @@ from keyvault.domain.errors import (
     UseNotAllowedError,
     VaultError,
 )
-from keyvault.domain.keys import MOVES, USABLE, KeyClass, KeyState, Purpose
+from keyvault.domain.keys import MOVES, USABLE, KeyClass, KeyState, Purpose, Residence
 
 STALE = 0.02  # seconds that another gate's word may take to reach this one
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS redeemed (request TEXT PRIMARY KEY, document BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS life (
     key BLOB PRIMARY KEY, class TEXT NOT NULL, verify TEXT NOT NULL, guarded INTEGER NOT NULL,
-    state TEXT NOT NULL, protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL
+    state TEXT NOT NULL, protect_until INTEGER NOT NULL, process_until INTEGER NOT NULL,
+    wrapped INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS anchor (token TEXT PRIMARY KEY, redeemed INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS allowance (
     request TEXT PRIMARY KEY, key BLOB NOT NULL, uses INTEGER NOT NULL, until INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+_WRAPPED = "ALTER TABLE life ADD COLUMN wrapped INTEGER NOT NULL DEFAULT 0"  # of an older program
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A key as this gate knows it. Times are in seconds since 1970."""
+    """A key as this gate knows it. Times are in seconds since 1970.
+
+    `wrapped` says that it was made to rest outside the token, so that nobody looks for it there.
+    """
 
     key_class: str
     verify: VerifyPolicy
@@ -53,6 +58,7 @@ class Life:
     state: KeyState
     protect_until: int
     process_until: int
+    wrapped: bool = False
 
     def check(self, purpose: Purpose, now: float) -> None:
         """Raise `KeyStateError` unless the key may serve this purpose now."""
@@ -81,6 +87,9 @@ class Register:
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = FULL")
             self._file.executescript(_SCHEMA)
+            columns = self._file.execute("SELECT name FROM pragma_table_info('life')")
+            if ("wrapped",) not in columns.fetchall():
+                self._file.execute(_WRAPPED)
         except sqlite3.DatabaseError as error:
             raise NotReadyError(
                 f"{file} cannot be read: {error}", next_step="restore it; it is never made up anew"
@@ -147,6 +156,13 @@ class Register:
         known = self._known.get(key_id)
         return known or self._read(key_id)
 
+    def on_token(self, key_id: bytes) -> bytes:
+        """Return the id. `KeyNotFoundError` if the key rests wrapped: a search would be in vain."""
+        life = self.life(key_id)
+        if life is not None and life.wrapped and life.state is not KeyState.DESTROYED:
+            raise KeyNotFoundError("the key rests wrapped", next_step="load its record first")
+        return key_id
+
     def move(self, key_id: bytes, state: KeyState) -> None:
         """Take an arrow of `MOVES`; to stay where one is changes nothing. `KeyStateError` else."""
         with self._writing() as file:
@@ -212,16 +228,18 @@ class Register:
             for days in (new.protect_days, new.process_days)
         )
         classified = (key_class.name, str(key_class.verify), int(key_class.guarded))
-        row = (key_id, *classified, str(KeyState.PRE_ACTIVE), protect, process)
-        file.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        wrapped = int(key_class.residence is Residence.WRAPPED)
+        row = (key_id, *classified, str(KeyState.PRE_ACTIVE), protect, process, wrapped)
+        file.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _read(self, key_id: bytes) -> Life | None:
         query = "SELECT * FROM life WHERE key = ?"
         row = self._file.execute(query, (key_id,)).fetchone()
         if row is None:
             return None
-        _, name, verify, guarded, state, *times = row
-        life = Life(name, VerifyPolicy(verify), bool(guarded), KeyState(state), *times)
+        _, name, verify, guarded, state, protect, process, wrapped = row
+        about = name, VerifyPolicy(verify), bool(guarded), KeyState(state)
+        life = Life(*about, protect, process, bool(wrapped))
         if len(self._known) >= self._limit:
             del self._known[next(iter(self._known))]
         self._known[key_id] = life

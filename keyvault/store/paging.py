@@ -1,5 +1,6 @@
 """Pages by keyset: a page costs the same wherever it lies, and a new row never shifts it."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,9 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, Select, literal, select, tuple_, union_all
 
 from keyvault.domain.errors import InvalidInputError
+
+_Place = tuple[Any, ...]  # time, id, and the value that it was found by
+_Among = tuple[Connection, Select[Any], Column[Any], str | None]  # where it is looked for
 
 MAX_LIMIT = 1_000
 _VALUES = 100  # asked for in one statement; SQLite takes 500
@@ -54,21 +58,40 @@ class Order:
 
         Each value is asked for by itself, since no index has several of them in one order: else
         the database would sort all rows of all of them for one page. Only the places are merged;
-        rows are read of those that the page has.
+        rows are read of those that the page has. First every value gives twice its even share of
+        the page; those of which all that came is on the page are asked for a whole one.
         """
-        places: list[tuple[Any, Any]] = []
-        for start in range(0, len(values), _VALUES):
-            some = list(values)[start : start + _VALUES]
-            parts = [self._places(query.where(column == one), after, limit) for one in some]
-            places += [(row[0], row[1]) for row in connection.execute(union_all(*parts))]
-        places.sort(reverse=self.newest_first)
-        chosen = [place[1] for place in places[: limit + 1]]
+        whole, every = limit + 1, sorted(values)
+        share = min(whole, 2 * whole // max(len(every), 1) + 1)
+        among = connection, query, column, after
+        places = self._merged(among, every, share)
+        given = Counter(place[2] for place in places[:whole])
+        more = [value for value, count in given.items() if count == share < whole]
+        if more:
+            others = [place for place in places if place[2] not in more]
+            places = self._in_order([*others, *self._merged(among, more, whole)])
+        chosen = [place[1] for place in places[:whole]]
         return self.page(connection, query.where(self.id.in_(chosen)), after, limit)
 
-    def _places(self, query: Select[Any], after: str | None, limit: int) -> Select[Any]:
+    def _merged(self, among: _Among, values: list[str], count: int) -> list[_Place]:
+        """The first places of each of these values, all in order."""
+        connection, query, column, after = among
+        places: list[_Place] = []
+        for start in range(0, len(values), _VALUES):
+            some = values[start : start + _VALUES]
+            parts = [self._places(query.where(column == one), column, after, count) for one in some]
+            places += [tuple(row) for row in connection.execute(union_all(*parts))]
+        return self._in_order(places)
+
+    def _in_order(self, places: list[_Place]) -> list[_Place]:
+        return sorted(places, key=lambda place: place[:2], reverse=self.newest_first)
+
+    def _places(
+        self, query: Select[Any], column: Column[Any], after: str | None, count: int
+    ) -> Select[Any]:
         """Where the rows of one value lie: read from an index alone."""
-        ordered = self._ordered(query.with_only_columns(self.time, self.id), after)
-        return select(ordered.limit(limit + 1).subquery())
+        ordered = self._ordered(query.with_only_columns(self.time, self.id, column), after)
+        return select(ordered.limit(count).subquery())
 
     def _cursor(self, row: Row[Any]) -> str:
         values = row._mapping  # noqa: SLF001  (SQLAlchemy's public name for it)

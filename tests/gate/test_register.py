@@ -1,9 +1,12 @@
 """The gate's own memory of its keys: what it lets them do, whatever others say of them."""
 
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -13,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from hsm.errors import KeyUnusableError
+from hsm.errors import KeyNotFoundError, KeyUnusableError
 from hsm.types import VerifyPolicy
 from keyvault.domain.approvals import Request
 from keyvault.domain.commands import AllowUse
@@ -58,6 +61,26 @@ def active(register: Register, number: int = 0, key_class: KeyClass = PLAIN) -> 
 def allow(register: Register, key: bytes, uses: int, number: int = 1, hours: int = 1) -> None:
     command = AllowUse(UUID(bytes=key), uses, hours, "a batch that was agreed")
     register.redeem(request_for(command, number=number), GUARDED, now())
+
+
+def test_a_key_that_rests_wrapped_is_not_looked_for_on_the_token(register):
+    resting = active(register, 1, replace(PLAIN, residence=Residence.WRAPPED))
+    with pytest.raises(KeyNotFoundError):
+        register.on_token(resting)
+    assert register.on_token(resident := active(register, 2)) == resident
+    assert register.on_token(b"\7" * 16) == b"\7" * 16  # made before there was a register
+
+
+def test_the_register_of_an_older_program_is_read_on(tmp_path):
+    older = Register(tmp_path / "gate.db")
+    key = active(older)
+    older.close()
+    with closing(sqlite3.connect(tmp_path / "gate.db")) as file:
+        file.execute("ALTER TABLE life DROP COLUMN wrapped")
+    newer = Register(tmp_path / "gate.db")
+    assert newer.on_token(key) == key
+    ordered(newer, 5)
+    newer.close()
 
 
 def test_a_request_is_redeemed_once(register):
