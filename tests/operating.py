@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +63,10 @@ class Terminal:
                 told[at] = " ".join([told.get(at, ""), *filter(None, cells)])
         return told
 
+    def interrupt(self) -> None:
+        """What ^C does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def close(self) -> int:
         """Wait for its end and return its exit status."""
         status = self._process.wait(PATIENCE)
@@ -80,14 +85,17 @@ class Operator:
     inside: dict[str, VirtualCard] = field(default_factory=dict)
     heeded: dict[str, str] = field(default_factory=dict)
 
-    def work(self, terminal: Terminal) -> None:
-        """Do what the screen says until the command ends."""
+    def work(self, terminal: Terminal, leave: str = "") -> None:
+        """Do what the screen says until the command ends; ^C when it first says `leave`."""
         deadline = time.monotonic() + PATIENCE
         while not terminal.ended:
             for station, told in terminal.screen(self.stations).items():
                 if self.heeded.get(station) != told:
                     self.heeded[station] = told
                     self._heed(station, told)
+                    if leave and leave in told:
+                        terminal.interrupt()
+                        leave = ""
                     deadline = time.monotonic() + PATIENCE
             if time.monotonic() > deadline:
                 raise TimeoutError(terminal.text)
@@ -103,6 +111,16 @@ class Operator:
             self.inside[station] = self.bench.insert(self.pile[serial].pop(0), slot)
 
 
-def readers(stations: Mapping[str, int]) -> list[str]:
-    """The options that name each station's reader."""
-    return [word for name, slot in stations.items() for word in ("--at", f"{name}={NAMES[slot]}")]
+def operated(
+    words: tuple[str, ...],
+    stations: Mapping[str, int],
+    pile: Mapping[str, list[CardSide]],
+    leave: str = "",
+) -> str:
+    """Work through a command at a terminal, and return everything that it wrote."""
+    at = [word for name, slot in stations.items() for word in ("--at", f"{name}={NAMES[slot]}")]
+    with Bench() as bench:
+        terminal = Terminal(*words, *at)
+        Operator(bench, stations, pile).work(terminal, leave)
+        assert terminal.close() == 0, terminal.text
+    return terminal.text

@@ -85,9 +85,7 @@ def sign_by_key(
     and that the next one issued it.
     """
     door = Server(server, ca, (certificate, private_key))
-    certificates, digest = [_der(path) for path in chain], _digest(file)
-    if len(certificates) == 1:
-        raise InvalidInputError("give the issuer's certificate, too, by a second --signer")
+    certificates, digest = _chain(chain), _digest(file)
     now = datetime.now(UTC)
     words = cms.attributes(digest, certificates[0], now)
     made = cms.assemble(words, certificates, _by_key(door, key, words))
@@ -97,6 +95,12 @@ def sign_by_key(
     say(f"the signature is in {target}")
     told: Document = {"subject": found.subject, "file": str(target)}
     answer(told, facts(told.items()))
+
+
+def _chain(paths: list[Path]) -> list[bytes]:
+    if len(paths) == 1:
+        raise InvalidInputError("give the issuer's certificate, too, by a second --signer")
+    return [_der(path) for path in paths]
 
 
 def _by_key(door: Server, key: UUID, words: bytes) -> bytes:

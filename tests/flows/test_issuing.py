@@ -1,7 +1,6 @@
 """Cards made by a whole service: a desk relays, the service decides, and a pull costs nothing."""
 
 from base64 import b64decode, b64encode
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -21,7 +20,7 @@ from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.certifying import believed
 from tests.flows import canaries
-from tests.operating import Operator, Terminal, readers
+from tests.operating import operated
 from tests.stack import PASSPHRASE, Stack, ok
 from tests.surface.desk import Desk
 
@@ -84,21 +83,6 @@ def test_a_desk_whose_messages_reach_any_worker_makes_a_card_with_a_key_to_agree
     assert found.critical
     assert found.value.key_agreement
     assert not found.value.digital_signature
-
-
-def test_two_stations_make_a_batch_side_by_side_and_it_is_reconciled(carding):
-    blanks = [_blank(carding, serial) for serial in (2001, 2002)]
-    jobs = carding.order(*(token for _, token in blanks))
-    with ThreadPoolExecutor() as pool:
-        work = zip(jobs, (card for card, _ in blanks), STATIONS, strict=True)
-        ended = list(pool.map(lambda each: carding.insert(*each), work))
-    assert [each["standing"] for each in ended] == ["done", "done"]
-    client = carding.issuer.client()
-    found = ok(client.get(f"/v1/issuing/batches/{jobs[0]['batch']}"))
-    assert (found["tokens"], found["out"], found["spoiled"], found["open"]) == (2, 2, 0, 0)
-    one, other = (card.application for card, _ in blanks)
-    assert one.management_key != other.management_key
-    assert one.pin.value != other.pin.value
 
 
 def test_a_pin_is_printed_once_and_never_by_who_made_the_token(carding):
@@ -193,14 +177,13 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     stranger = MODELS["yubico"].make()
     pile = {"7001": [Puller(pulled, 30, executed=True), pulled], "7002": [stranger, wrong]}
     labels = tmp_path / "labels"
-    with Bench() as bench:
-        words = ("desk", "batch", batch, *readers(slots), "--labels", str(labels))
-        terminal = Terminal(*words, "--session", str(desk.session))
-        Operator(bench, slots, {**pile, "7003": [spoiled]}).work(terminal)
-        assert terminal.close() == 0, terminal.text
+    words = ("desk", "batch", batch, "--labels", str(labels), "--session", str(desk.session))
+    text = operated(words, slots, {**pile, "7003": [spoiled]})
     for said in ("PUT THE SAME ONE IN AGAIN", "it is not this one", "to be destroyed", "label it"):
-        assert said in terminal.text, terminal.text
-    assert "2 to dispatch, 1 to be destroyed, 0 not done" in terminal.text
+        assert said in text, text
+    assert "2 to dispatch, 1 to be destroyed, 0 not done" in text
+    assert pulled.application.management_key != wrong.application.management_key
+    assert pulled.application.pin.value != wrong.application.pin.value
     done = [carding.token(serial) for serial in ("7001", "7002")]
     assert {path.name for path in labels.iterdir()} == {f"{each['id']}.pdf" for each in done}
     assert carding.token("7003")["state"] == "quarantined"
@@ -208,6 +191,16 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     told = desk.ask("issuing", "batch", batch, "--out", str(paper))
     assert [one["standing"] for one in told["items"]].count("done") == told["out"] == 2
     assert paper.read_bytes().startswith(b"%PDF-")
+
+
+def test_an_operator_who_leaves_finishes_what_is_in_the_reader(carding):
+    desk = logged_in(carding, carding.issuer)
+    cards = {str(serial): _blank(carding, serial) for serial in (7004, 7005)}
+    batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
+    pile = {serial: [card] for serial, (card, _) in cards.items()}
+    words = ("desk", "batch", batch, "--session", str(desk.session))
+    text = operated(words, {STATIONS[0]: 0}, pile, leave="LEAVE IT IN")
+    assert "1 to dispatch, 0 to be destroyed, 1 not done" in text, text
 
 
 def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station(carding):
