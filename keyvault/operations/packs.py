@@ -105,7 +105,8 @@ def _people(work: Reading, scope: Scope, size: int) -> dict[str, Document]:
     for event in work.audit.of_scope(scope, size):
         actor = str(event.header["ac"])
         acted |= {actor.removeprefix(LEAD)} if actor.startswith(LEAD) else set()
-        said = json.loads(event.payload) if event.payload else {}
+        whole = json.loads(event.payload) if event.payload else {}
+        said = whole.get("record", whole)
         for one in _signed(said):
             acted.add(one["approver"])
             used.add(one["credential"])

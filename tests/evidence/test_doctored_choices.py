@@ -6,6 +6,7 @@ import json
 import pytest
 
 from keyvault.domain import commands as c
+from keyvault.domain.audit import Outcome
 from keyvault.domain.canonical import canonical
 from keyvault.domain.evidence import HANDOVER, RECEIPT
 from keyvault.domain.people import thumbprint
@@ -233,6 +234,32 @@ def test_a_chain_of_hand_overs_holds(check, tmp_path):
 def test_a_doctored_chain_of_hand_overs_is_refused(caught, tmp_path, chain, words):
     (tmp_path / "custody").write_bytes(chain)
     caught(BUNDLE, words, options=("--custody", str(tmp_path / "custody")))
+
+
+def exported(outcome):
+    world = full_world()
+    key = world.unique()
+    world.event("KEY.EXPORTED", {"key": str(key)}, stream=f"key:{key}", outcome=outcome)
+    return world
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.FAIL])
+def test_that_no_key_was_exported_is_refuted_by_one_that_may_have_been(check, outcome):
+    world = exported(outcome)
+    status, answer = check(world.bundle(), "--query", "no-export")
+    refuted = outcome is Outcome.UNKNOWN
+    assert (status, answer["problems"]) == (3 if refuted else 0, [])
+    assert answer["queries"]["no-export"].startswith("refuted" if refuted else "proved")
+
+
+def test_an_export_cannot_be_hidden_from_the_claim_that_there_was_none(caught):
+    files = unzip(exported(Outcome.UNKNOWN).bundle(filter={"ty": ["KEY.USED"]}))
+    rows = rows_of(files)
+    rows[-1]["h"]["ty"] = "KEY.USE_DENIED"
+    words = "event is not what the log holds at this place"
+    caught(doctored(with_rows(files, rows)), words, EVENTS, len(rows) - 1)
+    short = with_rows(files, rows[:-1])
+    caught(doctored(short), "the rows end at")
 
 
 def test_a_query_that_is_not_proved_has_an_exit_status_of_its_own(check, tmp_path):

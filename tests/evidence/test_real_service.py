@@ -21,7 +21,9 @@ from keyvault.domain.people import thumbprint
 from keyvault.domain.retention import Retention
 from keyvault.domain.times import text_of
 from tests.evidence.world import rezip, unzip
-from tests.stack import Stack, ok
+from tests.stack import SCOPE, Stack, ok
+
+OTHER = {"party": "ZEUS", "user_role": "GS", "user_id": "00-99"}
 
 
 def live(stack):
@@ -41,10 +43,16 @@ def live(stack):
     stack.change(key, "destructions")
 
 
-@pytest.fixture(scope="module")
-def exports():
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)]
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def exports(request):
     """The whole log, one type of event, and later a part that continues the first."""
-    with Stack.make() as stack:
+    url = "sqlite:///keyvault.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").create("empty")
+    with Stack.make(url) as stack:
         stack.configure(tables="[audit.retention]\nuse = 0")
         stack.start()
         live(stack)
@@ -71,6 +79,9 @@ def exports():
         more["erased"] = export()
         handed = hand_over(stack, auditor, more["viewed"])
         more["lives"] = lives(auditor)
+        stack.system("gas-7", scope=OTHER)
+        more["pack"] = pack(auditor, SCOPE)
+        more["other pack"] = pack(auditor, OTHER)
         more["certificate"] = purge(stack)
         more["purged"] = export()
     return {"whole": whole, "used": used, "later": later, **more, "handed": handed}
@@ -86,6 +97,13 @@ def decide(stack, command):
     request = ok(bob.post("/v1/requests", json=body))
     stack.approve(request, "carol", "alice")
     return request["id"], bob.post(f"/v1/requests/{request['id']}/executions")
+
+
+def pack(auditor, scope):
+    named = "/".join(scope[name] for name in ("party", "user_role", "user_id"))
+    answer = auditor.post("/v1/audit/packs", json={"scope": named})
+    assert answer.status_code == 200, answer.text
+    return answer.content
 
 
 def purge(stack):
@@ -202,6 +220,33 @@ def test_an_erased_payload_is_gone_and_everything_else_still_proves(check, expor
     assert gone["h"]["ty"] == "KEY.USED"
     _, answer = check(exports["erased"], "--query", "no-erasure")
     assert "refuted" in answer["queries"]["no-erasure"]
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "own"),
+    [
+        ("pack", ("gas-7", "ZEUS", "00-99", "dora"), "dcc-1"),
+        ("other pack", ("dcc-1", "ACME", SCOPE["user_id"], "dora"), "gas-7"),
+    ],
+)
+def test_a_pack_of_one_scope_is_whole_and_silent_about_the_other(check, exports, name, other, own):
+    genesis = json.loads(unzip(exports["whole"])["authority.ndjson"].splitlines()[0])
+    key = genesis["request"]["services"]["log_keys"][0]
+    status, answer = check(exports[name], "--log-key", key)
+    assert (status, answer["problems"]) == (0, [])
+    assert "schema" not in dict(answer["transcript"])
+    files = unzip(exports[name])
+    shown = {n: data for n, data in files.items() if n not in ("verify.py", "manifest.json")}
+    said = json.loads(files["manifest.json"])
+    shown["manifest.json"] = canonical({**said, "requester": ""})  # who asked is no secret
+    for text in other:
+        assert not any(text.encode() in data for data in shown.values()), text
+    assert own.encode() in shown["events.ndjson"]
+
+
+def test_the_heads_that_a_pack_sealed_are_those_of_the_whole_log(check, exports):
+    _, answer = check(exports["purged"])
+    assert "streams, actors and scopes end where event" in dict(answer["transcript"])["heads"]
 
 
 def test_what_was_purged_under_a_signed_certificate_is_covered(check, exports):

@@ -76,7 +76,7 @@ def test_a_hold_stands_from_its_event_until_the_one_that_lifts_it(database: Data
     ]
     with database.work() as work:
         first, *more = (
-            used(HOLDS, "person:alice", EventType.AUDIT_HOLD_SET, **hold.document())
+            replace(used(HOLDS, "person:alice", EventType.AUDIT_HOLD_SET), payload=hold.document())
             for hold in holds
         )
         work.commit(first, *more)

@@ -90,12 +90,13 @@ class Pack(Case):
 
     def check_approvals(self, payload: Any) -> None:
         """Signatures alone: whose rights counted is in the chain that a pack does not hold."""
-        if payload is None or not isinstance(payload.get("approvals"), list):
+        said = payload.get("record", payload) if payload is not None else {}
+        if not isinstance(said, dict) or not isinstance(said.get("approvals"), list):
             return
-        for one in payload["approvals"]:
+        for one in said["approvals"]:
             who = one["approver"]
             need(who in self.signers.people, f"{who} signed, and the manifest does not name them")
-            check_signature(payload["request"], one, self.signers.people[who], self.report)
+            check_signature(said["request"], one, self.signers.people[who], self.report)
             self.approved += 1
 
     def describe(self) -> None:
