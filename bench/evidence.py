@@ -20,7 +20,7 @@ from keyvault.domain.tree import consistency_proof, inclusion_proof, range_proof
 from keyvault.store import Database
 from tools.narrated import ROOT
 
-TRIES = 200  # proofs of each kind, at random places
+TRIES = 50  # proofs of each kind, at random places
 HASH = 32  # bytes
 
 
