@@ -150,7 +150,8 @@ def refused(ended: Document) -> None:
 def _told(server: Server, job: UUID, ended: Document) -> None:
     refused(ended)
     found = server.get(f"/v1/issuing/jobs/{job}")
-    pairs = [(name, found[name]) for name in ("id", "token", "step", "standing", "guidance")]
+    names = ("id", "token", "step", "standing", "interruptions", "tries", "guidance")
+    pairs = [(name, found[name]) for name in names]
     answer(found, facts(pairs))
 
 
