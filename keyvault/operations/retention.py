@@ -95,12 +95,12 @@ def due(vault: Vault, work: Reading, command: PurgePayloads) -> list[int]:
     before, held = milliseconds(time_of(command.before)), list(standing(work).values())
     sealed = work.audit.latest_checkpoint_size()
     lives = _Lives(vault, work, time_of(command.before))
-    alive = lives.goes_on if command.retention in OF_LIVES else lambda _: False
+    kept = lives.goes_on if command.retention in OF_LIVES else lives.held
     found = list[int]()
     for index, stream, actor in work.audit.older(types_of(command.retention), before, sealed):
         if found and index - found[0] >= SPAN:
             break
-        if not any(hold.covers(stream, actor) for hold in held) and not alive(stream):
+        if not any(hold.covers(stream, actor) for hold in held) and not kept(stream):
             found.append(index)
     return found
 
@@ -112,6 +112,7 @@ class _Lives:
         self._work, self._before = work, before
         self._authority = vault.authority(work)
         self._known: dict[str, bool] = {}
+        self._held: dict[str, bool] = {}
         self._kinds: dict[str, Callable[[str], bool]] = {
             "key": self._key,
             "request": self._request,
@@ -126,10 +127,22 @@ class _Lives:
         if stream not in self._known:
             newest = self._work.audit.newest_of(stream)
             late = newest is None or newest.time >= self._before
-            self._known[stream] = late or self._kinds[kind](name)
+            self._known[stream] = late or self.held(stream) or self._kinds[kind](name)
         return self._known[stream]
 
+    def held(self, stream: str) -> bool:
+        """Whether somebody holds the key that a stream is of: then its events stay as well."""
+        kind, _, name = stream.partition(":")
+        if kind != "key" or not _is_id(name):
+            return False
+        if stream not in self._held:
+            holds = self._work.custody.holds(UUID(name))
+            self._held[stream] = any(one.lifted_at is None for one in holds)
+        return self._held[stream]
+
     def _key(self, name: str) -> bool:
+        if not _is_id(name):  # an object that nobody knows, as reconciling found it
+            return False
         key_id = UUID(name)
         found = self._work.keys.some([key_id]).get(key_id)
         if found is None:  # never made, or one of the service's own
@@ -137,21 +150,27 @@ class _Lives:
             last = newest.header if newest else {"ty": "", "out": Outcome.FAIL}
             return last["out"] != Outcome.FAIL and last["ty"] not in _LAST_OF_KEYS
         key = found[0]
-        held = any(one.lifted_at is None for one in self._work.custody.holds(key_id))
         gone = key.state is KeyState.DESTROYED and key.destroyed_at is not None
-        return held or not gone or (key.destroyed_at or self._before) >= self._before
+        return not gone or (key.destroyed_at or self._before) >= self._before
 
     def _request(self, name: str) -> bool:
         """A request is as old as the key that it is about."""
         command = self._work.requests.get(UUID(name)).request.command
         about = getattr(command, "key", None) or UUID(name)
-        return self._key(str(about))
+        return self.held(f"key:{about}") or self._key(str(about))
 
     def _token(self, name: str) -> bool:
         return self._work.tokens.get(UUID(name)).state not in _ENDED
 
     def _person(self, name: str) -> bool:
         return name in self._authority.people
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
 
 
 def archived(work: Reading, events: list[int]) -> list[int]:

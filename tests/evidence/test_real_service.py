@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -99,6 +99,11 @@ def decide(stack, command):
     return request["id"], bob.post(f"/v1/requests/{request['id']}/executions")
 
 
+def use(system, key):
+    digest = b64encode(hashlib.sha256(b"x").digest()).decode()
+    ok(system.post(f"/v1/keys/{key}/signatures", json={"digest": digest}))
+
+
 def pack(auditor, scope):
     named = "/".join(scope[name] for name in ("party", "user_role", "user_id"))
     answer = auditor.post("/v1/audit/packs", json={"scope": named})
@@ -117,7 +122,11 @@ def purge(stack):
     _, none = decide(stack, PurgePayloads(Retention.USE, now, "on hold"))
     assert none.status_code == 404
     decide(stack, LiftLogHold(UUID(hold["id"]), "case closed"))
+    kept = stack.active_key()
+    use(stack.system("dcc-9").client(), kept)
+    ok(alice.post(f"/v1/keys/{kept}/holds", json={"kind": "dispute", "reason": "case 13"}))
     assert ok(alice.get("/v1/audit/holds"))["items"] == []
+    now = text_of(datetime.now(UTC) + timedelta(seconds=-1))
     request, done = decide(stack, PurgePayloads(Retention.USE, now, "their time is over"))
     ok(done)
     return ok(alice.get(f"/v1/audit/purges/{request}"))
@@ -256,6 +265,8 @@ def test_what_was_purged_under_a_signed_certificate_is_covered(check, exports):
     assert f"under certificate {said['request']}" in dict(answer["transcript"])["purged"]
     gone = [row for row in rows_of(exports["purged"]) if "e" in row]
     assert {row["h"]["ty"] for row in gone} == {"KEY.USED"}
+    uses = [row for row in rows_of(exports["purged"]) if row["h"]["ty"] == "KEY.USED"]
+    assert len(uses) == len(gone) + 1  # that of the key on hold says what it said
     assert said["count"] == len(gone) - 1  # one was erased before
 
 

@@ -185,7 +185,11 @@ def list_event_holds(vault: V, who: Who) -> LogHoldsOut:
     return LogHoldsOut.of(retention.holds(vault, who))
 
 
-@router.get("/v1/audit/purges/{request_id}", operation_id="certify_purge", responses=_READ)
+@router.get(
+    "/v1/audit/purges/{request_id}",
+    operation_id="certify_purge",
+    responses=documented(403, 404, 502),
+)
 def certify_purge(request_id: Id, vault: V, who: Who) -> PurgeCertificateOut:
     """Have the evidence key sign what was purged by a request, and who decided it."""
     return PurgeCertificateOut.of(retention.certificate(vault, who, request_id))
