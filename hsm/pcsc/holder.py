@@ -2,10 +2,17 @@
 
 from collections.abc import Callable
 
-from hsm.errors import CardRefusedError
-from hsm.pcsc.apdu import Channel, TransmissionProtocol, Transport
-from hsm.pcsc.piv import PivCard
+from hsm.errors import CardDataError, CardRefusedError
+from hsm.pcsc.apdu import GET_RESPONSE, Channel, TransmissionProtocol, Transport
+from hsm.pcsc.piv import Ins, PivCard, PivSlot
 from hsm.pcsc.piv_issue import change_pin
+
+PASSED = frozenset(
+    {
+        *(Ins.SELECT, Ins.GET_DATA, GET_RESPONSE, Ins.GENERAL_AUTHENTICATE),
+        *(Ins.VERIFY, Ins.CHANGE_REFERENCE_DATA, Ins.RESET_RETRY_COUNTER),
+    }
+)
 
 
 class HeldCard:
@@ -26,6 +33,17 @@ class HeldCard:
         return self._card.protocol
 
     def transmit(self, apdu: bytes, seconds: float) -> bytes:
+        """Pass on what recognises a card and sets PIN and PUK. Raises `CardDataError` at the rest.
+
+        The holder's PIN is on the card meanwhile, so a service that is not itself any more could
+        have it sign.
+        """
+        signs = apdu[1] == Ins.GENERAL_AUTHENTICATE and apdu[3] != PivSlot.MANAGEMENT
+        if apdu[1] not in PASSED or signs:
+            raise CardDataError(
+                f"the server asked for {apdu[:4].hex()} while a holder's PIN is on the card",
+                next_step="Take the card out, and tell whoever runs the service.",
+            )
         return self._card.transmit(apdu, seconds)
 
     def reset(self) -> None:

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
 )
 
-from hsm.errors import CardForeignError, CardRefusedError, TokenSpoiledError
-from hsm.pcsc import profiles
+from hsm.errors import CardDataError, CardForeignError, CardRefusedError, TokenSpoiledError
+from hsm.pcsc import piv_issue, profiles
 from hsm.pcsc.apdu import Channel
-from hsm.pcsc.piv import PivCard, PivSlot
+from hsm.pcsc.holder import HeldCard
+from hsm.pcsc.piv import PivAlgorithm, PivCard, PivSlot
 from hsm.pcsc.token import PivToken
 from keyvault import sealed
 from keyvault.domain.errors import InvalidInputError, TokenDuplicateError
@@ -290,3 +291,32 @@ def rekeyed(side: object, card: Card, table: object) -> None:
     piv = PivCard(Channel(InProcess(side)))
     profile = profiles.recognise(profiles.load(table), card.atr, piv.label)
     PivToken(piv, profile, Own()).rekey(NEXT)
+
+
+def test_a_service_cannot_have_a_card_sign_while_its_holder_s_pin_is_on_it(tmp_path):
+    card, house = MODELS["yubico"].make(), Here(new_job())
+    insert(card, table_of("yubico", tmp_path), house)
+    card.reset()
+    held = HeldCard(InProcess(card), card.atr, lambda _: PIN)
+    held.own_pin(b"")
+    asked = len(card.log)
+    piv, key = PivCard(Channel(held)), card.application.keys[0x9C].public_key()
+    for forbidden in (
+        lambda: piv.sign(PivSlot.SIGNATURE, key, b"an approval"),
+        lambda: piv.sign(PivSlot.AUTHENTICATION, key, b"a login"),
+        lambda: piv.agree(PivSlot.KEY_MANAGEMENT, key, key),
+        lambda: piv_issue.generate_key(piv, PivSlot.SIGNATURE, PivAlgorithm.ECC_P256),
+        lambda: piv_issue.put_data(piv, 0x5FC10A, b""),
+    ):
+        with pytest.raises(CardDataError, match="while a holder's PIN is on the card"):
+            forbidden()
+    assert len(card.log) == asked + 1  # SELECT
+
+
+def test_a_holder_does_not_keep_the_pin_that_the_card_came_with(tmp_path):
+    card, house = MODELS["yubico"].make(), Here(new_job())
+    insert(card, table_of("yubico", tmp_path), house)
+    held = HeldCard(InProcess(card), card.atr, lambda _: PIN)
+    with pytest.raises(CardRefusedError, match="came with"):
+        held.own_pin(PIN)
+    assert card.application.pin.value == PIN
