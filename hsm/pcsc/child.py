@@ -9,7 +9,6 @@ plain functions are used: its monitors die with the service and never come back.
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -235,7 +234,6 @@ def serve(requests: "queue.Queue[Answer]") -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is our parent's to answer
     requests: queue.Queue[Answer] = queue.Queue()
     threading.Thread(target=serve, args=(requests,), daemon=True).start()
     for line in sys.stdin:

@@ -115,6 +115,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            process_group=0,  # the terminal's ^C is ours to answer
         )
         self._grace = START_SECONDS
 
