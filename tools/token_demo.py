@@ -50,7 +50,7 @@ from keyvault.domain.times import day_text, text_of  # noqa: E402  (as above)
 from keyvault.domain.tokens import TokenKind  # noqa: E402  (as above)
 from tests import devices  # noqa: E402  (as above)
 from tests.callers import Someone  # noqa: E402  (as above)
-from tests.carding import STATIONS, Carding  # noqa: E402  (as above)
+from tests.carding import OWN_PIN, STATIONS, Carding  # noqa: E402  (as above)
 from tests.cards import personalising  # noqa: E402  (as above)
 from tests.cards.bench import NAMES, Bench  # noqa: E402  (as above)
 from tests.cards.simulator.card import Card  # noqa: E402  (as above)
@@ -66,9 +66,9 @@ from tools.token_bench import (  # noqa: E402  (as above)
     note,
     status,
 )
+from tools.token_further import by_another_authority, chosen, next_master  # noqa: E402  (as above)
 
 MODULE = next(Path("/usr/lib").glob("*-linux-gnu/opensc-pkcs11.so"))
-OWN_PIN = b"482913"
 MESSAGE = b"a threshold file\n"
 
 
@@ -229,8 +229,7 @@ def replace_it(demo: Demo) -> None:
     virtual = demo.insert(card)
     must(demo.make(job).get("standing") == "done", "the second card is made")
     hand_over(demo, "1002", "seal 2")
-    with PcscCard(NAMES[0]) as transport:
-        change_pin(PivCard(Channel(transport)), card.application.pin.value, OWN_PIN)
+    chosen(demo, "1002")
     activate(demo, "1002", NAMES[0])
     note(f"it replaces {carding.token('1002')['replaces']}")
     destroy(demo, card)
@@ -243,10 +242,10 @@ def second(demo: Demo) -> Document:
     delivery = TakeIn(TokenKind.PIV_CARD, "a model", "B-2", "a supplier", "seal", "safe", ("1002",))
     carding.says(carding.issuer, delivery, second=carding.witness)
     old = UUID(carding.token("1001")["id"])
-    named = Nominate("harry", "opens the portal", "cct", "lost the first", old)
+    named = Nominate("harry", "opens door 1001", "cct", "lost the first", old)
     nomination = carding.says(carding.senior, named)["statement"]["id"]
     carding.says(bob, Allocate(UUID(nomination), "ID-4711"), carding.token("1002"))
-    return carding.order(carding.token("1002"))[0]
+    return carding.order(carding.token("1002"), pin_route="activation")[0]
 
 
 def hand_over(demo: Demo, serial: str, seal: str) -> None:
@@ -341,7 +340,7 @@ def tell_all(demo: Demo) -> None:
     for step in steps:
         step(demo)
     demo.pull(virtual)
-    for step in (replace_it, side_by_side, usb_token, sweep):
+    for step in (replace_it, by_another_authority, next_master, side_by_side, usb_token, sweep):
         step(demo)
 
 
