@@ -67,14 +67,9 @@ class Asked:
 def _contents(
     vault: Vault, work: Reading, asked: Asked, sealed: SealedHeads, note: str
 ) -> PackContents:
-    name = f"scope/{asked.scope}"
-    at = next((at for at, head in enumerate(sealed.heads) if head.name == name), None)
-    if at is None:
-        raise NotFoundError(f"the log has no event of {asked.scope}")
+    at = _place(sealed, asked.scope)
     size, read = Checkpoint.parse(Note.parse(note.encode()).text).size, work.audit.hashes()
-    tree = HashReader([head.leaf for head in sealed.heads])
     genesis, known = work.authority.records()[0], vault.cosigned.policy
-    services = genesis.request["services"]
 
     def lone(event: LoggedEvent) -> Lone:
         return Lone(event.index, leaf_of(event), inclusion_proof(read, event.index, size))
@@ -89,14 +84,25 @@ def _contents(
         sealed=lone(work.audit.event(sealed.index)),
         head=sealed.heads[at],
         at=at,
-        path=inclusion_proof(tree, at, len(sealed.heads)),
+        path=_path(sealed, at),
         people=_people(work, asked.scope, sealed.size),
-        services={name: services[name] for name in ("log_keys", "evidence")},
+        services={name: genesis.request["services"][name] for name in ("log_keys", "evidence")},
         requester=asked.by,
         created_at=text_of(vault.clock()),
         software=f"keyvault {VERSION}",
         policy=known.text if known else b"",
     )
+
+
+def _place(sealed: SealedHeads, scope: Scope) -> int:
+    for at, head in enumerate(sealed.heads):
+        if head.name == f"scope/{scope}":
+            return at
+    raise NotFoundError(f"the log has no event of {scope}")
+
+
+def _path(sealed: SealedHeads, at: int) -> list[bytes]:
+    return inclusion_proof(HashReader([head.leaf for head in sealed.heads]), at, len(sealed.heads))
 
 
 def _people(work: Reading, scope: Scope, size: int) -> dict[str, Document]:

@@ -215,12 +215,6 @@ class Case:
             say("TRUST", f"rests on this bundle alone. Compare its genesis, {genesis},")
             say("TRUST", "with one you got another way, or give that as --genesis-sha256")
         self.describe_gone()
-        if events.heads.agreed:
-            say(
-                "heads",
-                f"{events.heads.count} streams, actors and scopes end where event "
-                f"{events.heads.index} says",
-            )
         self.describe_queries()
         for sentence in self.custody.sentences:
             say("custody", sentence)
@@ -235,7 +229,11 @@ class Case:
             say("limit", limit)
 
     def describe_gone(self) -> None:
-        say, purges = self.report.say, self.events.erased.purges
+        """What is missing, rightly, and that nothing else is."""
+        say, purges, heads = self.report.say, self.events.erased.purges, self.events.heads
+        if heads.agreed:
+            ends = f"streams, actors and scopes end where event {heads.index} says"
+            say("heads", f"{heads.count} {ends}")
         for purge in purges:
             say("purged", purge.sentence())
         purged = sum(purge.found for purge in purges)

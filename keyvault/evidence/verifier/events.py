@@ -58,13 +58,12 @@ class Events:
         self, manifest: Any, bundle: Bundle, authority: Authority, report: Report, standing: bool
     ) -> None:
         self.manifest, self.bundle, self.authority = manifest, bundle, authority
-        self.report = report
+        self.report, self.catalogue = report, Catalogue()
         self.choice, self.erased = (
             Choice({"filter": {}}, b"", bundle),
             Erasures(bundle, authority, report),
         )
         self.queries, self.heads = Queries(manifest["dates"]), Heads(bundle, report)
-        self.catalogue = Catalogue()
         self.leaves: Iterator[bytes] = iter(())
         self.start, self.end = manifest["range"]["start"], manifest["range"]["end"]
         self.counters: dict[tuple[str, str], int] = {}
@@ -116,11 +115,15 @@ class Events:
             self.heads.note(index, header, commitment.decode())
         self.check_header(index, header)
         self.check_payload(index, header, row.get("p"))
-        self.sections.event(index, header, row.get("p"))
-        self.queries.event(index, header, row.get("p"))
-        self.catalogue.look(index, header["ty"], row.get("p"))
+        self.tell(index, header, row.get("p"))
+
+    def tell(self, index: int, header: Any, payload: Any) -> None:
+        """Let everybody else look at an event whose hash is right."""
+        self.sections.event(index, header, payload)
+        self.queries.event(index, header, payload)
+        self.catalogue.look(index, header["ty"], payload)
         if self.standing is not None:
-            self.standing.note(index, header, row.get("p"), self.states[header["pv"]])
+            self.standing.note(index, header, payload, self.states[header["pv"]])
 
     def check_shown(self, index: int, header: Any, shown: bool, erased: bool) -> None:
         """What was asked for is disclosed, and nothing else is."""

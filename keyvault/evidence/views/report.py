@@ -73,7 +73,8 @@ class Report:
         paper.heading("What it was", 2)
         kinds = self.types.most_common(30)
         paper.picture(bars("Events by type", kinds), "The commonest types of disclosed events.")
-        paper.table(("outcome", "events"), sorted(self.outcomes.items()), (1, 1))
+        outcomes = [(name, f"{count:,}") for name, count in sorted(self.outcomes.items())]
+        paper.table(("outcome", "events"), outcomes, (1, 1))
         self._timeline(paper)
         self._people(paper)
         self._acts(paper)
@@ -94,7 +95,7 @@ class Report:
     def _people(self, paper: Paper) -> None:
         paper.heading("Who acted", 2)
         found = self.actors.most_common(MAX_PEOPLE)
-        rows = [(actor, self.names.get(actor, ""), count) for actor, count in found]
+        rows = [(actor, self.names.get(actor, ""), f"{count:,}") for actor, count in found]
         paper.table(("who", "name", "events"), rows, (2, 2, 1))
 
     def _acts(self, paper: Paper) -> None:
@@ -112,6 +113,6 @@ class Report:
             )
             for event in self.acts
         ]
-        paper.table(heads, rows, (1.5, 1.9, 1.9, 2.8, 2.2, 3.6))
+        paper.table(heads, rows, (1.5, 1.9, 2.2, 2.7, 2.1, 3.5))
         if self.more:
             paper.text(f"{self.more} more are in events.ndjson.")

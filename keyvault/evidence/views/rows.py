@@ -174,20 +174,22 @@ def cef_row(event: Shown) -> str:
         "dvchost": header["n"],
         "cn1": str(event.index),
         "cn1Label": "index",
-        "cs1": event.leaf_hash.hex(),
-        "cs1Label": "leafSha256",
-        "cs2": header["st"],
-        "cs2Label": "about",
-        "cs3": header["sc"],
-        "cs3Label": "scope",
-        "cs4": header["ro"],
-        "cs4Label": "role",
-        "cs5": event.level,
-        "cs5Label": "level",
+        **_custom(event),
         "msg": json.dumps(event.payload, sort_keys=True, ensure_ascii=False),
     }
     fields = " ".join(f"{name}={_extension(text)}" for name, text in extension.items() if text)
     return f"CEF:0|{'|'.join(map(_header, head))}|{severity}|{fields}\n"
+
+
+def _custom(event: Shown) -> dict[str, str]:
+    """The fields that CEF leaves to each product, with their labels."""
+    header = event.header
+    named = {"leafSha256": event.leaf_hash.hex(), "about": header["st"], "scope": header["sc"]}
+    named |= {"role": header["ro"], "level": event.level}
+    found: dict[str, str] = {}
+    for number, (label, text) in enumerate(named.items(), 1):
+        found |= {f"cs{number}": text, f"cs{number}Label": label}
+    return found
 
 
 def _header(text: str) -> str:
