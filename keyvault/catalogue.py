@@ -132,7 +132,7 @@ CRL.STALE key number=number next_update=text
 CA.CERTIFIED key @act key=text? parent=text/null? name=text? serial=text? ends=text? sha256=text?
   reconciled=bool?
 ISSUE.ORDERED token @job plan=object? batch=text? issuer=text? jobs=number?
-ISSUE.STEP token @job what=text cause=text? certificates=object?
+ISSUE.STEP token @job what=text cause=text? certificates=list/object?
 ISSUE.STOPPED token @job what=text cause=text?
 ISSUE.DONE token @job what=text cause=text?
 ISSUE.REKEYED token @job what=text cause=text?
@@ -195,7 +195,7 @@ PAYLOAD.PURGED always @act retention=text? before=text? days=number? start=numbe
 AUDIT.STREAM_HEADS always size=number count=number root=text
 AUDIT.HOLD_SET always hold=text about=text kind=text reason=text
 AUDIT.HOLD_LIFTED always @act hold=text? about=text?
-AUDIT.CHECKED key size=number root=text erased=number tiles=number checkpoints=number keys=number? wrong=text
+AUDIT.CHECKED key size=number root=text erased=number tiles=number checkpoints=number wrong=text
 AUDIT.ARCHIVED key year=number start=number end=number size=number sha256=text
 AUDIT.HEARTBEAT use version=text program_sha256=text migration=text unsealed=number
   unwitnessed=number
