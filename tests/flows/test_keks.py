@@ -58,6 +58,10 @@ def test_keys_go_under_the_next_one_and_the_old_one_is_destroyed_once_nothing_re
     early = stack.person("alice").client().post("/v1/requests", json=body)
     assert (early.status_code, early.json()["code"]) == (409, "key-needed")
     later = stack.active_key(key_class="bulk")  # made meanwhile: under the new one at once
+    behind_all = {"after": str(UUID(int=2**128 - 1))}
+    run = ok(stack.person("bob").client().post("/v1/keks/batches", params=behind_all))
+    assert (run["done"], run["failed"], run["after"]) == (0, [], None)
+    assert run["left"] >= len(made)
     assert rewrapped(stack) >= len(made)
     found = {one["number"]: one["keys"] for one in standing(stack)}
     assert found[old] == 0
