@@ -37,13 +37,17 @@ log = logging.getLogger("clerk")
 def run(settings: Settings, stop: threading.Event) -> None:
     """Work while this process is the elected one, until `stop`."""
     vault, channels = build(settings), carriers(settings)
-    reader = Background("fsck", partial(fsck.when_due, vault))
+    slow = [
+        Background("fsck", partial(fsck.when_due, vault)),
+        Background("heads", partial(heads.daily, vault)),
+    ]
     try:
         with vault.database.election("clerk") as holds:
             while not stop.wait(settings.notices.interval):
                 if holds():
                     turn(vault, channels)
-                    reader.start()
+                    for work in slow:
+                        work.start()
     finally:
         vault.close()
 
@@ -82,7 +86,6 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
         partial(revocation.renew, vault),
         partial(notices.tell, vault, channels),
         partial(heartbeat.beat, vault),
-        partial(heads.daily, vault),
     )
     for task in tasks:
         try:
