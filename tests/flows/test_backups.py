@@ -212,6 +212,7 @@ def rewritten(stack, restoration, **values):
     with writing(engine) as connection:
         here = tables.restoration.c.id == restoration["id"]
         connection.execute(update(tables.restoration).where(here).values(**values))
+        connection.commit()
     engine.dispose()
 
 
