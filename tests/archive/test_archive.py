@@ -15,10 +15,13 @@ from keyvault.archive import MANIFEST, reader, writer
 from keyvault.domain.audit import EventType
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.times import text_of, time_of
+from keyvault.domain.tree import inclusion_proof
 from keyvault.evidence.bundle import MANIFEST_CONTEXT
+from keyvault.evidence.lone import Lone
 from keyvault.operations.archive import export
 from keyvault.operations.audit import EventQuery
 from tests.archive.conftest import year_of
+from tests.evidence.test_doctored_purges import Purged
 from tests.evidence.world import EVIDENCE, unzip
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +71,21 @@ def test_the_archive_alone_answers_a_filtered_export_that_verifies(archive, chec
     assert (status, answer["problems"]) == (0, [])
     shown = [row for row in unzip(data)["events.ndjson"].splitlines() if b'"s":' in row]
     assert len(shown) > 300
+
+
+def test_an_archive_of_what_was_purged_says_why_and_its_exports_verify(tmp_path, check):
+    purged = Purged()
+    world, size = purged.world, len(purged.world.leaves)
+    lines = tuple(
+        Lone(at, world.leaves[at], inclusion_proof(world.reader, at, size)).line()
+        for at in purged.told
+    )
+    writer.write(tmp_path / "2026", year_of(world, erasures=lines))
+    archive = reader.opened(tmp_path / "2026")
+    assert archive.check() == size
+    status, answer = check(exported(archive, EventQuery()))
+    assert (status, answer["problems"]) == (0, [])
+    assert "purged under certificate" in dict(answer["transcript"])["purged"]
 
 
 def test_a_span_of_days_is_answered_from_the_archive_too(archive, world, check):
