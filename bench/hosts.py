@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from bench.measure import Scenario, Seen, measure, summary
 from bench.service import Service
@@ -51,7 +50,7 @@ def second_gate(running: ExitStack, stack: Stack) -> tuple[int, Path]:
     config.write_text(stack.config.read_text().replace("keys.sock", "keys-2.sock"))
     line = ("-m", "keyvault.gate", "--settings", str(config), "--module", "keys")
     pid = started(running, stack.folder, "gate-2", *line)
-    _until(lambda: stack.settings.keys.socket.with_name("keys-2.sock").exists())
+    _until_it_says(stack.folder / "gate-2.log", "ready")
     return pid, config
 
 
@@ -68,16 +67,15 @@ def combination(
         name = f"api-{port}-{number}"
         line = ("-m", "api.server", "--settings", str(own), "--worker", str(number + 1))
         processes[name] = started(running, stack.folder, name, *line)
-        log = stack.folder / f"{name}.log"
-        _until(lambda: '"listening"' in log.read_text() or "listening" in log.read_text())  # noqa: B023
+        _until_it_says(stack.folder / f"{name}.log", "listening")
     return port, processes
 
 
-def _until(true: Any) -> None:
+def _until_it_says(log: Path, word: str) -> None:
     until = time.monotonic() + READY_LIMIT
-    while not true():
+    while word not in log.read_text():
         if time.monotonic() > until:
-            raise SystemExit("a process did not start")
+            raise SystemExit(f"a process did not start:\n{log.read_text()}")
         time.sleep(0.05)
 
 
@@ -94,7 +92,7 @@ def check(database: str, told: Path) -> dict[str, int]:
         events = list(work.audit.events(0, head.size))
     store.close()
     hashes = [leaf_hash(event.leaf) for event in events]
-    used = [event.index for event in events if event.found_by["type"] == EventType.KEY_USED]
+    used = [event.index for event in events if event.found_by["ty"] == EventType.KEY_USED]
     wrong = [index for index, said in by_index.items() if hashes[index].hex() != said]
     missing, unasked = by_index.keys() - set(used), set(used) - by_index.keys()
     doubled = len(answers) - len(by_index)
@@ -119,32 +117,38 @@ def postgresql() -> Iterator[str]:
             process.wait(30)
 
 
-def run(options: argparse.Namespace) -> list[Seen]:
+def loads(running: ExitStack, stack: Stack, told: Path) -> list[Scenario]:
+    """Start every combination; what loads each of them, and is compared with the first."""
+    service, (gate, second) = Service(stack, ["standard"]), second_gate(running, stack)
+    parts, scenarios = service.processes(), list[Scenario]()
+    for apis, gates in COMBINATIONS:
+        configs = [stack.config, second][:gates]
+        port, processes = combination(running, stack, apis, configs)
+        own = {"gate": parts["gate"], "recorder": parts["recorder"], **processes}
+        line = service.sign_line(port, CLIENTS, DIGESTS)
+        line = (*line[:-1], "--told", str(told), line[-1])
+        name = f"hosts.postgresql.api{apis}.gate{gates}.c{CLIENTS}"
+        first = () if apis == 1 else (scenarios[0].name,)
+        counted = own | ({"gate-2": gate} if gates > 1 else {})
+        scenarios.append(Scenario(name, line, DIGESTS, counted, first))
+    return scenarios
+
+
+def run(options: argparse.Namespace) -> Iterator[Seen]:
     with ExitStack() as running:
         url = running.enter_context(postgresql())
         stack = running.enter_context(Stack.make(url))
         stack.start()
-        service = Service(stack, ["standard"])
-        told, parts = stack.folder / "told", service.processes()
-        gate, second = second_gate(running, stack)
-        scenarios = []
-        for apis, gates in COMBINATIONS:
-            configs = [stack.config, second][:gates]
-            port, processes = combination(running, stack, apis, configs)
-            own = {"gate": parts["gate"], "recorder": parts["recorder"], **processes}
-            line = service.sign_line(port, CLIENTS, DIGESTS)
-            line = (*line[:-1], "--told", str(told), line[-1])
-            name = f"hosts.postgresql.api{apis}.gate{gates}.c{CLIENTS}"
-            first = () if apis == 1 else (scenarios[0].name,)
-            counted = own | ({"gate-2": gate} if gates > 1 else {})
-            scenarios.append(Scenario(name, line, DIGESTS, counted, first))
+        told = stack.folder / "told"
+        scenarios = loads(running, stack, told)
         seen: dict[str, list[Seen]] = {one.name: [] for one in scenarios}
         for _ in range(options.rounds):
             for one in scenarios:
                 seen[one.name].append(measure(one, options.seconds, {}))
         at = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count()}
-        lines = [{**at, **line} for one in scenarios for line in summary(one, seen)]
-        return [*lines, {**at, "scenario": "hosts.log", **check(url, told)}]
+        for one in scenarios:
+            yield from ({**at, **line} for line in summary(one, seen))
+        yield {**at, "scenario": "hosts.log", **check(url, told)}
 
 
 def main() -> None:

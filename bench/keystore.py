@@ -61,11 +61,11 @@ BLOBS = f"""
 INSERT INTO wrapped_key
 SELECT {ID}, '', 'EC-P256', 'sign', 0, 0, zeroblob(160), :kek, :mac_key, zeroblob(32), zeroblob(91)
 FROM ({NUMBERS})
-"""  # noqa: S608
+"""  # noqa: S608  (our own words)
 LIVES = f"""
 INSERT INTO life
 SELECT unhex_id(i), 'bulk', 'never', 0, 'active', 1900000000, 1900000000, 1 FROM ({NUMBERS})
-"""  # noqa: S608
+"""  # noqa: S608  (our own words)
 
 
 class Size(NamedTuple):
@@ -228,6 +228,10 @@ def lines_of(store: Store, base: Store, at: str) -> Iterator[dict[str, Any]]:
             for what in ("ops_per_s", "p50_ms", "p99_ms", "cpu_us", "client_cpu_us")
         }
         line = {**about, "scenario": f"keys.{name}", "rounds": len(rounds), **middle}
+        line["cpu_us_of"] = {
+            part: round(median(one["cpu_us_of"][part] for one in rounds))
+            for part in store.service.processes()
+        }
         if name in base.seen:
             pairs = zip(rounds, base.seen[name], strict=True)
             line["ratio"] = round(median(a["ops_per_s"] / b["ops_per_s"] for a, b in pairs), 3)
@@ -256,7 +260,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                 store.run("miss", 1, store.missed(options.misses), 60)
         for store in stores[1:]:
             left = len(store.lines) - store.size.resident - CACHED - store.used
-            store.run("flood", 32, store.missed(left), options.seconds)
+            store.run("flood", 32, store.missed(left), 60)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return [line for store in stores for line in lines_of(store, stores[0], at)]
 

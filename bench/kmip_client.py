@@ -9,7 +9,7 @@ import warnings
 def main() -> None:
     warnings.simplefilter("ignore")
     from kmip import enums  # noqa: PLC0415  (our own interpreter has no PyKMIP)
-    from kmip.pie.client import ProxyKmipClient  # noqa: PLC0415
+    from kmip.pie.client import ProxyKmipClient  # noqa: PLC0415  (the same)
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)

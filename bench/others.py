@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -97,7 +98,7 @@ def _until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 @contextmanager
 def pykmip() -> Iterator[Peer]:
     programs = installed("pykmip")
-    with _running("kmip", programs, lambda folder, port: _kmip(programs, folder, port)) as peer:
+    with _running("kmip", programs, partial(_kmip, programs)) as peer:
         yield peer
 
 
@@ -140,6 +141,9 @@ def certified(folder: Path) -> None:
         _certificate(folder, name, ec.generate_private_key(ec.SECP256R1()), key, use)
 
 
+_LOCALHOST = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+
+
 def _certificate(
     folder: Path,
     name: str,
@@ -160,10 +164,9 @@ def _certificate(
     )
     if use is not None:
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-        builder = builder.add_extension(names, critical=False)
-    certificate = builder.sign(ca, hashes.SHA256())
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        builder = builder.add_extension(_LOCALHOST, critical=False)
+    pem = builder.sign(ca, hashes.SHA256()).public_bytes(Encoding.PEM)
+    (folder / f"{name}.pem").write_bytes(pem)
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / f"{name}.key").write_bytes(secret)
 
@@ -178,7 +181,7 @@ def _named(name: str) -> x509.Name:
 @contextmanager
 def barbican() -> Iterator[Peer]:
     programs = installed("barbican")
-    begin = lambda folder, port: _barbican(programs, folder, port)  # noqa: E731
+    begin = partial(_barbican, programs)
     with _running("barbican", programs, begin) as peer:
         yield peer
 
@@ -195,7 +198,13 @@ def _barbican(programs: Path, folder: Path, port: int) -> tuple[list[str], dict[
         paste.replace("/v1: barbican-api-keystone", "/v1: barbican_api")
     )
     (folder / "wsgi.py").write_text(_PROGRAM.format(folder=folder))
-    whole = {**os.environ, **environment}
+    _prepare(programs, folder, module, {**os.environ, **environment})
+    serve = [str(programs / "gunicorn"), "-w", "2", "-b", f"127.0.0.1:{port}", "wsgi:application"]
+    return serve, environment
+
+
+def _prepare(programs: Path, folder: Path, module: str, environment: dict[str, str]) -> None:
+    """A token with the two keys that the plugin wants, and the tables."""
     pins = ("--pin", PIN, "--so-pin", PIN)
     token = ("softhsm2-util", "--init-token", "--free", "--label", "barbican", *pins)
     manage = (str(programs / "barbican-manage"),)
@@ -207,9 +216,7 @@ def _barbican(programs: Path, folder: Path, port: int) -> tuple[list[str], dict[
         (*manage, "hsm", "gen_hmac", "--label", "hmac", *hmac, *with_module),
         (*manage, "db", "upgrade"),
     ):
-        subprocess.run(line, check=True, env=whole, capture_output=True, cwd=folder)
-    serve = [str(programs / "gunicorn"), "-w", "2", "-b", f"127.0.0.1:{port}", "wsgi:application"]
-    return serve, environment
+        subprocess.run(line, check=True, env=environment, capture_output=True, cwd=folder)
 
 
 _SETTINGS = """[DEFAULT]

@@ -218,7 +218,12 @@ def keys() -> str:
         if "ops_per_s" in line
     ]
     head = "keys> | use | uses/s> | p50 / p99 ms> | server CPU µs> | to 100 keys>"
-    held = [
+    return f"{grid(head, rows)}\n\n{_held(lines)}" if rows else ABSENT.capitalize() + "."
+
+
+def _held(lines: list[Line]) -> str:
+    """Start and memory of the service of each register, before and after the misses."""
+    rows = [
         (
             f"{line['keys']:,}",
             line["ready_s"],
@@ -228,8 +233,7 @@ def keys() -> str:
         for line in lines
         if line["scenario"] == "keys.service"
     ]
-    memory = "keys> | ready s> | misses> | api MiB> | gate MiB>"
-    return f"{grid(head, rows)}\n\n{grid(memory, held)}" if rows else ABSENT.capitalize() + "."
+    return grid("keys> | ready s> | misses> | api MiB> | gate MiB>", rows)
 
 
 def hosts() -> str:
