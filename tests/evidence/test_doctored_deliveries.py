@@ -73,7 +73,9 @@ def test_parts_that_their_custodians_signed_are_found_to_be_good(check, world) -
         brought(world, handover, number, person)
     status, answer = check(world.bundle())
     assert (status, answer["problems"]) == (0, [])
-    assert any("parts of keys that people carried" in line for line in map(str, answer["transcript"]))
+    assert any(
+        "parts of keys that people carried" in line for line in map(str, answer["transcript"])
+    )
 
 
 @pytest.mark.parametrize(
