@@ -266,7 +266,7 @@ def test_a_worker_killed_under_load_costs_only_the_calls_in_flight(own: House):
 
     failures, good = asyncio.run(run())
     assert failures + good == 400
-    assert 0 < failures <= 16  # once each, and perhaps once more while the breaker was open
+    assert 0 < failures <= 80  # in flight once each, then turned away until the worker is back
 
 
 def test_a_worker_that_leaves_in_order_costs_no_call_at_all(own: House):
