@@ -2,9 +2,10 @@
 
 import base64
 import zipfile
-from io import BytesIO
-from pathlib import Path
 
+import psycopg
+
+from tests.assessor import exported
 from tests.stack import PASSPHRASE
 
 SHORTEST = 6  # bytes: a shorter secret is found by chance
@@ -27,14 +28,30 @@ def spellings(secret):
 
 def places(stack, bundle):
     """Every byte that others than the service's own user may come to see."""
-    database = Path(stack.settings.database.removeprefix("sqlite:///"))
-    for path in database.parent.glob(f"{database.name}*"):
-        yield path.name, path.read_bytes()
-    for path in stack.folder.glob("*.log"):
-        yield path.name, path.read_bytes()
-    with zipfile.ZipFile(BytesIO(bundle)) as files:
+    for path in stack.folder.rglob("*"):
+        if path.is_file() and stack.settings.credentials not in path.parents:
+            yield str(path.relative_to(stack.folder)), path.read_bytes()
+    if not stack.settings.database.startswith("sqlite"):
+        yield from _tables(stack.settings.database)
+    with zipfile.ZipFile(bundle) as files:
         for name in files.namelist():
             yield name, files.read(name)
+
+
+def _tables(url):
+    """Each table of a PostgreSQL as it would be dumped: bytes stand there as hex."""
+    with psycopg.connect(url.replace("+psycopg", "")) as line:
+        query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
+        for (name,) in line.execute(query).fetchall():
+            with line.cursor().copy(f'COPY "{name}" TO STDOUT') as rows:
+                yield name, b"".join(rows)
+
+
+def assert_nowhere(stack, *secrets):
+    """No secret is in database, logs, an export or the service's folder, in whatever form."""
+    looked = list(places(stack, exported(stack)))
+    assert len(looked) > 15
+    assert found(looked, [secret for secret in secrets if len(secret) >= SHORTEST]) == []
 
 
 def found(places_, secrets):

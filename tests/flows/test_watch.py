@@ -206,7 +206,7 @@ def test_no_pin_and_no_passphrase_is_in_any_byte_that_others_may_see(stack):
             alice.post("/v1/login", json={"person": "alice", "passphrase": text}),
         ]
     meter = stack.system("meter", "metrics:read")
-    metrics = stack.client(meter.certificate, meter.key).get("/v1/metrics")
+    metrics = stack.client(meter.certificate, meter.key).get("/metrics")
     assert metrics.is_success
     answers.append(metrics)
     said = [(str(answer.url), answer.content) for answer in answers]
