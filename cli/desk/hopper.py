@@ -63,16 +63,17 @@ def _run(stations: "list[_Place]", screen: Screen, leaving: threading.Event) -> 
         for thread in threads:
             thread.start()
         try:
-            _join(threads)
+            _wait(stations)
         except KeyboardInterrupt:
             leaving.set()
             screen.tell("what is in a reader is finished, then this ends; ^C again: at once")
-            _join(threads)
+            _wait(stations)
 
 
-def _join(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        thread.join()
+def _wait(stations: "list[_Place]") -> None:
+    """Until all have ended. A join that ^C interrupted takes its thread for dead ever after."""
+    for place in stations:
+        place.ended.wait()
 
 
 class _Work:
@@ -124,6 +125,7 @@ class _Place:
     ) -> None:
         self.reader = reader
         self.events: queue.Queue[ReaderEvent] = queue.Queue()
+        self.ended = threading.Event()
         self._station = station
         self._server = server
         self._work = work
@@ -143,6 +145,8 @@ class _Place:
             self._ends("nobody came for a quarter of an hour", "begin again: the batch goes on")
         except (VaultError, HsmError) as error:
             self._ends(f"this station stops: {error}", error.next_step)
+        finally:
+            self.ended.set()
 
     def _make(self, job: Document) -> None:
         path = f"/v1/issuing/jobs/{job['job']}"
