@@ -15,7 +15,7 @@ def examined(data):
     options = argparse.Namespace(**unset, standing=False)
     report, case = verify.Report(), None
     with report.step("well formed", ""):
-        case = verify.Case(options, report, io.BytesIO(data))
+        case = verify.Case(options, report, verify.Bundle(io.BytesIO(data)))
         case.examine()
     return case, report
 
