@@ -2,8 +2,10 @@
 
 import datetime as dt
 import logging
+import re
 from collections.abc import Container
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,8 @@ _FACES = (
 )
 _INK, _GREY, _RULE, _SHADE, _RED = "#1a1f26", "#49535f", "#b8c0ca", "#eef1f5", "#a4161a"
 _LINE = 5.0  # millimetres
+_ABOVE = 24.0  # millimetres that a heading and its space take
+_VIEW = re.compile(rb'viewBox="0 0 ([0-9.]+) ([0-9.]+)"')
 _PAGES = "\ue0000000"  # as wide as any number of pages; `seen` lets no text hold it
 _LONG = 200  # characters of a cell, from which on somebody looks how high it gets
 _HIGH = 36  # lines of a cell on one page; the rest goes into the row below
@@ -44,7 +48,9 @@ logging.getLogger("fontTools").setLevel(logging.ERROR)
 def rendered(paper: Paper) -> bytes:
     pdf = _Sheets(paper)
     pdf.begin()
-    for block in paper.blocks:
+    for block, following in zip_longest(paper.blocks, paper.blocks[1:]):
+        if isinstance(block, Heading) and isinstance(following, Picture):
+            pdf.keep_together(following)
         pdf.put(block)
     return bytes(pdf.output())
 
@@ -101,6 +107,13 @@ class _Sheets(FPDF):
         when = f"{self.paper.at:%Y-%m-%d %H:%M:%S} UTC"
         self._line(" · ".join(filter(None, (self.paper.subtitle, when))))
         self.ln(4)
+
+    def keep_together(self, picture: Picture) -> None:
+        """Begin a page if a heading and this picture below it do not fit on what is left."""
+        size = _VIEW.search(picture.svg)
+        width = min(picture.width or self.epw, self.epw)
+        height = width * float(size[2]) / float(size[1]) if size else 0.0
+        self._room(min(_ABOVE + height, self.eph - _ABOVE))
 
     def put(self, block: Block) -> None:
         match block:

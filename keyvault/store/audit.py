@@ -19,6 +19,7 @@ from keyvault.domain.times import milliseconds
 from keyvault.domain.tree import TILE_WIDTH, ReadHash, TileReader, Tree, tile_hash
 from keyvault.store import tables
 from keyvault.store.heads import stream_heads
+from keyvault.store.log import LEEWAY_MS
 from keyvault.store.paging import Order
 from keyvault.store.rows import moment, ticks
 
@@ -126,14 +127,8 @@ class Audit:
 
         `since` is included, `until` is not.
         """
-        filters = {
-            "type": type,
-            "outcome": outcome,
-            "stream": stream,
-            "actor": actor,
-            "scope": scope,
-        }
-        query = _events().where(*_equal(filters), *_between(since, until))
+        known = {"type": type, "outcome": outcome, "stream": stream, "actor": actor, "scope": scope}
+        query = _events().where(*_equal(known), *_between(since, until))
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
 
@@ -163,12 +158,15 @@ class Audit:
 
         One event more on either side, where there is one, shows that nothing was left out.
         """
-        within = _EVENT.c.time_ms
-        first = self._connection.scalar(select(func.min(_EVENT.c.idx)).where(within >= since_ms))
-        last = self._connection.scalar(select(func.max(_EVENT.c.idx)).where(within <= until_ms))
-        size = self.head().size
-        start = max((size if first is None else first) - 1, 0)
-        return start, max(start, min((-1 if last is None else last) + 2, size))
+        time, place, size = _EVENT.c.time_ms, _EVENT.c.idx, self.head().size
+        first = select(func.min(time)).where(time >= since_ms).scalar_subquery()
+        last = select(func.max(time)).where(time <= until_ms).scalar_subquery()
+        # No event is older than one before it by more than the leeway, so few are asked for.
+        soon, late = time.between(first, first + LEEWAY_MS), time.between(last - LEEWAY_MS, last)
+        low = self._connection.scalar(select(func.min(place)).where(soon))
+        high = self._connection.scalar(select(func.max(place)).where(late))
+        start = max((size if low is None else low) - 1, 0)
+        return start, max(start, min((-1 if high is None else high) + 2, size))
 
     def hashes(self) -> ReadHash:
         """Return a reader of the tree's hashes, good until this transaction ends."""

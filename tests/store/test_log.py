@@ -1,5 +1,6 @@
 """The log: contiguous, gapless, one root, whoever writes and however many at once."""
 
+import random
 import subprocess
 import sys
 import time
@@ -118,6 +119,28 @@ def _set_back(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     monkeypatch.undo()
     then = time.time_ns() - int(by.total_seconds() * 1e9)
     monkeypatch.setattr(time, "time_ns", lambda: then)
+
+
+def test_the_places_around_some_time_are_those_that_a_whole_search_finds(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clocks of several hosts differ by up to a minute, and nights are long."""
+    chance, at = random.Random(4711), time.time_ns()  # noqa: S311  (a plan that can be repeated)
+    for number in range(30):
+        at += chance.choice((0, 5_000, 40_000, 9_000_000)) * 1_000_000
+        then = at - (number % 2) * 59_000_000_000
+        monkeypatch.setattr(time, "time_ns", lambda then=then: then)
+        with database.work() as work:
+            work.commit(used())
+    with database.reading() as reading:
+        times = [event.header["t"] for event in reading.audit.events(0, 30)]
+        for since in (*times, times[0] - 1, max(times) + 1):
+            for until in (since, since + 45_000, max(times)):
+                low = next((i for i, t in enumerate(times) if t >= since), 30)
+                high = max((i for i, t in enumerate(times) if t <= until), default=-1)
+                start = max(low - 1, 0)
+                expected = start, max(start, min(high + 2, 30))
+                assert reading.audit.span(since, until) == expected
 
 
 def test_pages_hold_what_the_filter_says_each_event_once(database: Database) -> None:
