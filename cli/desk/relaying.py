@@ -50,9 +50,8 @@ def relay(
     where the token's holder sits. Leaving in any other way, such as ^C, ends the session: to
     the service the token was pulled.
     """
-    opened: Document = {"atr": card.atr.hex(), "protocol": int(card.protocol), **(more or {})}
-    if station:
-        opened["station"] = station
+    opened: Document = {"station": station} if station else {}
+    opened |= {"atr": card.atr.hex(), "protocol": int(card.protocol), **(more or {})}
     message = server.post(f"{path}/sessions", opened)
     session = UUID(str(message["session"]))
     said = ""
