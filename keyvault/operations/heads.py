@@ -22,7 +22,7 @@ class SealedHeads:
     heads: list[StreamHead]
 
 
-def seal(vault: Vault, actor: str = ACTOR, role: str = "") -> SealedHeads:
+def seal(vault: Vault) -> SealedHeads:
     """Work out the heads of everything that is committed, and write down their root."""
     with vault.database.reading() as work:
         size = work.audit.head().size
@@ -33,8 +33,7 @@ def seal(vault: Vault, actor: str = ACTOR, role: str = "") -> SealedHeads:
         outcome=Outcome.OK,
         operation=uuid4(),
         stream=STREAM,
-        actor=actor,
-        role=role,
+        actor=ACTOR,
         payload={"size": size, "count": len(heads), "root": root},
     )
     with vault.database.work() as work:

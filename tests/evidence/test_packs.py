@@ -17,7 +17,16 @@ from keyvault.evidence.bundle import MANIFEST_CONTEXT
 from keyvault.evidence.lone import Lone
 from keyvault.evidence.pack import PackContents, write_pack
 from tests.evidence.people import PEOPLE, SCOPE
-from tests.evidence.world import EVIDENCE, LOG_KEYS, ORIGIN, World, resigned, rezip, unzip
+from tests.evidence.world import (
+    EVIDENCE,
+    LOG_KEYS,
+    ORIGIN,
+    World,
+    full_world,
+    resigned,
+    rezip,
+    unzip,
+)
 
 EVENTS, HEADS = "events.ndjson", "heads.ndjson"
 OTHER = Scope("other-party", "gas-supplier", "u-99")
@@ -171,7 +180,7 @@ def test_a_doctored_pack_is_refused(caught, data, words):
 
 
 def test_heads_that_do_not_fit_the_events_are_found_in_a_whole_bundle(check, caught):
-    world = two_scopes()[0]
+    world = full_world()
     heads, at = sealed(world)
     world.event("AUDIT.QUERIED", {})
 
