@@ -145,7 +145,11 @@ def run(options: argparse.Namespace) -> Iterator[Seen]:
         for _ in range(options.rounds):
             for one in scenarios:
                 seen[one.name].append(measure(one, options.seconds, {}))
-        at = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count()}
+        at = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "cores": os.cpu_count(),
+            "load_average": os.getloadavg()[0],
+        }
         for one in scenarios:
             yield from ({**at, **line} for line in summary(one, seen))
         yield {**at, "scenario": "hosts.log", **check(url, told)}

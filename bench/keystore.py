@@ -221,7 +221,7 @@ def started(running: ExitStack, size: Size) -> Store:
 
 def lines_of(store: Store, base: Store, at: str) -> Iterator[dict[str, Any]]:
     """One line for each scenario; the rate as a ratio to the smallest register, round by round."""
-    about = {"at": at, "keys": store.size.rows}
+    about = {"at": at, "load_average": os.getloadavg()[0], "keys": store.size.rows}
     for name, rounds in store.seen.items():
         middle = {
             what: round(median(one[what] for one in rounds), 3)

@@ -9,6 +9,7 @@ counts only what the service does once people have decided: the two orders and t
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -114,7 +115,8 @@ def run(rounds: int, seconds: float) -> list[Seen]:
             *(Scenario(name, ()) for name in (KMIP, BARBICAN)),
             *(Scenario(name, (), ratios_to=(KMIP, BARBICAN)) for name in (WHOLE, MACHINE)),
         )
-        at = {"at": datetime.now(UTC).isoformat(timespec="seconds")}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        at = {"at": now, "load_average": os.getloadavg()[0]}
         return [{**at, **line} for row in rows for line in medians(row, seen)]
 
 
