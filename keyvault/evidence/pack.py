@@ -55,7 +55,10 @@ def write_pack(contents: PackContents, out: IO[bytes], sign_manifest: Sign) -> b
         bundle.add("README.txt", (here / "PACK.txt").read_bytes())
         bundle.add("verify.py", verifier())
         bundle.add("events.ndjson", (lone.line() for lone in contents.events))
-        shown = {"at": contents.at, "path": [b64encode(node).decode() for node in contents.path]}
+        shown: Document = {
+            "at": contents.at,
+            "path": [b64encode(node).decode() for node in contents.path],
+        }
         head = canonical({**contents.head.document(), **shown}) + b"\n"
         bundle.add("heads.ndjson", contents.sealed.line() + head)
         keys = contents.services["log_keys"]

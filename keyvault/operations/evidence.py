@@ -21,6 +21,7 @@ from keyvault.domain.errors import (
     NotReadyError,
 )
 from keyvault.domain.evidence import HANDED, HANDOVER, View
+from keyvault.domain.heads import STREAM
 from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.people import Person
 from keyvault.domain.times import milliseconds, text_of, time_of
@@ -28,7 +29,7 @@ from keyvault.domain.tree import inclusion_proof, range_proof
 from keyvault.evidence.bundle import BundleContents, Continuation, write_bundle
 from keyvault.evidence.choosing import MAX_SAMPLE, Sample, draw
 from keyvault.evidence.lone import Lone
-from keyvault.operations import heads, timing, witnesses
+from keyvault.operations import timing, witnesses
 from keyvault.operations.audit import EPOCH, EventQuery, check_size, event_of
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.viewing import viewed
@@ -176,7 +177,7 @@ def erasures(work: Reading, size: int) -> tuple[bytes, ...]:
 
 def _heads(work: Reading, size: int) -> tuple[bytes, ...]:
     """The newest event that sealed the heads of streams, if this log has one by now."""
-    newest = work.audit.newest_of(heads.STREAM)
+    newest = work.audit.newest_of(STREAM)
     if newest is None or newest.index >= size:
         return ()
     path = inclusion_proof(work.audit.hashes(), newest.index, size)
