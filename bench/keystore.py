@@ -93,7 +93,8 @@ def make(settings: Settings, size: Size, told: Path) -> None:
     database = Database(settings.database, settings.node)
     gates = Register(settings.state / "gate.db")._file  # noqa: SLF001  (rows that nobody asked for)
     gates.execute("BEGIN")
-    with database._engine.connect() as connection, told.open("w") as lines:  # noqa: SLF001
+    engine = database._engine  # noqa: SLF001  (the same)
+    with engine.connect() as connection, told.open("w") as lines:
         rooms = Keys(connection)
         for number in range(size.resident + size.wrapped):
             made, key = _made(device, wrapped=number >= size.resident)
