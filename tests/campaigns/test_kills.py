@@ -67,11 +67,15 @@ class Campaign:
         self.actor = subprocess.Popen(line, stdin=pipe, stdout=pipe, cwd=ROOT, text=True)
 
     def round(self, number: int) -> None:
-        """Let a life begin, kill somebody in the middle of it, and reconcile."""
+        """Let a life begin, kill somebody in the middle of it, and reconcile.
+
+        On a slow machine lives grow longer, until one has lasted to its first answer.
+        """
         self._tell(f"{number * 100}\n")
         pid = int(self._hear()["pid"])
         victim = self.chance.choice(VICTIMS)
-        timer = threading.Timer(self.chance.uniform(0, self.longest), self._kill, (victim, pid))
+        patience = self.longest if self.told.events else self.longest * (1 + number / 2)
+        timer = threading.Timer(self.chance.uniform(0, patience), self._kill, (victim, pid))
         timer.start()
         while "over" not in (line := self._hear()):
             self.told.note(line)
