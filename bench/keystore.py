@@ -100,12 +100,11 @@ def make(settings: Settings, size: Size, told: Path) -> None:
             made, key = _made(device, wrapped=number >= size.resident)
             rooms.add(key, made.wrapped)
             gates.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _life(key))
-            path = f"/v1/keys/{key.id}/signatures"
-            lines.write(f"{path}\t{b64encode(key.public_key).decode()}\n")
+            spki = b64encode(key.public_key).decode()
+            lines.write(f"/v1/keys/{key.id}/signatures\t{spki}\n")
         fill = size.rows - size.resident - size.wrapped
         if fill > 0:
-            scope = {"scope": str(Scope(**SCOPE))}
-            connection.execute(text(ROWS.format(last=fill - 1)), scope)
+            connection.execute(text(ROWS.format(last=fill - 1)), {"scope": str(Scope(**SCOPE))})
             under = {"kek": KEK_ID, "mac_key": MAC_ID}
             connection.execute(text(BLOBS.format(last=fill - 1)), under)
             _fill_gate(gates, fill)
