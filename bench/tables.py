@@ -31,9 +31,9 @@ def found(lines: Iterable[Line], scenario: str, to: str = "", **more: Any) -> Li
 
 def grid(head: str, rows: Iterable[Iterable[object]]) -> str:
     """A Markdown table. Columns after the first stand to the right, if they hold figures."""
-    names = head.split("|")
+    names = [name.strip() for name in head.split("|")]
     line = "|".join("--:" if name.endswith(">") else "---" for name in names)
-    top = f"| {' | '.join(name.rstrip('>').strip() for name in names)} |"
+    top = f"| {' | '.join(name.rstrip('>') for name in names)} |"
     body = [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join([top, f"|{line}|", *body])
 
