@@ -8,7 +8,12 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.backups import ALIVE, Restoration, RestorationState, Share
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import NotPermittedError, RequestStateError, VaultError
+from keyvault.domain.errors import (
+    NotFoundError,
+    NotPermittedError,
+    RequestStateError,
+    VaultError,
+)
 from keyvault.domain.people import thumbprint
 from keyvault.domain.standing import Reach
 from keyvault.operations.acts.backups import second
@@ -34,9 +39,14 @@ def get(vault: Vault, who: Principal, restoration_id: UUID) -> Restoration:
 
 
 def own_key(vault: Vault, who: Principal) -> Document:
-    """The own key of the second token's gate, and whether people have let it be believed."""
+    """The own key of the second token's gate, and whether people have let it be believed.
+
+    Raises `NotFoundError` where there is no second token.
+    """
     permit(vault, who, Action.KEY_READ)
-    spki = second(vault).own_key()
+    if vault.spare is None:
+        raise NotFoundError("there is no second token", next_step="set one up under [spare]")
+    spki = vault.spare.own_key()
     with vault.database.reading() as work:
         believed = vault.authority(work).spare
     return {"spki": spki, "fingerprint": thumbprint(spki), "believed": spki == believed}

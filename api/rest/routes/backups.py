@@ -135,7 +135,7 @@ def destroy_backup(backup_id: Id, body: HowIn, vault: V, who: Who) -> BackupOut:
     return BackupOut.of(backups.destroy(vault, who, backup_id, body.how))
 
 
-@router.get("/v1/spare-key", operation_id="show_spare_key", responses=documented(403, 503))
+@router.get("/v1/spare-key", operation_id="show_spare_key", responses=_READ)
 def show_spare_key(vault: V, who: Who) -> SpareKeyOut:
     """Show the own key of the second token's gate."""
     return SpareKeyOut(**restoring.own_key(vault, who))

@@ -36,7 +36,7 @@ class Deliveries(Section):
         if header["ty"] == "HANDOVER.OPENED":
             self.check_opened(payload)
         else:
-            self.check_delivered(header["ac"], payload)
+            self.check_delivered(header["ac"], payload, once=header["ty"] == "HANDOVER.DELIVERED")
 
     def check_opened(self, payload: Any) -> None:
         data, request = unbase64(payload["statement"]), payload["request"]
@@ -51,11 +51,13 @@ class Deliveries(Section):
         message = b"keyvault-key-handover-v1\n" + data
         self.report.signed(what, evidence, unbase64(payload["signature"]), message)
 
-    def check_delivered(self, actor: str, payload: Any) -> None:
+    def check_delivered(self, actor: str, payload: Any, *, once: bool) -> None:
+        """A part goes in once; one that goes out is given to its custodian as often as asked."""
         person, request, number = payload["person"], payload["request"], payload["number"]
         need(payload["origin"] == self.authority.origin, "holds a delivery of another log")
         need(actor == f"person:{person}", f"was brought by another than {person}, who signed")
-        need((request, number) not in self.brought, f"brings part {number} for the second time")
+        new = not once or (request, number) not in self.brought
+        need(new, f"brings part {number} for the second time")
         self.brought.add((request, number))
         if request in self.opened:
             statement, custodians = self.opened[request]
