@@ -201,7 +201,8 @@ class Carding:
     ) -> Document:
         """A finished card in the reader of a station, with its holder there to type a PIN."""
         desk, path = Desk(self.issuer.client()), f"/v1/issuing/tokens/{token['id']}"
-        return relay(desk, path, STATIONS[0], held(card, pin), lambda _: None, asked)
+        reader = held(card, pin) if asked["service"] == "unblock" else Inserted(card)
+        return relay(desk, path, STATIONS[0], reader, lambda _: None, asked)
 
     def at_home(
         self, token: Document, card: CardSide, pin: bytes = OWN_PIN, **asked: object

@@ -360,6 +360,7 @@ def test_what_a_token_or_an_authority_cannot_do_is_not_ordered(carding):
         assert client.post("/v1/issuing/jobs", json=body).json()["code"] == "invalid-input"
 
 
+@pytest.mark.soak  # the service starts anew; tests/cards pulls a card at each APDU of it
 def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who_is_behind(carding):
     fleet = {}
     for serial in (9301, 9302):
