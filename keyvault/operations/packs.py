@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from typing import IO
 
@@ -18,7 +19,7 @@ from keyvault.domain.notes import Checkpoint, Note
 from keyvault.domain.people import thumbprint
 from keyvault.domain.scopes import Scope
 from keyvault.domain.times import text_of
-from keyvault.domain.tree import HashReader, inclusion_proof
+from keyvault.domain.tree import HashReader, ReadHash, inclusion_proof
 from keyvault.evidence.lone import Lone
 from keyvault.evidence.pack import PackContents, write_pack
 from keyvault.operations import heads
@@ -68,12 +69,9 @@ def _contents(
     vault: Vault, work: Reading, asked: Asked, sealed: SealedHeads, note: str
 ) -> PackContents:
     at = _place(sealed, asked.scope)
-    size, read = Checkpoint.parse(Note.parse(note.encode()).text).size, work.audit.hashes()
+    size = Checkpoint.parse(Note.parse(note.encode()).text).size
     genesis, known = work.authority.records()[0], vault.cosigned.policy
-
-    def lone(event: LoggedEvent) -> Lone:
-        return Lone(event.index, leaf_of(event), inclusion_proof(read, event.index, size))
-
+    lone = partial(_lone, work.audit.hashes(), size)
     return PackContents(
         origin=vault.settings.origin,
         genesis=genesis.hash,
@@ -92,6 +90,10 @@ def _contents(
         software=f"keyvault {VERSION}",
         policy=known.text if known else b"",
     )
+
+
+def _lone(read: ReadHash, size: int, event: LoggedEvent) -> Lone:
+    return Lone(event.index, leaf_of(event), inclusion_proof(read, event.index, size))
 
 
 def _place(sealed: SealedHeads, scope: Scope) -> int:
