@@ -26,6 +26,7 @@ from keyvault.domain.commands import (
     SetDuty,
     SetKeyClass,
     SetRule,
+    SetSpareKey,
     SetStandard,
     SuspendPerson,
 )
@@ -92,6 +93,7 @@ EVERY_CHANGE = [
     (SetKeyClass(replace(CLASSES[0], name="grave", guarded=True), "as ordered"), {}),
     (SetDuty(TRAINING), {}),
     (SetStandard(replace(STANDARD, in_force_from="2026-06-01")), {}),
+    (SetSpareKey(ERIN.credential.spki, "a second token was set up"), {}),
     (RevokeSystem("dcc-1", "decommissioned"), {"scope": SCOPE}),
     (RemovePerson("dave", "left the company"), {"by": (ERIN, CAROL)}),
 ]
