@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,8 +85,11 @@ class Operator:
     inside: dict[str, VirtualCard] = field(default_factory=dict)
     heeded: dict[str, str] = field(default_factory=dict)
 
-    def work(self, terminal: Terminal, leave: str = "") -> None:
-        """Do what the screen says until the command ends; ^C when it first says `leave`."""
+    def work(self, terminal: Terminal, leave: str, left: Callable[[], None]) -> None:
+        """Do what the screen says until the command ends.
+
+        ^C when it first says `leave`, and then `left`.
+        """
         deadline = time.monotonic() + PATIENCE
         while not terminal.ended:
             for station, told in terminal.screen(self.stations).items():
@@ -95,6 +98,7 @@ class Operator:
                     self._heed(station, told)
                     if leave and leave in told:
                         terminal.interrupt()
+                        left()
                         leave = ""
                     deadline = time.monotonic() + PATIENCE
             if time.monotonic() > deadline:
@@ -116,11 +120,12 @@ def operated(
     stations: Mapping[str, int],
     pile: Mapping[str, list[CardSide]],
     leave: str = "",
+    left: Callable[[], None] = lambda: None,
 ) -> str:
     """Work through a command at a terminal, and return everything that it wrote."""
     at = [word for name, slot in stations.items() for word in ("--at", f"{name}={NAMES[slot]}")]
     with Bench() as bench:
         terminal = Terminal(*words, *at)
-        Operator(bench, stations, pile).work(terminal, leave)
+        Operator(bench, stations, pile).work(terminal, leave, left)
         assert terminal.close() == 0, terminal.text
     return terminal.text

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from uuid import uuid4
 
 from cryptography import x509
@@ -148,6 +149,20 @@ class Puller:
         if self._executed:
             self.card.process(apdu)
         raise Pulled
+
+
+class Halted(Puller):
+    """Keeps silent at its n-th APDU until `go` is set, within the time that a reader waits."""
+
+    def __init__(self, card: Card, at: int, go: Event) -> None:
+        super().__init__(card, at, executed=True)
+        self._go = go
+
+    def process(self, apdu: bytes) -> bytes:
+        self._count += 1
+        if self._count == self._at:
+            self._go.wait(5)
+        return self.card.process(apdu)
 
 
 class PulledAt(Puller):

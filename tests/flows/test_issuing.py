@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -16,7 +17,7 @@ from tests import devices
 from tests.authority import DAY, Authority, named, usage
 from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import NAMES, Bench
-from tests.cards.personalising import PulledAt, Puller
+from tests.cards.personalising import Halted, PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.certifying import believed
 from tests.flows import canaries
@@ -197,9 +198,10 @@ def test_an_operator_who_leaves_finishes_what_is_in_the_reader(carding):
     desk = logged_in(carding, carding.issuer)
     cards = {str(serial): _blank(carding, serial) for serial in (7004, 7005)}
     batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
-    pile = {serial: [card] for serial, (card, _) in cards.items()}
+    go = Event()
+    pile = {serial: [Halted(card, 30, go)] for serial, (card, _) in cards.items()}
     words = ("desk", "batch", batch, "--session", str(desk.session))
-    text = operated(words, {STATIONS[0]: 0}, pile, leave="LEAVE IT IN")
+    text = operated(words, {STATIONS[0]: 0}, pile, leave="LEAVE IT IN", left=go.set)
     assert "1 to dispatch, 0 to be destroyed, 1 not done" in text, text
 
 

@@ -237,6 +237,7 @@ class away:  # noqa: N801  (reads as a word)
 
 
 def test_an_export_carries_cosignatures_that_the_auditors_own_policy_demands(house, stack):
+    stack.order()  # which the third witness, fed by hand, has not seen
     caught_up(house)
     answer = stack.person("dora").client().post("/v1/audit/exports", json={})
     assert answer.status_code == 200, answer.text
