@@ -154,6 +154,9 @@ def test_a_part_of_the_log_is_exported_by_when_it_was(desks, auditor, made, tmp_
     assert part["dates"] == {"from": since, "to": until}
     before = exported(desk, out, "--until", "2020-01-01T00:00:00Z")
     assert before["range"]["end"] <= 1  # the first event alone, to prove that it came later
+    asked = keyvault("audit", "verify", str(out), "--query", "no-export")
+    assert asked.status == 0, asked.out
+    assert "no-export: proved" in asked.out
 
 
 def test_a_filter_that_is_none_exports_nothing(desks, auditor, tmp_path):
@@ -172,7 +175,7 @@ def test_a_bundle_is_exported_with_views_handed_over_and_checked(desks, auditor,
     given = desk.keyvault(*give, "--yes", "--passphrase-fd", "0", typed=desk.passphrase)
     assert given.status == 0, given.err
     checked = ("audit", "verify", str(out), "--custody", str(chain))
-    good = keyvault(*checked, "--query", "no-export")
+    good = keyvault(*checked)
     assert good.status == 0, good.out
     assert "every hand-over of the bundle is signed" in good.out
     chain.write_bytes(chain.read_bytes().replace(b"Leeds", b"Paris"))
