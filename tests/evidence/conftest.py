@@ -26,6 +26,7 @@ def check(tmp_path, capsys):
 
     def run(data, *options):
         (tmp_path / "evidence.zip").write_bytes(data)
+        capsys.readouterr()  # what was written before
         status = verify.main([str(tmp_path / "evidence.zip"), "--json", *options])
         return status, json.loads(capsys.readouterr().out)
 
