@@ -27,7 +27,7 @@ KEY.GENERATED key @act key=text? state=text? public_key=text? check_value=text? 
 KEY.IMPORTED key @act key=text? state=text? public_key=text? check_value=text? attributes=object?
   check_values=object/null? combined=text? handover=text? transcript_sha256=text? reconciled=bool?
 KEY.EXPORTED key @act key=text? blob_size=number? check_values=object? combined=text?
-  handover=text? transcript_sha256=text? reconciled=bool?
+  components=number? handover=text? transcript_sha256=text? reconciled=bool?
 HANDOVER.OPENED key command=text custodians=list request=text signature=text statement=text
   until=text
 HANDOVER.DELIVERED key at=text check_values=object content_sha256=text credential=text
