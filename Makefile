@@ -32,7 +32,7 @@ run: ## start a development server on SQLite and SoftHSM under ./run; it survive
 
 test: ## run everything that CI runs, but the linters
 	@tools/install test
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -q -m "not soak" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q -m "not soak" $(ARGS)
 
 soak: ## run the long campaigns: kills, faults and load
 	@tools/install test
