@@ -9,6 +9,8 @@ with its kind; `?` for one that may be absent, `/` between kinds, and `*` where 
 MEANS = {
     "@act": "request=object approvals=list code=text? reason=text?",
     "@token": "token=text serial=text state=text",
+    "@said": "serial=text? state=text? token=text? statement=object? second=object? missing=list?"
+    " reason=text? revoked=number? to_be_revoked_elsewhere=list?",
     "@job": "job=text token=text step=text standing=text station=text",
 }
 CATALOGUE = """
@@ -144,30 +146,30 @@ TOKEN.STOCKED token at=text? giver=text? model=text number=number? place=text? s
 TOKEN.NOMINATED token statement=object
 TOKEN.SIGNED token missing=list? statement=object
 TOKEN.ALLOCATED token missing=list? serial=text? state=text? statement=object token=text?
-TOKEN.PERSONALISED token begins=bool? facts=object? job=text keys=object? serial=text state=text
-  token=text
+TOKEN.PERSONALISED token @said begins=bool? facts=object? job=text keys=object? cause=text?
 TOKEN.QUARANTINED token @token job=text cause=text revoked=number?
-TOKEN.DISPATCHED token serial=text state=text statement=object token=text
-TOKEN.DELIVERED token second=object serial=text state=text statement=object token=text
-TOKEN.ACTIVATED token second=object serial=text state=text statement=object token=text
-TOKEN.SUSPENDED token reason=text serial=text state=text token=text
-TOKEN.RESUMED token second=object serial=text state=text statement=object token=text
-TOKEN.LOST token @token reason=text? revoked=number? emergency_code=text? since=text/null?
-TOKEN.REVOKED token reason=text revoked=number serial=text state=text token=text
-TOKEN.EXPIRED token @token reason=text? revoked=number?
-TOKEN.REPLACED token next=text revoked=number serial=text state=text token=text
-TOKEN.RETURNED token second=object serial=text state=text statement=object token=text
-TOKEN.DESTROYED token second=object serial=text state=text statement=object token=text
-PIN.BLOCKED token reason=text serial=text state=text token=text
-PIN.RELEASED token second=object serial=text state=text statement=object token=text
+TOKEN.DISPATCHED token @said
+TOKEN.DELIVERED token @said
+TOKEN.ACTIVATED token @said
+TOKEN.SUSPENDED token @said
+TOKEN.RESUMED token @said
+TOKEN.LOST token @said emergency_code=text? since=text/null?
+TOKEN.REVOKED token @said
+TOKEN.EXPIRED token @said
+TOKEN.REPLACED token @said next=text?
+TOKEN.RETURNED token @said
+TOKEN.DESTROYED token @said
+PIN.BLOCKED token @said
+PIN.RELEASED token @said
 PIN.UNBLOCKED token allowed_a_year=number serial=text state=text statement=text token=text
-CUSTODY.TRANSFERRED token at=text? giver=text number=number place=text seal=text second=object
-  serial=text state=text statement=object taker=text token=text
+CUSTODY.TRANSFERRED token @said at=text? giver=text? number=number? place=text? seal=text?
+  taker=text?
 CUSTODY.OVERDUE token @token due=text? reason=text? revoked=number?
 STOCK.COUNTED token right=number statement=object
 STOCK.DISCREPANCY token missing=list place=text statement=text surplus=list
 STOCK.SETTLED token finding=text statement=text
-FILE.SIGNED key name=text serial=text sha256=text signature_sha256=text signer=text
+FILE.SIGNED key name=text reason=text? serial=text? sha256=text signature_sha256=text
+  signer=text?
 FILE.VERIFIED use name=text reason=text? serial=text? sha256=text signature_sha256=text
   signer=text?
 QUORUM.AT_RISK access level=text text=text able=list needed=number margins=list
@@ -195,7 +197,8 @@ PAYLOAD.PURGED always @act retention=text? before=text? days=number? start=numbe
 AUDIT.STREAM_HEADS always size=number count=number root=text
 AUDIT.HOLD_SET always hold=text about=text kind=text reason=text
 AUDIT.HOLD_LIFTED always @act hold=text? about=text?
-AUDIT.CHECKED key size=number root=text erased=number tiles=number checkpoints=number wrong=text
+AUDIT.CHECKED key size=number root=text erased=number tiles=number checkpoints=number keys=number?
+  wrong=text
 AUDIT.ARCHIVED key year=number start=number end=number size=number sha256=text
 AUDIT.HEARTBEAT use version=text program_sha256=text migration=text unsealed=number
   unwitnessed=number

@@ -19,6 +19,11 @@ PATIENCE = 90.0  # seconds without anything to do, on a machine with much else t
 STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
+def heeding() -> None:
+    """Tests that run in the background heed no ^C, and their children would not either."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A pseudo terminal of 100 columns with one command in it."""
 
@@ -28,6 +33,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "cli", *words],
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
+            preexec_fn=heeding,  # noqa: PLW1509  (only a system call)
         )  # fmt: skip
         os.close(theirs)
         self._ours, self._raw = ours, b""
