@@ -171,8 +171,8 @@ def run(database: str, kills: int, longest: float = LONGEST) -> Campaign:
         return campaign
 
 
-def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(empty_database_url):
-    assert run(empty_database_url, kills=4).killed.total() >= 4
+def test_nothing_acknowledged_is_lost_and_nothing_unknown_is_left(tmp_path):
+    assert run(f"sqlite:///{tmp_path}/keyvault.db", kills=4).killed.total() >= 4
 
 
 @pytest.mark.soak

@@ -184,6 +184,7 @@ def fleeting(stack: Stack) -> str:
     return name
 
 
+@pytest.mark.soak
 def test_what_has_expired_takes_no_approval_and_is_carried_out_by_nobody(stack, auditor, fleeting):
     request = stack.order(key_class=fleeting)
     stack.approve(request, "bob")

@@ -297,6 +297,7 @@ def test_a_compromise_is_declared_by_one_person_after_a_screen(stack, desks):
     assert desks["alice"].ask("keys", "show", key)["state"] == "compromised"
 
 
+@pytest.mark.soak
 def test_a_key_of_an_exchange_class_leaves_wrapped_and_comes_back(stack, desks, tmp_path):
     kek = stack.active_key(algorithm="AES-256", usage="wrap", key_class="critical")
     key = stack.active_key(algorithm="AES-128", usage="encrypt", key_class="exchange")

@@ -206,6 +206,7 @@ def text(tmp_path):
     return file
 
 
+@pytest.mark.soak
 def test_a_newcomer_reads_a_duty_gives_their_word_and_may_act(stack, text, tmp_path):
     credential = SoftwareCredential.create(stack.folder / "fay.key", PASSPHRASE)
     stack.carry_out(stack.ask(joiner("fay", credential, Role.KEY_CUSTODIAN)))

@@ -111,6 +111,7 @@ def test_what_9a_signs_is_no_approval(stack, desk, virtual, order, tmp_path):
     assert used_keys(virtual.card) == [0x9C, 0x9A]
 
 
+@pytest.mark.soak
 def test_a_file_that_only_logs_in_signs_no_decision(stack, desk, virtual, order, tmp_path):
     """Nor does it stand in the way of the card that does."""
     assert virtual.card.atr

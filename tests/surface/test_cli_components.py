@@ -63,6 +63,7 @@ def test_two_custodians_type_blind_and_one_mistypes(stack, desks, tmp_path):
     assert (stranger.status, stranger.error["code"]) == (77, "component-refused")
 
 
+@pytest.mark.soak
 def test_a_component_is_printed_bagged_and_the_wrong_bag_is_refused(stack, desks, tmp_path):
     key = stack.order_key(algorithm="AES-128", usage="mac", key_class="exchange")
     why = ("--reason", "to the other site", "--yes")

@@ -50,6 +50,7 @@ def test_a_key_is_labelled_sent_installed_held_and_its_life_is_drawn(stack, desk
     assert (tmp_path / "forecast.svg").read_text().endswith("</svg>\n")
 
 
+@pytest.mark.soak
 def test_a_compromise_is_declared_reported_and_its_key_destroyed(stack, desks, tmp_path):
     bob, key = desks["bob"], stack.active_key()
     why = ("--reason", "seen elsewhere", "--known-at", "2026-01-01T10:00:00Z", "--yes")

@@ -143,6 +143,7 @@ def test_a_part_of_the_log_is_exported_by_what_it_is_about(desks, auditor, made,
     assert 1 <= part["counts"]["disclosed"] <= 2, event  # with an erasure, if there was one before
 
 
+@pytest.mark.soak
 def test_a_part_of_the_log_is_exported_by_when_it_was(desks, auditor, made, tmp_path):
     desk, out = desks[auditor.id], tmp_path / "evidence.zip"
     words = ("audit", "events", "--stream", f"key:{made}", "--outcome", "ok", "--type")

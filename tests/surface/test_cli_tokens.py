@@ -55,6 +55,7 @@ def test_a_delivery_is_taken_in_by_two_and_handed_on(desks: dict[str, Desk], tmp
     assert (refused.status, refused.error["code"]) == (69, "token-state")
 
 
+@pytest.mark.soak
 def test_a_receipt_is_signed_by_the_card_of_whoever_receives(
     desks: dict[str, Desk], desk: Desk, virtual, tmp_path: Path
 ):

@@ -5,6 +5,8 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
+
 from keyvault.domain.commands import EnrolSystem
 from keyvault.domain.people import EVERYWHERE, Grant, Role
 from keyvault.domain.times import text_of
@@ -25,6 +27,7 @@ def short_lived(stack: Stack, until: datetime) -> Someone:
     return guest
 
 
+@pytest.mark.soak
 def test_a_role_and_an_enrolment_end_by_the_clock_alone(stack: Stack, signing_key: str):
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=10)
     guest, machine = short_lived(stack, until), Machine(stack, f"guest-{uuid4().hex[:6]}")

@@ -186,12 +186,12 @@ def explore(folder: Path, stack: Stack, document, pair, *options: str) -> None:
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     cases = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
     assert cases, run.stdout[-2000:]
-    assert int(cases[1]) == int(cases[2]) > 200
+    assert int(cases[1]) == int(cases[2]) > 100
 
 
 def test_schemathesis_finds_nothing_as_an_officer(stack, document, tmp_path):
     pair = officer(stack, "explorer").log_in()
-    explore(tmp_path, stack, document, pair, "--phases", "fuzzing", "-n", "2", "--seed", SEED)
+    explore(tmp_path, stack, document, pair, "--phases", "fuzzing", "-n", "1", "--seed", SEED)
 
 
 @pytest.mark.soak

@@ -214,6 +214,7 @@ def _said(vault):
     return next(c.reason for c in health.ready(vault).checks if c.name == "witnesses")
 
 
+@pytest.mark.soak
 def test_a_change_of_authority_waits_for_witnesses_too(house, stack):
     with away(house), pytest.raises(AssertionError, match="not-witnessed"):
         stack.system("nobody-saw", "key:sign")
