@@ -1,15 +1,19 @@
 """What an assessor would say of a service: signature, counters, approvals, order, root."""
 
+import json
 import subprocess
 import sys
 from base64 import b64decode
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from keyvault.evidence.verifier.catalogue import Catalogue
+from keyvault.store import Database
 from tests.evidence.built import PROGRAM
 from tests.stack import Stack
 
@@ -33,6 +37,16 @@ def assert_evidence_holds(stack: Stack) -> None:
     done = subprocess.run([*line, *genesis], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "do not fit the list of events" not in done.stdout, done.stdout
+
+
+def assert_listed(stack: Stack) -> None:
+    """Hold every event of a service against the closed list of what events say."""
+    looked = Catalogue()
+    with closing(Database(stack.settings.database)) as database, database.reading() as work:
+        for event in work.audit.events(0, work.audit.head().size):
+            payload = json.loads(event.payload) if event.payload else None
+            looked.look(event.index, event.header["ty"], payload)
+    assert looked.count == 0, looked.sentence()
 
 
 def assert_verifies(stack: Stack, key: str, signed: Iterable[tuple[bytes, str]]) -> None:

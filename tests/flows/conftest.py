@@ -11,6 +11,7 @@ import pytest
 
 from keyvault.bootstrap import build
 from keyvault.operations.vault import Vault
+from tests.assessor import assert_listed
 from tests.databases import PostgreSQL
 from tests.stack import Stack
 
@@ -111,6 +112,8 @@ def common() -> Iterator[Callable[[], Stack]]:
             return stack
 
         yield made
+        if made.cache_info().currsize:
+            assert_listed(made())
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +126,7 @@ def stack(
     with Stack.make(*flow_ground) as made:
         made.start()
         yield made
+        assert_listed(made)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.assessor import assert_listed
 from tests.stack import Stack
 from tests.surface.carded import (  # noqa: F401  (pytest finds fixtures by name)
     _slot,
@@ -21,6 +22,7 @@ def stack() -> Iterator[Stack]:
     with Stack.make() as stack:
         stack.start()
         yield stack
+        assert_listed(stack)
 
 
 @pytest.fixture(scope="session")
