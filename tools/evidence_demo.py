@@ -166,7 +166,7 @@ def something(world: Year, dice: Random, made: list) -> None:  # type: ignore[ty
         world.event(EventType.AUTH_OK, payload, actor=f"person:{who}", stream=f"person:{who}")
     else:
         world.now -= timedelta(seconds=1)
-        world.use(key)
+        world.use(key, payload={"action": "key:sign"})
 
 
 def export(world: Year, note: str, out: Path, query: EventQuery) -> Figures:
