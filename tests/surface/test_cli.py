@@ -305,8 +305,7 @@ def test_a_key_of_an_exchange_class_leaves_wrapped_and_comes_back(stack, desks, 
     asked = desks["alice"].ask(*ask)["id"]
     for person in ("bob", "carol"):
         desks[person].approve(asked)
-    blob = tmp_path / "blob"
-    desks["alice"].ask("approvals", "execute", asked, "--out", str(blob), "--yes")
+    desks["alice"].ask("approvals", "execute", asked, "--out", str(blob := tmp_path / "b"), "--yes")
     assert len(blob.read_bytes()) == 24
     words = ("keys", "import", "--scope", SCOPE_TEXT, "--label", "back again", "--kek", kek)
     kind = ("--algorithm", "AES-128", "--usage", "encrypt", "--file", str(blob))
