@@ -21,6 +21,7 @@ def desks(stack):
     return made
 
 
+@pytest.mark.soak
 def test_holders_make_share_keys_and_a_backup_is_made_checked_and_destroyed(stack, desks, tmp_path):
     words = ["backups", "key", "--label", "2026", "--threshold", "2", "--reason", "the first"]
     for name in NAMES:

@@ -40,6 +40,7 @@ def archived(path, files):
     return str(path)
 
 
+@pytest.mark.soak
 def test_a_batch_goes_out_and_comes_back(stack, bob, authority, tmp_path) -> None:
     keys = {stack.order_key(scope=SCOPE, usage=usage) for usage in ("sign", "agree", "sign")}
     out = tmp_path / "batch.zip"

@@ -26,6 +26,7 @@ def done(stack, desks, *words: str) -> None:
     stack.carry_out({**desks["alice"].ask(*words), "requester": "alice"})
 
 
+@pytest.mark.soak
 def test_a_key_is_labelled_sent_installed_held_and_its_life_is_drawn(stack, desks, tmp_path):
     bob, key = desks["bob"], stack.active_key()
     early = bob.keyvault("keys", "installed", key, "--to", "head-end-1", "--json")

@@ -188,6 +188,7 @@ def test_doctor_tests_a_signature_while_the_gates_are_down(service):
     assert found["keys signature"]["reason"] == found["log signature"]["reason"] == "good"
 
 
+@pytest.mark.soak
 def test_doctor_gives_advice_on_what_is_wrong(people, tmp_path):
     folder = tmp_path / "service"
     assert founded(people, folder, "--yes").status == 0

@@ -29,6 +29,7 @@ def signed(desk: Desk, *words: str):
     return done
 
 
+@pytest.mark.soak
 def test_a_delivery_is_taken_in_by_two_and_handed_on(desks: dict[str, Desk], tmp_path: Path):
     tina, walter = desks["tina"], desks["walter"]
     (tmp_path / "new.txt").write_text("C-1\nC-2\n\n")
