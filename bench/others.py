@@ -1,4 +1,4 @@
-"""Two more peers, in venvs of their own under bench/work: PyKMIP's server and OpenStack Barbican.
+"""Two more peers, in venvs of their own under bench/out: PyKMIP's server and OpenStack Barbican.
 
 Both run as their documents say, with SQLite. PyKMIP keeps its keys in that file, in clear; Barbican
 has a SoftHSM token whose master key wraps one key for each project, in which secrets are encrypted.
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench.openbao import READY_LIMIT, WORK
+from bench.openbao import READY_LIMIT, OUT
 from hsm.registry import module_of
 from hsm.uri import Pkcs11Uri
 from tests.stack import free_port
@@ -38,7 +38,7 @@ CREATED = 202  # Accepted, and with no queue it is done by then
 
 def installed(name: str) -> Path:
     """Install what `NAME.lock` says into its own venv, once; return the folder of programs."""
-    lock, place = HERE / f"{name}.lock", WORK / name
+    lock, place = HERE / f"{name}.lock", OUT / name
     done = place / "done"
     if not done.exists() or done.stat().st_mtime < lock.stat().st_mtime:
         shutil.rmtree(place, ignore_errors=True)

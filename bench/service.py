@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.measure import Scenario, python
-from bench.openbao import WORK
+from bench.openbao import OUT
 from tests.stack import Machine, Stack
 
 RAW = "raw.c.sign_p256"
@@ -81,8 +81,8 @@ class Service:
 
 def compiled(source: str, *options: str) -> Path:
     """Build a program or library in C (needs gcc and libp11-kit-dev)."""
-    program = WORK / source.removesuffix(".c")
-    WORK.mkdir(exist_ok=True)
+    program = OUT / source.removesuffix(".c")
+    OUT.mkdir(exist_ok=True)
     path = Path(__file__).with_name(source)
     line = ("gcc", "-O2", "-I/usr/include/p11-kit-1", str(path), "-o", str(program), *options)
     subprocess.run(line, check=True)
