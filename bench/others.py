@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench.openbao import READY_LIMIT, OUT
+from bench.openbao import OUT, READY_LIMIT
 from hsm.registry import module_of
 from hsm.uri import Pkcs11Uri
 from tests.stack import free_port
