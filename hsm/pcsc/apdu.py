@@ -153,6 +153,16 @@ def refusal(response: Response, doing: str) -> CardRefusedError:
     )
 
 
+class Carrier(Contract):
+    """What carries whole commands to one card."""
+
+    def reset(self) -> None:
+        """Have the card forget what was selected and verified."""
+
+    def send(self, command: Command, seconds: float | None = None) -> Response:
+        """Carry a command through. The status word is the caller's."""
+
+
 class Channel:
     """One command at a time to one card. `extended` says that the card takes extended APDUs."""
 
@@ -178,7 +188,7 @@ class Channel:
             response = self._once(part, deadline)
             if part.cla & CHAINED and not response.ok:
                 return response
-        return self._whole(command, response, deadline)
+        return self._whole(response, deadline)
 
     def _parts(self, command: Command) -> list[Command]:
         """Split by chaining (ISO/IEC 7816-4, 5.3.3), since not every card takes extended APDUs."""
@@ -188,11 +198,11 @@ class Channel:
         chained = [replace(command, cla=command.cla | CHAINED, data=piece, le=0) for piece in first]
         return [*chained, replace(command, data=last)]
 
-    def _whole(self, command: Command, response: Response, deadline: float) -> Response:
+    def _whole(self, response: Response, deadline: float) -> Response:
         """Fetch what waits behind 61xx. Each round brings a byte at least, so it ends."""
         data = bytearray(response.data)
         while response.sw1 == SW1_MORE_DATA:
-            more = Command(GET_RESPONSE, 0, 0, le=response.sw2 or SHORT_LE, cla=command.cla)
+            more = Command(GET_RESPONSE, 0, 0, le=response.sw2 or SHORT_LE)
             response = self._once(more, deadline)
             data += response.data
             if response.sw1 == SW1_MORE_DATA and not response.data:

@@ -24,7 +24,7 @@ from hsm.errors import (
     PinLockedError,
 )
 from hsm.pcsc import tlv
-from hsm.pcsc.apdu import SHORT_LE, Channel, Command, Response, StatusWord, refusal
+from hsm.pcsc.apdu import SHORT_LE, Carrier, Command, Response, StatusWord, refusal
 
 AID = bytes.fromhex("A00000030800001000")  # without the version, so that every edition answers
 CERTIFICATE_LIMIT = 16_384  # bytes of one certificate, unpacked
@@ -140,7 +140,7 @@ class Chuid:
 class PivCard:
     """The selected PIV application. A PIN is passed on and never kept."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Carrier) -> None:
         """Select it. Raises `CardObjectMissingError` where the card has none."""
         self.channel = channel
         self.label = ""
