@@ -187,6 +187,10 @@ class TokenSpoiledError(CardError):
     code = "token-spoiled"
 
 
+# What a desk tells of its token as it is; to whoever asked, all else is a token that was pulled.
+OF_TOKENS = (CardError, MechanismUnsupportedError, PinIncorrectError)
+
+
 def told(error: HsmError) -> dict[str, str]:
     """Write an error for a pipe to another process of ours: class, message, cause, next step."""
     return {

@@ -4,10 +4,20 @@ Each method may be repeated after a token was pulled in the middle of it, and th
 same end. A driver keeps nothing: what was begun and what was made is its caller's journal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from hmac import compare_digest
 from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
+
+from hsm.errors import CardForeignError, TokenSpoiledError
 
 
 class TokenSlot(StrEnum):
@@ -105,3 +115,45 @@ class TokenDriver(Protocol):
 
     def wipe(self) -> None:
         """Overwrite keys, take certificates away and block what can be blocked."""
+
+
+class FinishedToken(Protocol):
+    """A token that was issued and recognised, as its service afterwards needs it."""
+
+    @property
+    def factory_pin(self) -> bytes:
+        """The PIN that the model comes with; empty where there is none."""
+
+    def takes(self, pin: bytes) -> bool:
+        """Whether this is its PIN: a try, which the right one gives back."""
+
+    def prove_pin_dead(self, given: Mapping[str, bytes], own: Callable[[], None]) -> None:
+        """Try each PIN that is to be dead; `own` has the holder give theirs after each.
+
+        Raises `CardRefusedError` at one that the token still takes.
+        """
+
+    def unblock(self, puk: SecretChange, pin: bytes) -> None:
+        """Replace the PUK, and set a PIN by the new one."""
+
+    def unblock_by(self, puk: bytes, pin: bytes) -> None:
+        """Set a PIN by the PUK as it is, where no other may be shown."""
+
+    def replace_puk(self, puk: SecretChange) -> None: ...
+
+    def wipe(self) -> None:
+        """Leave nothing of its holder."""
+
+
+def check_agreement(spki: bytes, agree: Callable[[bytes], bytes]) -> None:
+    """Have the token agree with a key made just now; raise `TokenSpoiledError` if it cannot.
+
+    Only who has the private half of `spki` comes to the same as we do.
+    """
+    key = load_der_public_key(spki)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise CardForeignError("a key to agree with is of an elliptic curve")
+    fresh = ec.generate_private_key(key.curve)
+    peer = fresh.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if not compare_digest(agree(peer), fresh.exchange(ec.ECDH(), key)):
+        raise TokenSpoiledError("the token does not have the key that it says it made in 9D")

@@ -21,27 +21,33 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from hsm.errors import (
+    OF_TOKENS,
     CardDataError,
-    CardError,
     CardForeignError,
+    CardRefusedError,
     CardRemovedError,
     DataInvalidError,
     HsmError,
     IntegrityError,
-    MechanismUnsupportedError,
+    PinIncorrectError,
+    PinLockedError,
     TokenSpoiledError,
 )
 from hsm.modules import ask as ask_module
 from hsm.pcsc.apdu import TransmissionProtocol
 from hsm.pcsc.profiles import OWN
-from hsm.tokens import Secrets, TokenFacts, TokenSlot
+from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot, check_agreement
 
 Call = dict[str, Any]
 Ask = Callable[[Call], Call]
 CALLS = frozenset(
     f"token-{name}"
-    for name in ("identify", "take-over", "make-key", "sign", "load", "check", "wipe")
+    for name in (
+        *("identify", "take-over", "make-key", "sign", "agree", "load", "check"),
+        *("takes", "officer", "wipe"),
+    )
 )
+HELD = frozenset({"token-identify", "token-takes", "token-officer"})
 CALL_LIMIT = 65_536  # characters of one call
 
 
@@ -149,11 +155,8 @@ class Pkcs11Token:
         except InvalidSignature:
             raise IntegrityError("the token's signature is not of this message") from None
 
-    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (as below)
-        raise MechanismUnsupportedError(
-            f"keys to agree with ({slot}) are made on PIV cards alone",
-            next_step="Leave 9D out of the order.",
-        )
+    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (as above; its caller holds what comes out against `spki`)
+        return b64decode(self._call("agree", **self._about(slot), peer=_text(peer))["z"])
 
     def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:  # noqa: ARG002  (its label is its name)
         hashed = {}
@@ -174,7 +177,12 @@ class Pkcs11Token:
     def prove(
         self, secrets: Secrets, keys: Mapping[TokenSlot, bytes], nonce: bytes
     ) -> dict[TokenSlot, bytes]:
-        signed = {slot: self.sign(slot, spki, nonce, secrets) for slot, spki in keys.items()}
+        signed: dict[TokenSlot, bytes] = {}
+        for slot, spki in keys.items():
+            if slot is TokenSlot.KEY_MANAGEMENT:
+                self._prove_agreement(slot, spki, secrets)
+                continue
+            signed[slot] = self.sign(slot, spki, nonce, secrets)
         factory = self._profile.so_pin.encode()
         if factory and self._officer_is(factory):
             raise TokenSpoiledError("the token still takes its factory's SO-PIN")
@@ -182,8 +190,70 @@ class Pkcs11Token:
             raise TokenSpoiledError("the token does not take the SO-PIN that it was given")
         return signed
 
+    def _prove_agreement(self, slot: TokenSlot, spki: bytes, secrets: Secrets) -> None:
+        check_agreement(spki, lambda peer: self.agree(slot, spki, peer, secrets))
+
+    # A finished one
+
+    def recognise(self, model: object, serial: object) -> None:
+        """Raise `CardForeignError` unless this is the token as it was issued.
+
+        By its label, which is its id: PKCS#11 has no challenge that a token would answer before
+        a PIN is given to it.
+        """
+        found = self.identify()
+        if (found.guid, found.model, found.serial) != (self._token.hex, model, serial):
+            raise CardForeignError("this is another token", next_step="Put in the right one.")
+
+    @property
+    def factory_pin(self) -> bytes:
+        return b""
+
+    def takes(self, pin: bytes) -> bool:
+        return bool(self._call("takes", pin=_text(pin))["right"])
+
+    def prove_pin_dead(self, given: Mapping[str, bytes], own: Callable[[], None]) -> None:
+        for name, pin in given.items():
+            if pin and self.takes(pin):
+                raise CardRefusedError(
+                    f"the token still takes {name}", next_step="Choose another PIN, once more."
+                )
+            own()
+
+    def unblock(self, puk: SecretChange, pin: bytes) -> None:
+        self._officer(puk, pin)
+
+    def unblock_by(self, puk: bytes, pin: bytes) -> None:
+        self._officer(SecretChange(puk, puk), pin)
+
+    def replace_puk(self, puk: SecretChange) -> None:
+        self._officer(puk)
+
+    def _officer(self, so_pin: SecretChange, pin: bytes = b"") -> None:
+        """The new SO-PIN can only be there after a first try; then the two take turns."""
+        there = [so_pin.old, so_pin.new] if so_pin.begun else [so_pin.old]
+        if so_pin.begun % 2:
+            there.reverse()
+        about = {"so_pin": _text(so_pin.new), "pin": _text(pin)}
+        try:
+            self._call("officer", there=list(map(_text, there)), **about)
+        except PinLockedError:
+            raise
+        except PinIncorrectError as error:
+            raise TokenSpoiledError(
+                f"{error}: the token has not the SO-PIN that it was given",
+                cause=error.cause,
+                next_step="Destroy it, and find out who had it.",
+            ) from error
+
     def wipe(self) -> None:
-        self._call("wipe", so_pin=_text(self._secrets().puk.new))
+        """C_InitToken, by the SO-PIN; its label stays, so that it can still be told from others."""
+        found = self._call("wipe", so_pin=_text(self._secrets().puk.new))
+        if found["left"] or found["pin"]:
+            raise CardRefusedError(
+                f"{found['left']} objects are on the token after it was initialised",
+                next_step="Destroy it before a witness without that, and tell its supplier.",
+            )
 
     def _about(self, slot: TokenSlot) -> Call:
         key_id = uuid5(self._token, slot).bytes
@@ -202,13 +272,17 @@ class UsbReader:
     atr = b""
     protocol = TransmissionProtocol.T1
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, ask: Ask = ask_module) -> None:
         self._path = path
+        self._ask = ask
 
     def call(self, call: Call) -> Call:
+        return self._made(lambda: carry(self._path, call, self._ask))
+
+    def _made(self, make: Callable[[], Call]) -> Call:
         try:
-            return carry(self._path, call)
-        except CardError:
+            return make()
+        except OF_TOKENS:
             raise
         except HsmError as error:  # the token is out, or its module ended: the job can go on
             raise CardRemovedError(f"the token failed: {error}", cause=error.cause) from error
@@ -220,11 +294,65 @@ class UsbReader:
         """Nothing stays logged in."""
 
 
-def carry(path: str, call: Call) -> Call:
+class HeldToken(UsbReader):
+    """The token, before its holder, while a service works on it from elsewhere.
+
+    `choose` asks the holder for a PIN: (is it new?). As with `hsm.pcsc.holder.HeldCard`, what is
+    typed goes to the token and nowhere else, and is kept while this object lives.
+    """
+
+    def __init__(
+        self, path: str, label: str, choose: Callable[[bool], bytes], ask: Ask = ask_module
+    ) -> None:
+        super().__init__(path, ask)
+        self._label = label
+        self._choose = choose
+        self._pin = b""
+
+    def call(self, call: Call) -> Call:
+        """Pass on what recognises the token and sets its PINs. Raises `CardDataError` at others."""
+        if call.get("do") not in HELD or call.get("label") != self._label:
+            raise CardDataError(
+                f"the server asked for {str(call.get('do'))[:40]} while its holder has the token",
+                next_step="Take the token out, and tell whoever runs the service.",
+            )
+        return super().call(call)
+
+    def own_pin(self, given: bytes) -> None:
+        """Replace `given` by the holder's own PIN; if it is empty, give the token theirs.
+
+        Raises `CardRefusedError` where they chose the one that they were given, and
+        `PinIncorrectError`, which spends a try.
+        """
+        if given:
+            self.change_pin(given, self._choose(True))
+            return
+        self._pin = self._pin or self._choose(False)
+        if not self._done("takes", pin=_text(self._pin))["right"]:
+            self._pin = b""
+            raise PinIncorrectError(
+                "the token refused the PIN", next_step="Begin again, and give the right one."
+            )
+
+    def change_pin(self, old: bytes, new: bytes) -> None:
+        """C_SetPIN. Raises as `own_pin` does."""
+        if new == old:
+            raise CardRefusedError(
+                "this is the PIN that the token has now", next_step="Choose another one."
+            )
+        self._done("set-pin", pin=_text(old), new=_text(new))
+        self._pin = new
+
+    def _done(self, name: str, **more: object) -> Call:
+        about = {"do": f"token-{name}", "label": self._label, "path": self._path}
+        return self._made(lambda: self._ask({**about, **more}))
+
+
+def carry(path: str, call: Call, ask: Ask = ask_module) -> Call:
     """Make one call on the token beside this process: what a desk does, and no more than that."""
     if call.get("do") not in CALLS or "path" in call or len(str(call)) > CALL_LIMIT:
         raise DataInvalidError("the server asked for something that this desk does not do")
-    return ask_module({**call, "path": path})
+    return ask({**call, "path": path})
 
 
 def _checked(

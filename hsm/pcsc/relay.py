@@ -12,7 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hsm.errors import CardDataError, CardError, CardRemovedError, HsmError, restored, told
+from hsm.errors import (
+    OF_TOKENS,
+    CardDataError,
+    CardError,
+    CardRemovedError,
+    HsmError,
+    restored,
+    told,
+)
 from hsm.pcsc.apdu import RESPONSE_LIMIT, TransmissionProtocol
 
 Message = dict[str, Any]
@@ -173,7 +181,7 @@ def _restored(answer: Message) -> HsmError:
         error = restored({name: str(answer[name])[:500] for name in fields})
     except (KeyError, TypeError, ValueError):
         return CardDataError("the desk told of an error that nobody knows")
-    return error if isinstance(error, CardError) else CardDataError(str(error))
+    return error if isinstance(error, OF_TOKENS) else CardDataError(str(error))
 
 
 def carry(transport: Any, message: Message) -> Message:

@@ -5,7 +5,6 @@ Nothing here depends on a maker; what differs between models is in the card's pr
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from hmac import compare_digest
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -42,7 +41,7 @@ from hsm.pcsc.piv import (
 )
 from hsm.pcsc.piv_issue import HeldKey, ManagementKey
 from hsm.pcsc.profiles import NONE, CardProfile
-from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
+from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot, check_agreement
 
 ALGORITHMS = {
     "EC-P256": PivAlgorithm.ECC_P256,
@@ -162,12 +161,8 @@ class PivToken:
         return self._card.agree(piv_slot(slot), _curved(spki), _curved(peer))
 
     def _prove_agreement(self, spki: bytes) -> None:
-        """Only who has the private half comes to the same as we do, with a key made just now."""
-        key = _curved(spki)
-        fresh = ec.generate_private_key(key.curve)
-        z = self._card.agree(PivSlot.KEY_MANAGEMENT, key, fresh.public_key())
-        if not compare_digest(z, fresh.exchange(ec.ECDH(), key)):
-            raise TokenSpoiledError("the card does not have the key that it says it made in 9D")
+        slot, key = PivSlot.KEY_MANAGEMENT, _curved(spki)
+        check_agreement(spki, lambda peer: self._card.agree(slot, key, _curved(peer)))
 
     # Data objects
 

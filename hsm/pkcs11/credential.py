@@ -1,30 +1,39 @@
-"""What an issuer does to a PKCS#11 token that becomes somebody's credential.
+"""What an issuer, and later its holder, does to a PKCS#11 token that is somebody's credential.
 
 Each function is one question to a process of its own; nothing stays logged in. The token is found
-by its label, which is the id that it was given, or it is the one that has none yet.
+by its label, which is the id that it was given; one that is to be made has none yet.
 """
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+from uuid import UUID, uuid5
 
 from pkcs11 import Attribute, CertificateType, ObjectClass
+from pkcs11.constants import TokenFlag
 from pkcs11.exceptions import PKCS11Error
 
-from hsm.errors import PinIncorrectError, TokenNotFoundError, TokenSpoiledError
+from hsm.errors import (
+    MechanismUnsupportedError,
+    PinIncorrectError,
+    PinLockedError,
+    TokenNotFoundError,
+)
 from hsm.pkcs11.errors import of_exception
-from hsm.pkcs11.library import CKU_SO, Library, is_initialised
+from hsm.pkcs11.library import CKU_SO, Functions, Library, is_initialised
 from hsm.pkcs11.session import Pkcs11Device
+from hsm.tokens import TokenSlot
 from hsm.types import Algorithm, KeySpec, KeyUsage, Mechanism, VerifyPolicy
 from hsm.uri import Pkcs11Uri
 
 Answer = dict[str, Any]
 LABEL_SIZE = 32
+LAST_SO_TRY = TokenFlag.SO_PIN_FINAL_TRY | TokenFlag.SO_PIN_LOCKED
 
 
 def identify(request: Answer) -> Answer:
     """What the token says of itself, ours by its label or the one that has none yet."""
-    token = _token(request)
+    token = _candidate(request)
     return {
         "model": f"{token.manufacturer_id.strip()} {token.model.strip()}",
         "serial": token.serial.decode(errors="replace").strip(),
@@ -39,33 +48,61 @@ def take_over(request: Answer) -> Answer:
     What is ours already only gets its user PIN again, so that this may be repeated. A token that
     its maker initialised takes the maker's SO-PIN once, and ours from then on.
     """
-    library, token = _opened(request)
+    library, token = Library.acquire(request["path"]), _candidate(request)
     so_pin, factory = _bytes(request["so_pin"]), _bytes(request["factory"])
-    functions = library.functions
-    if functions is None:
-        raise TokenSpoiledError("no token can be initialised through this library")
     if token.label != request["label"]:
         first = factory if is_initialised(token) and factory else so_pin
-        functions.init_token(token.slot.slot_id, first, request["label"].encode().ljust(LABEL_SIZE))
-    _as_officer(library, _refreshed(request, token), so_pin, factory, _bytes(request["pin"]))
+        label = request["label"].encode().ljust(LABEL_SIZE)
+        _functions(library).init_token(token.slot.slot_id, first, label)
+    there = [so_pin, factory] if factory else [so_pin]
+    _as_officer(library, _refreshed(request, token), there, so_pin, _bytes(request["pin"]))
     return {}
 
 
-def _as_officer(library: Library, token: Any, so_pin: bytes, factory: bytes, pin: bytes) -> None:
+def officer(request: Answer) -> Answer:
+    """As the security officer: make `so_pin` the SO-PIN, and set the user PIN if one is given.
+
+    `there` are the SO-PINs that may be on the token, the likeliest first: each costs a try, which
+    the right one gives back.
+    """
+    library, token = _opened(request)
+    there = list(map(_bytes, request["there"]))
+    _as_officer(library, token, there, _bytes(request["so_pin"]), _bytes(request["pin"]))
+    return {}
+
+
+def _as_officer(
+    library: Library, token: Any, there: Sequence[bytes], wanted: bytes, pin: bytes
+) -> None:
+    functions = _functions(library)
+    if len(there) > 1 and token.flags & LAST_SO_TRY:
+        raise PinLockedError(
+            "the SO-PIN has one try left or none, which no program may spend",
+            next_step="Put the token with those to be destroyed.",
+        )
     session = token.open(rw=True)
-    functions = library.functions
-    assert functions is not None  # noqa: S101  (its caller asked)
     try:
-        try:
-            functions.login(session.handle, CKU_SO, so_pin)
-        except PinIncorrectError:
-            if not factory:
-                raise
-            functions.login(session.handle, CKU_SO, factory)
-            session.set_pin(factory.decode(), so_pin.decode())
-        functions.init_pin(session.handle, pin)
+        found = _officer_by(functions, session.handle, there)
+        if found != wanted:
+            functions.set_pin(session.handle, found, wanted)
+        if pin:
+            functions.init_pin(session.handle, pin)
     finally:
         library.close(session)
+
+
+def _officer_by(functions: Functions, session: int, there: Sequence[bytes]) -> bytes:
+    """Log the security officer in with the first SO-PIN that the token takes."""
+    for so_pin in there[:-1]:
+        try:
+            functions.login(session, CKU_SO, so_pin)
+        except PinLockedError:
+            raise
+        except PinIncorrectError:
+            continue
+        return so_pin
+    functions.login(session, CKU_SO, there[-1])
+    return there[-1]
 
 
 def _refreshed(request: Answer, token: Any) -> Any:
@@ -73,18 +110,24 @@ def _refreshed(request: Answer, token: Any) -> Any:
     try:
         return token.slot.get_token()
     except PKCS11Error:
-        return _token(request)
+        return _candidate(request)
 
 
 def make_key(request: Answer) -> Answer:
-    """Make a pair under this id and read its attributes back; the one before it is gone."""
-    with_key = Algorithm(request["algorithm"])
+    """Make a pair under this id and read its attributes back; the one before it is gone.
+
+    Raises `MechanismUnsupportedError` where the module cannot do what the key is for, before
+    anything is on the token.
+    """
+    agrees = request["slot"] == TokenSlot.KEY_MANAGEMENT
+    usage = KeyUsage.AGREE if agrees else KeyUsage.SIGN
     key_id = _bytes(request["key_id"])
     device = _device(request)
     try:
         if device.find(key_id):
             device.destroy(key_id)
-        made = device.generate(KeySpec(key_id, request["slot"], with_key, KeyUsage.SIGN))
+        algorithm = Algorithm(request["algorithm"])
+        made = device.generate(KeySpec(key_id, request["slot"], algorithm, usage))
     finally:
         device.close()
     return {"spki": _text(made.public_key)}
@@ -101,6 +144,16 @@ def sign(request: Answer) -> Answer:
     finally:
         device.close()
     return {"signature": _text(signature)}
+
+
+def agree(request: Answer) -> Answer:
+    """ECDH (CKM_ECDH1_DERIVE, no KDF) with a peer's key (SPKI): Z."""
+    device = _device(request)
+    try:
+        z = device.derive(_bytes(request["key_id"]), _bytes(request["peer"]))
+    finally:
+        device.close()
+    return {"z": _text(z)}
 
 
 def load(request: Answer) -> Answer:
@@ -138,8 +191,7 @@ def check(request: Answer) -> Answer:
     library, token = _opened(request)
     session = token.open(rw=True)
     try:
-        if library.functions is not None:
-            library.functions.login(session.handle, CKU_SO, _bytes(request["so_pin"]))
+        _functions(library).login(session.handle, CKU_SO, _bytes(request["so_pin"]))
     except PinIncorrectError:
         return {"right": False}
     finally:
@@ -147,30 +199,100 @@ def check(request: Answer) -> Answer:
     return {"right": True}
 
 
-def wipe(request: Answer) -> Answer:
-    """Initialise it anew: everything that was on it is gone."""
+def takes(request: Answer) -> Answer:
+    """Whether this is the user PIN: one try, which the right one gives back; never the last."""
     library, token = _opened(request)
-    if library.functions is not None:
-        label = b"wiped".ljust(LABEL_SIZE)
-        library.functions.init_token(token.slot.slot_id, _bytes(request["so_pin"]), label)
+    try:
+        library.close(library.login(token, _bytes(request["pin"])))
+    except PinLockedError:
+        raise
+    except PinIncorrectError:
+        return {"right": False}
+    return {"right": True}
+
+
+def set_pin(request: Answer) -> Answer:
+    """The user's own change (C_SetPIN), which is tried before it counts."""
+    library, token = _opened(request)
+    old, new = _bytes(request["pin"]), _bytes(request["new"])
+    functions, session = _functions(library), library.login(token, old)
+    try:
+        functions.set_pin(session.handle, old, new)
+    finally:
+        library.close(session)
+    library.close(library.login(token, new))
     return {}
 
 
+def read(request: Answer) -> Answer:
+    """The one token here that was issued by us, and its certificates by slot: no PIN is asked."""
+    library = Library.acquire(request["path"])
+    tokens = [token for token in library.tokens() if _is_issued(token, request["label"])]
+    token = _only(tokens, "Leave in just your own, or name it: token= in its URI is its id.")
+    session = token.open()
+    try:
+        found = {slot: _certificate_at(session, token.label, slot) for slot in TokenSlot}
+    finally:
+        library.close(session)
+    there = {str(slot): _text(each) for slot, each in found.items() if each}
+    return {"label": token.label, "certificates": there}
+
+
+def _is_issued(token: Any, label: str) -> bool:
+    try:
+        return is_initialised(token) and UUID(hex=token.label).hex == (label or token.label)
+    except ValueError:
+        return False
+
+
+def _certificate_at(session: Any, label: str, slot: str) -> bytes:
+    key_id = uuid5(UUID(hex=label), slot).bytes
+    about = {Attribute.CLASS: ObjectClass.CERTIFICATE, Attribute.ID: key_id}
+    return next((bytes(each[Attribute.VALUE]) for each in session.get_objects(about)), b"")
+
+
+def wipe(request: Answer) -> Answer:
+    """Initialise it anew under the same label; return how many objects can be seen then."""
+    library, token = _opened(request)
+    label = request["label"].encode().ljust(LABEL_SIZE)
+    _functions(library).init_token(token.slot.slot_id, _bytes(request["so_pin"]), label)
+    wiped = token.slot.get_token()
+    session = wiped.open()
+    try:
+        left = len(list(session.get_objects({})))
+    finally:
+        library.close(session)
+    return {"left": left, "pin": bool(wiped.flags & TokenFlag.USER_PIN_INITIALIZED)}
+
+
+def _functions(library: Library) -> Functions:
+    if library.functions is None:
+        raise MechanismUnsupportedError(
+            "no token can be initialised through this library",
+            next_step="Use the library of the module itself.",
+        )
+    return library.functions
+
+
 def _opened(request: Answer) -> tuple[Library, Any]:
-    return Library.acquire(request["path"]), _token(request)
+    """The token of this label, and no other."""
+    library = Library.acquire(request["path"])
+    ours = [token for token in library.tokens() if token.label == request["label"]]
+    return library, _only(ours, "Put in the token that this is about.")
 
 
-def _token(request: Answer) -> Any:
+def _candidate(request: Answer) -> Any:
+    """The token of this label, or one that may become it: its maker's, or a blank one."""
     tokens = Library.acquire(request["path"]).tokens()
     ours = [token for token in tokens if token.label == request["label"]]
     blank = [token for token in tokens if not is_initialised(token)]
     factory = [token for token in tokens if token.label in request["makers"]]
-    found = ours or factory or blank[:1]
+    return _only(ours or factory or blank[:1], "Leave in just the token that is to be made.")
+
+
+def _only(found: Sequence[Any], next_step: str) -> Any:
     if len(found) != 1:
-        raise TokenNotFoundError(
-            f"{len(found)} tokens may be meant",
-            next_step="Leave in just the token that is to be made.",
-        )
+        raise TokenNotFoundError(f"{len(found)} tokens may be meant", next_step=next_step)
     return found[0]
 
 
@@ -199,5 +321,8 @@ def _named(what: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
 
 DO: dict[str, Callable[[Answer], Answer]] = {
     f"token-{what.__name__.replace('_', '-')}": _named(what)
-    for what in (identify, take_over, make_key, sign, load, check, wipe)
+    for what in (
+        *(identify, take_over, make_key, sign, agree, load, check, wipe),
+        *(officer, takes, set_pin, read),
+    )
 }

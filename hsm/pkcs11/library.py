@@ -131,6 +131,10 @@ class Functions:
         """Set the user PIN, in a session where the security officer is logged in."""
         check(self("C_InitPIN", session, _buffer(pin), len(pin)))
 
+    def set_pin(self, session: int, old: bytes, new: bytes) -> None:
+        """Change the PIN of whoever is logged in, or else of the user."""
+        check(self("C_SetPIN", session, _buffer(old), len(old), _buffer(new), len(new)))
+
     def encrypt_gcm(self, session: int, key: int, iv: bytes, aad: bytes, text: bytes) -> bytes:
         """Ciphertext and 16-byte tag, in one call: NSS tells too small a size when asked."""
         params = _GcmParams(iv, len(iv), 8 * len(iv), aad or None, len(aad), 8 * TAG_SIZE)
