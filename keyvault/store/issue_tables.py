@@ -1,4 +1,4 @@
-"""The table of issuing jobs, beside those of `tables`."""
+"""The tables of issuing jobs and of stations, beside those of `tables`."""
 
 from sqlalchemy import Column, ForeignKey, Index, Table
 
@@ -16,3 +16,12 @@ Index(None, issue_job.c.token_id)
 Index(None, issue_job.c.created_at, issue_job.c.id)
 for _filter in ("standing", "batch"):
     Index(None, issue_job.c[_filter], issue_job.c.created_at, issue_job.c.id)
+
+# The last word of each station. Its history is in the log.
+station = Table(
+    "station",
+    METADATA,
+    _text("name", key=True),
+    *map(_text, ("state", "reader", "person", "alarm")),
+    *map(_number, ("since", "heard_at")),
+)

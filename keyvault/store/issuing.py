@@ -41,12 +41,16 @@ class Issuing:
 
     def of_token(self, token: UUID) -> IssueJob:
         """The newest job of a token. Raises `NotFoundError`."""
+        found = self.last_of(token)
+        if found is None:
+            raise NotFoundError(f"no job ever worked on token {token}")
+        return found
+
+    def last_of(self, token: UUID) -> IssueJob | None:
         query = select(issue_job).where(issue_job.c.token_id == str(token))
         newest = query.order_by(issue_job.c.created_at.desc(), issue_job.c.id.desc())
         row = self._connection.execute(newest.limit(1)).first()
-        if row is None:
-            raise NotFoundError(f"no job ever worked on token {token}")
-        return _job(row)
+        return None if row is None else _job(row)
 
     def change(self, job: IssueJob) -> None:
         """Write the next version. Raises `ConflictError` where somebody else wrote one."""
@@ -67,6 +71,15 @@ class Issuing:
                 query = query.where(issue_job.c[name] == value)
         rows, following = _NEWEST.page(self._connection, query, after, limit)
         return [_job(row) for row in rows], following
+
+    def in_work(self) -> dict[str, list[UUID]]:
+        """Jobs that were begun and are not finished, by the station of their last insertion."""
+        begun = issue_job.c.standing.in_((Standing.OPEN, Standing.INTERRUPTED))
+        query = select(issue_job.c.station, issue_job.c.id).where(begun, issue_job.c.station != "")
+        found: dict[str, list[UUID]] = {}
+        for name, job in self._connection.execute(query.order_by(issue_job.c.id)):
+            found.setdefault(name, []).append(UUID(job))
+        return found
 
     def batch(self, name: str) -> dict[str, int]:
         """How many jobs of a batch stand where."""

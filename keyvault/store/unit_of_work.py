@@ -30,6 +30,7 @@ from keyvault.store.pace import Paces
 from keyvault.store.reconciliations import Reconciliations
 from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
+from keyvault.store.stations import Stations
 from keyvault.store.tokens import Tokens
 
 
@@ -41,6 +42,7 @@ class Reading:
         self.certificates = Certificates(connection)
         self.paces = Paces(connection)
         self.issuing = Issuing(connection)
+        self.stations = Stations(connection)
         self.custody = Custody(connection)
         self.backups = Backups(connection)
         self.compromises = Compromises(connection)
@@ -122,12 +124,22 @@ class Database:
 
     @contextmanager
     def sealing(self) -> Iterator[Seals]:
-        """Open the one transaction without an event: what it adds is made of the log itself.
+        """Open a transaction without an event: what it adds is made of the log itself.
 
         Committed at the block's end.
         """
         with engine.writing(self._engine) as connection:
             yield Seals(connection)
+            engine.commit(connection)
+
+    @contextmanager
+    def hearing(self) -> Iterator[Stations]:
+        """Open the other one without: when a desk was last heard is no history, see ADR 42.
+
+        Committed at the block's end.
+        """
+        with engine.writing(self._engine) as connection:
+            yield Stations(connection)
             engine.commit(connection)
 
     @contextmanager
