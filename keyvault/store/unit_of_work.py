@@ -134,7 +134,7 @@ class Database:
 
     @contextmanager
     def hearing(self) -> Iterator[Stations]:
-        """Open the other one without: when a desk was last heard is no history, see ADR 42.
+        """Open the other one without: when a desk was last heard is no history, see ADR 43.
 
         Committed at the block's end.
         """
