@@ -32,9 +32,9 @@ class IssueStep(StrEnum):
     BOUND = "bound"  # this token, by what it says of itself
     TAKEN_OVER = "taken-over"  # it obeys our administrator's key
     KEYED = "keyed"  # its keys are made on it
+    SECURED = "secured"  # PUK and PIN are ours, before it may lie somewhere and wait
     CERTIFIED = "certified"  # it proved to have them, and each has one certificate
     LOADED = "loaded"  # certificates and identity are on it, read back
-    SECURED = "secured"  # PUK and PIN are ours
     PROVEN = "proven"  # after a reset: it signs, and nothing of its factory works
 
 
@@ -158,9 +158,9 @@ _WORDS: Mapping[str, str] = {
     "bound": "it is the right token",
     "taken-over": "it obeys our management key",
     "keyed": "its keys are made",
+    "secured": "PIN and PUK are set",
     "certified": "its keys are certified",
     "loaded": "its certificates are on it",
-    "secured": "PIN and PUK are set",
     "proven": "it was tried, and nothing of its factory works",
 }  # what journal entries are called at the reader; others say it themselves
 

@@ -39,6 +39,7 @@ from keyvault.operations.personalising import personalise
 from keyvault.operations.relays import Line
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import StationSettings
+from keyvault.store.unit_of_work import Reading
 
 AGREEING = "9D"
 ALGORITHMS = ("EC-P256", "EC-P384", "RSA-2048")
@@ -59,7 +60,7 @@ def order(
     """
     permit(vault, who, Action.TOKEN_ISSUE)
     plan = plan or (IKI_PLAN if issuer is Issuer.IKI else None)
-    _check_order(vault, token_ids, plan, pin_route)
+    _check_order(token_ids, plan)
     _check_issuer(vault, token_ids, issuer, plan)
     with vault.database.reading() as work:
         if before := recall(work, who, once):
@@ -81,6 +82,7 @@ def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batc
     with vault.database.work() as work:
         generation = vault.settings.issuing.masters
         own: Document = {"plan": _plan_of(token), **facts, "master": len(generation)}
+        own |= _left_on(work, token)
         job = IssueJob(job_id, token_id, str(token.kind), who.id, now, now, batch=batch, facts=own)
         work.issuing.add(job)
         told: Document = {"plan": own["plan"], "batch": batch, "issuer": facts["issuer"]}
@@ -88,33 +90,25 @@ def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batc
     return job
 
 
+def _left_on(work: Reading, token: Token) -> Document:
+    """What an abandoned job may have put on the card: PIN and PUK of its own, under seal."""
+    before = work.issuing.last_of(token.id)
+    if token.kind is not TokenKind.PIV_CARD or before is None or "sealed" not in before.facts:
+        return {}
+    begun = {"secure": before.begun("secure")}
+    return {"sealed": before.facts["sealed"], "begun": begun}
+
+
 def _plan_of(token: Token) -> Document:
     """What the profile that the token was nominated with says."""
     return dict(PLANS.get(token.profile, DEFAULT_PLAN))
 
 
-def _check_order(
-    vault: Vault,
-    token_ids: Sequence[UUID],
-    plan: Mapping[str, str] | None,
-    pin_route: PinRoute,
-) -> None:
+def _check_order(token_ids: Sequence[UUID], plan: Mapping[str, str] | None) -> None:
     if not 0 < len(set(token_ids)) == len(token_ids) <= BATCH_LIMIT:
         raise InvalidInputError(f"order 1 to {BATCH_LIMIT} different tokens at once")
     if plan is not None:
         _check_plan(plan)
-    with vault.database.reading() as work:
-        for token in map(work.tokens.get, token_ids):
-            _check_kind(token, plan or _plan_of(token), pin_route)
-
-
-def _check_kind(token: Token, plan: Mapping[str, object], pin_route: PinRoute) -> None:
-    """What a token with a module of its own cannot have here."""
-    if token.kind is TokenKind.PKCS11 and (AGREEING in plan or pin_route is PinRoute.ACTIVATION):
-        raise InvalidInputError(
-            f"slot {AGREEING} and a PIN that is chosen at activation take a PIV card",
-            next_step=f"leave both out for token {token.serial}",
-        )
 
 
 def _check_issuer(

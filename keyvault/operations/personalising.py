@@ -149,6 +149,13 @@ class _UnderWay:
                 job = _note(job, name, slot, each)
         self._save(job, f"key made in {slot}")
 
+    def _secure(self) -> Document:
+        """First of all that may wait for people: a token in a safe has no factory secrets."""
+        secrets = self._house.secrets(self.job)  # with what was begun before now
+        self._save(self.job.beginning("secure"), "begins to change PUK and PIN")
+        self._driver.secure(secrets)
+        return {}
+
     def _certify(self) -> Document | None:
         """Possession first: no CA hears of a key that the token did not sign with.
 
@@ -185,12 +192,6 @@ class _UnderWay:
         certificates = {TokenSlot(name): b64decode(each) for name, each in kept}
         return {"objects": self._driver.load(self.job.token.bytes, certificates)}
 
-    def _secure(self) -> Document:
-        secrets = self._house.secrets(self.job)  # with what was begun before now
-        self._save(self.job.beginning("secure"), "begins to change PUK and PIN")
-        self._driver.secure(secrets)
-        return {}
-
     def _prove(self) -> Document:
         nonce = self._house.random(NONCE_SIZE)
         keys = {TokenSlot(name): spki for name, spki in keys_of(self.job).items()}
@@ -201,9 +202,9 @@ class _UnderWay:
     _STEPS: ClassVar[dict[IssueStep, Callable[["_UnderWay"], Document | None]]] = {
         IssueStep.TAKEN_OVER: _take_over,
         IssueStep.KEYED: _make_keys,
+        IssueStep.SECURED: _secure,
         IssueStep.CERTIFIED: _certify,
         IssueStep.LOADED: _load,
-        IssueStep.SECURED: _secure,
         IssueStep.PROVEN: _prove,
     }
 

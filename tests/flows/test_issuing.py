@@ -131,7 +131,7 @@ def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path, monkeypatch):
     assert carding.token("USB-1")["state"] == "personalised"
 
 
-def test_an_abandoned_job_leaves_no_certificate_in_force(carding):
+def test_an_abandoned_job_leaves_no_certificate_in_force_and_a_card_to_begin_anew_with(carding):
     card, token = _blank(carding, 5001)
     (job,) = carding.order(token)
     carding.insert(job, Puller(card, 40, executed=True))
@@ -144,6 +144,9 @@ def test_an_abandoned_job_leaves_no_certificate_in_force(carding):
     issued = [one for path in lists for one in ok(client.get(path, params={"limit": 200}))["items"]]
     own = [each for each in issued if each["token"] == token["id"]]
     assert {each["status"] for each in own} == {"revoked"}
+    assert card.application.puk.value != FACTORY_PUK
+    (another,) = carding.order(carding.token("5001"))
+    assert carding.insert(another, card)["standing"] == "done"
 
 
 def test_a_blocked_card_is_unblocked_by_two_people_and_its_puk_is_another_then(carding):
