@@ -133,11 +133,16 @@ CRL.ISSUED key certificates=number next_update=text number=number sha256=text th
 CRL.STALE key number=number next_update=text
 CA.CERTIFIED key @act key=text? parent=text/null? name=text? serial=text? ends=text? sha256=text?
   reconciled=bool?
+CA.SIGNER_CERTIFIED key @act key=text? parent=text? name=text? serial=text? ends=text? sha256=text?
+  reconciled=bool?
 ISSUE.ORDERED token @job plan=object? batch=text? issuer=text? jobs=number?
 ISSUE.STEP token @job what=text cause=text? certificates=list/object?
 ISSUE.STOPPED token @job what=text cause=text?
 ISSUE.DONE token @job what=text cause=text?
 ISSUE.REKEYED token @job what=text cause=text?
+STATION.REPORTED access station=text state=text before=text reader=text
+STATION.FAILED access station=text state=text reader=text since=text jobs=list
+STATION.RECOVERED access station=text state=text reader=text jobs=list
 PIN.MAILED token @job holder=text
 PIN.CHOSEN token @job what=text
 PUK.SPENT key @job what=text

@@ -15,6 +15,7 @@ from keyvault.domain.commands import (
     ActivateKey,
     AllowUse,
     CertifyAuthority,
+    CertifySigner,
     ChangePerson,
     Command,
     DeactivateKey,
@@ -114,6 +115,10 @@ WORDS: dict[type[Command], tuple[str, str]] = {
     CertifyAuthority: (
         "make the key an authority, which certifies others and does nothing else",
         "NO: others believe what it signs until its certificate ends",
+    ),
+    CertifySigner: (
+        "make the key one that signs what cards say of themselves, and nothing else",
+        "NO: cards that it signed are believed until its certificate ends",
     ),
     RegisterPerson: ("give a person roles and accept their signatures", "yes: by removing them"),
     ChangePerson: ("give a person these roles and no other", "yes: by changing them again"),

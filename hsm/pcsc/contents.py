@@ -91,13 +91,7 @@ def _signed(
     *more: bytes,
     enclosed: tuple[bytes, ...] = (),
 ) -> bytes:
-    said: dict[str, Any] = {
-        "content_type": data["content_type"],
-        "message_digest": sha256(content).digest(),
-    }
-    made = [cms.CMSAttribute({"type": name, "values": [value]}) for name, value in said.items()]
-    made += [cms.CMSAttribute.load(each) for each in more]
-    attributes = cms.CMSAttributes(made)
+    attributes = _attributes(data["content_type"], content, more)
     info = {
         "version": "v1",
         "sid": _named(certificate),
@@ -106,16 +100,17 @@ def _signed(
         "signature_algorithm": {"algorithm": "sha256_ecdsa"},
         "signature": sign(attributes.dump()),
     }
-    whole: dict[str, Any] = {
-        "version": "v3",
-        "digest_algorithms": [SHA256],
-        "encap_content_info": data,
-        "signer_infos": [info],
-    }
+    whole = {"version": "v3", "digest_algorithms": [SHA256], "encap_content_info": data}
     if enclosed:
         whole["certificates"] = [asn1.Certificate.load(each) for each in enclosed]
-    body = cms.SignedData(whole)
+    body = cms.SignedData({**whole, "signer_infos": [info]})
     return bytes(cms.ContentInfo({"content_type": "signed_data", "content": body}).dump())
+
+
+def _attributes(kind: str, content: bytes, more: tuple[bytes, ...]) -> Any:
+    said: dict[str, Any] = {"content_type": kind, "message_digest": sha256(content).digest()}
+    made = [cms.CMSAttribute({"type": name, "values": [value]}) for name, value in said.items()]
+    return cms.CMSAttributes([*made, *(cms.CMSAttribute.load(each) for each in more)])
 
 
 def _named(certificate: bytes) -> Any:
@@ -140,26 +135,32 @@ def _read(data: bytes) -> Statement:
         raise CardDataError("a signature on the card is no signed data")
     body = whole["content"]
     [info] = body["signer_infos"]
-    if info["digest_algorithm"]["algorithm"].native != "sha256":
-        raise CardDataError("a signature on the card is not with SHA-256")
-    attributes = {each["type"].dotted: each["values"] for each in info["signed_attrs"]}
-    if len(attributes) != len(info["signed_attrs"]):
-        raise CardDataError("a signature on the card says one thing twice")
-    kind, [told] = body["encap_content_info"]["content_type"], attributes[CONTENT_TYPE]
-    if told.dotted != kind.dotted:
+    told = _told(info)
+    kind, sid = body["encap_content_info"]["content_type"].dotted, info["sid"].chosen
+    [stated], [digest] = told[CONTENT_TYPE], told[MESSAGE_DIGEST]
+    if stated.dotted != kind:
         raise CardDataError("a signature on the card is for another kind of content")
-    sid, [digest] = info["sid"].chosen, attributes[MESSAGE_DIGEST]
     return Statement(
-        kind=str(kind.dotted),
+        kind=str(kind),
         content=bytes(body["encap_content_info"]["content"].native or b""),
         certificates=tuple(each.chosen.dump() for each in body["certificates"]),
         issuer=sid["issuer"].dump(),
         serial=int(sid["serial_number"].native),
         digest=bytes(digest.native),
-        named=_signer_name(attributes.get(SIGNER_NAME)),
+        named=_signer_name(told.get(SIGNER_NAME)),
         signed=b"\x31" + info["signed_attrs"].dump()[1:],  # signed as a SET, sent as [0]
         signature=bytes(info["signature"].native),
     )
+
+
+def _told(info: Any) -> dict[str, Any]:
+    """The signed attributes by their OIDs, each of which is there once (RFC 5652, 11)."""
+    if info["digest_algorithm"]["algorithm"].native != "sha256":
+        raise CardDataError("a signature on the card is not with SHA-256")
+    told = {each["type"].dotted: each["values"] for each in info["signed_attrs"]}
+    if len(told) != len(info["signed_attrs"]):
+        raise CardDataError("a signature on the card says one thing twice")
+    return told
 
 
 CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"

@@ -105,11 +105,15 @@ class EventType(StrEnum):
     CRL_ISSUED = "CRL.ISSUED"
     CRL_STALE = "CRL.STALE"
     CA_CERTIFIED = "CA.CERTIFIED"
+    SIGNER_CERTIFIED = "CA.SIGNER_CERTIFIED"
     ISSUE_ORDERED = "ISSUE.ORDERED"
     ISSUE_STEP = "ISSUE.STEP"
     ISSUE_STOPPED = "ISSUE.STOPPED"  # interrupted, quarantined or abandoned, and why
     ISSUE_DONE = "ISSUE.DONE"
     ISSUE_REKEYED = "ISSUE.REKEYED"
+    STATION_REPORTED = "STATION.REPORTED"  # what a desk says of its reader is another thing now
+    STATION_FAILED = "STATION.FAILED"  # with a job in work, and for too long
+    STATION_RECOVERED = "STATION.RECOVERED"
     PIN_MAILED = "PIN.MAILED"
     PIN_CHOSEN = "PIN.CHOSEN"  # by its holder, and what it was sent with is dead
     PUK_SPENT = "PUK.SPENT"  # it was used where others may have seen it

@@ -27,6 +27,7 @@ class LeafProfile(StrEnum):
     TOKEN_AGREEMENT = "token-agreement"  # noqa: S105  (a profile, not a secret)
     CLIENT = "client"
     SERVER = "server"
+    CONTENT_SIGNING = "content-signing"
 
 
 class Purpose(StrEnum):
@@ -34,6 +35,7 @@ class Purpose(StrEnum):
 
     SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
     CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
+    CONTENT_SIGNING = "2.16.840.1.101.3.6.7"  # id-PIV-content-signing (FIPS 201-3, annex B)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Leaf:
     usages: frozenset[int]
     purpose: Purpose | None
     days: int
+    critical: bool = False  # the extended usage: whoever does not know it refuses
 
 
 DIGITAL_SIGNATURE, NON_REPUDIATION, KEY_AGREEMENT, CERT_SIGN, CRL_SIGN = 0, 1, 4, 5, 6
@@ -54,6 +57,10 @@ LEAVES: dict[LeafProfile, Leaf] = {
     _P.TOKEN_AGREEMENT: Leaf(frozenset({KEY_AGREEMENT}), None, 1_095),
     _P.CLIENT: Leaf(frozenset({DIGITAL_SIGNATURE}), Purpose.CLIENT_AUTH, 730),
     _P.SERVER: Leaf(frozenset({DIGITAL_SIGNATURE}), Purpose.SERVER_AUTH, 397),
+    # It has to be valid for as long as the cards that it signed.
+    _P.CONTENT_SIGNING: Leaf(
+        frozenset({DIGITAL_SIGNATURE}), Purpose.CONTENT_SIGNING, 3_285, critical=True
+    ),
 }
 # Slots of SP 800-73-4, which a PKCS#11 token names alike.
 SLOTS: dict[str, LeafProfile] = {

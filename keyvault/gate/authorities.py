@@ -3,6 +3,8 @@
 A key becomes an authority by approval, before it has signed anything, and signs certificates,
 lists and answers about them from then on, and nothing else. A certificate for a person takes the
 signatures of who nominated and who vetted them: a process that lies to this gate gets none.
+
+In the same way a key becomes a signer of cards: what a card says of itself, and nothing else.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,13 +23,15 @@ from cryptography.x509.oid import NameOID
 
 from hsm.device import Device
 from hsm.errors import KeyUnusableError
+from hsm.pcsc import containers, contents
+from hsm.tokens import TokenSlot
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
 from keyvault import durable, signatures
 from keyvault.domain import csr, token_profiles
 from keyvault.domain.access import roles_for
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
-from keyvault.domain.commands import CertifyAuthority, GenerateKey
+from keyvault.domain.commands import CertifyAuthority, CertifySigner, GenerateKey
 from keyvault.domain.errors import InvalidInputError, StatementInvalidError
 from keyvault.domain.keys import KeyState, Purpose
 from keyvault.domain.people import Person
@@ -44,7 +48,7 @@ from keyvault.gate.register import Register
 LIST_LIMIT = 100_000  # certificates on one list
 PLAIN_LIMIT = 4_096  # keys that are known to be no authorities
 BACKDATED = timedelta(minutes=5)  # for clocks that are behind ours
-METHODS = ("issue_leaf", "sign_crl", "sign_ocsp", "authority_certificate")
+METHODS = ("issue_leaf", "sign_crl", "sign_ocsp", "authority_certificate", "sign_card")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,9 @@ class Authorities:
         """
         if key_id in self._plain:
             return
-        if self._file(key_id).exists():
+        if self._file(key_id).exists() or self._signer_file(key_id).exists():
             raise KeyUnusableError(
-                "the key is that of an authority and signs certificates alone",
+                "the key is that of an authority and signs certificates alone, or cards",
                 next_step="choose another key",
             )
         if len(self._plain) >= PLAIN_LIMIT:
@@ -97,6 +101,9 @@ class Authorities:
 
     def _file(self, key_id: bytes) -> Path:
         return self._folder / f"{key_id.hex()}.der"
+
+    def _signer_file(self, key_id: bytes) -> Path:
+        return self._folder / f"{key_id.hex()}.signer.der"
 
     def _certificate(self, key_id: bytes) -> x509.Certificate:
         if key_id not in self._certificates:
@@ -126,41 +133,95 @@ class Authorities:
 
     # Authorities ---------------------------------------------------------------------------
 
-    def check(self, command: CertifyAuthority) -> None:
-        """Raise what forbids to make this key an authority."""
+    def check(self, command: CertifyAuthority | CertifySigner) -> None:
+        """Raise what forbids to make this key an authority, or a signer of cards."""
         order = self._register.get(command.key)
         life = self._register.life(command.key.bytes)
         made = order.command if order else None
         if not isinstance(made, GenerateKey) or life is None:
             raise KeyUnusableError("this gate did not make the key")
         if (made.algorithm, made.usage) != (Algorithm.EC_P256, KeyUsage.SIGN):
-            raise InvalidInputError("an authority has an EC-P256 key to sign with")
+            raise InvalidInputError("authorities and signers have an EC-P256 key to sign with")
         if life.state is not KeyState.PRE_ACTIVE:
             raise KeyUnusableError(
                 f"the key is {life.state}, so it may have signed other things before",
-                next_step="order a new key for the authority",
+                next_step="order a new key for it",
             )
+        other = self._signer_file if isinstance(command, CertifyAuthority) else self._file
+        if other(command.key.bytes).exists():
+            raise KeyUnusableError("the key was certified for something else")
         if command.parent is not None:
             self._acting(command.parent.bytes)
 
-    def certify(self, command: CertifyAuthority, now: datetime) -> Document:
-        """Make the certificate of an authority, once: a repeated call returns the same."""
+    def certify(self, command: CertifyAuthority | CertifySigner, now: datetime) -> Document:
+        """Make the certificate of an authority or signer, once: a repeated call returns it."""
+        if isinstance(command, CertifySigner):
+            return self._certify_signer(command, now)
         key_id = command.key.bytes
         with suppress(KeyUnusableError):
             return {"certificate": self.authority_certificate(key_id)}
         spki = self._device.public_key(key_id)
         parent = self._certificate(command.parent.bytes) if command.parent else None
-        begin = now.replace(microsecond=0) - BACKDATED
-        serial = int.from_bytes(b"\x01" + self._device.random(token_profiles.SERIAL_SIZE - 1))
-        end = begin + timedelta(days=command.days)
-        if parent is not None:
-            begin = max(begin, parent.not_valid_before_utc)
-            end = min(end, parent.not_valid_after_utc)
         subject = pki.name_of([(NameOID.COMMON_NAME, command.title)])
-        builder = pki.authority(subject, spki, parent, pki.Life(serial, begin, end))
+        builder = pki.authority(subject, spki, parent, self._life(command.days, parent, now))
         made = self._judged(builder, command.parent.bytes if command.parent else key_id, None)
         durable.create(self._file(key_id), made)
         return {"certificate": made}
+
+    def _life(self, days: int, parent: x509.Certificate | None, now: datetime) -> pki.Life:
+        begin = now.replace(microsecond=0) - BACKDATED
+        serial = int.from_bytes(b"\x01" + self._device.random(token_profiles.SERIAL_SIZE - 1))
+        end = begin + timedelta(days=days)
+        if parent is not None:
+            begin = max(begin, parent.not_valid_before_utc)
+            end = min(end, parent.not_valid_after_utc)
+        return pki.Life(serial, begin, end)
+
+    # Signers of cards ----------------------------------------------------------------------
+
+    def _certify_signer(self, command: CertifySigner, now: datetime) -> Document:
+        file = self._signer_file(command.key.bytes)
+        if file.exists():
+            return {"certificate": file.read_bytes()}
+        issuer, profile = command.parent.bytes, LeafProfile.CONTENT_SIGNING
+        theirs, spki = self._acting(issuer), self._device.public_key(command.key.bytes)
+        subject = pki.name_of([(NameOID.COMMON_NAME, command.title)])
+        life, url = self._life(command.days, theirs, now), self._status_of(issuer)
+        builder = pki.leaf(profile, subject, spki, theirs, life, url=url)
+        made = self._judged(builder, issuer, profile)
+        durable.create(file, made)
+        return {"certificate": made}
+
+    def sign_card(
+        self, key_id: bytes, words: list[Document], certificates: dict[str, bytes]
+    ) -> Document:
+        """Sign the CHUID of an allocated token, and the hashes of all that is put on it.
+
+        `words` are the signed nomination and allocation, `certificates` (DER) by slot. The
+        objects are built here, so that what is signed is of this form and of this token.
+        """
+        self._register.check_use(key_id, Purpose.PROTECT)
+        file = self._signer_file(key_id)
+        if not file.exists():
+            raise KeyUnusableError(
+                "for this gate the key signs no cards", next_step="keyvault ca certify-signer"
+            )
+        guid, own, sign = self._allocated(words).bytes, file.read_bytes(), self._signer(key_id)
+        chuid = contents.sign_chuid(containers.chuid(guid, None), own, sign)
+        by_slot = {TokenSlot(slot): data for slot, data in certificates.items()}
+        objects = containers.of_card(guid, by_slot, chuid)
+        return {"chuid": chuid, "security": contents.sign_objects(objects, own, sign)}
+
+    def _allocated(self, words: list[Document]) -> UUID:
+        signed = [_believed(self._trust.current, each) for each in words]
+        match [each.said for each in signed]:
+            case [Nominate(), Allocate(nomination=about)] if about == signed[0].id:
+                token = signed[1].token
+            case _:
+                token = None
+        if token is None:
+            raise StatementInvalidError("these statements allocate no token")
+        return token
 
     def _judged(
         self, builder: x509.CertificateBuilder, issuer: bytes, profile: LeafProfile | None
@@ -191,11 +252,19 @@ class Authorities:
         subject = self._subject(terms, words, proof)
         begin, end = time_of(terms["not_before"]), time_of(terms["not_after"])
         life = pki.Life(int(terms["serial"], 16), begin, end)
-        url = f"{self._url}/{UUID(bytes=issuer)}" if self._url else ""
         builder = pki.leaf(
-            subject.profile, subject.name, spki, theirs, life, names=subject.names, url=url
+            subject.profile,
+            subject.name,
+            spki,
+            theirs,
+            life,
+            names=subject.names,
+            url=self._status_of(issuer),
         )
         return self._judged(builder, issuer, subject.profile)
+
+    def _status_of(self, issuer: bytes) -> str:
+        return f"{self._url}/{UUID(bytes=issuer)}" if self._url else ""
 
     def _subject(self, terms: Document, words: list[Document], proof: bytes) -> Subject:
         authority = self._trust.current

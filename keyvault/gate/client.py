@@ -207,9 +207,8 @@ class Gate:
 
     def sign(self, key_id: bytes, mechanism: Mechanism, digest: bytes) -> bytes:
         """One signature by a key that this gate holds, for those who try a second token."""
-        how = key_id, str(mechanism), [digest], str(VerifyPolicy.ALWAYS)
-        [signature] = self._call("sign", *how)
-        return bytes(signature)
+        how = str(mechanism), [digest], str(VerifyPolicy.ALWAYS)
+        return bytes(self._call("sign", key_id, *how)[0])
 
     def back_up(self, backup_key: bytes, key_ids: Sequence[bytes]) -> list[Document]:
         """Return {"blob"} for each of up to 128 keys, or {"code", "message"}."""
@@ -258,6 +257,11 @@ class Gate:
         self.push_authority()
         return bytes(self._call("issue_leaf", terms, list(words), proof))
 
+    def sign_card(self, key: bytes, words: Sequence[Document], own: dict[str, bytes]) -> Document:
+        """Have a token's CHUID and objects signed: {"chuid", "security"}; `own` by slot, DER."""
+        self.push_authority()
+        return dict(self._call("sign_card", key, list(words), own))
+
     def agreement_peer(self, job: str, slot: str, spki: bytes) -> bytes:
         return bytes(self._call("agreement_peer", job, slot, spki))
 
@@ -265,9 +269,8 @@ class Gate:
         self, issuer: bytes, number: int, dates: Sequence[str], entries: Sequence[Sequence[str]]
     ) -> bytes:
         """Have an authority sign a list (DER): [serial in hex, time, reason] each."""
-        return bytes(
-            self._call("sign_crl", issuer, number, list(dates), [list(e) for e in entries])
-        )
+        listed = [list(each) for each in entries]
+        return bytes(self._call("sign_crl", issuer, number, list(dates), listed))
 
     def sign_ocsp(
         self, issuer: bytes, answer: Document, dates: Sequence[str], nonce: bytes
@@ -366,9 +369,8 @@ def objects_at(path: Path, timeout: float) -> list[ObjectRecord]:
     try:
         return [record_of(one) for one in client.call("inventory", timeout=timeout)]
     except OSError as error:
-        raise DeviceUnavailableError(
-            f"the gate {path.name} is away: {error}", next_step="see runbook hsm-down"
-        ) from error
+        words = f"the gate {path.name} is away: {error}"
+        raise DeviceUnavailableError(words, next_step="see runbook hsm-down") from error
     finally:
         client.close()
 
@@ -394,7 +396,5 @@ def _watched(breaker: Breaker, deadline: float) -> Iterator[None]:
 
 def _failure(error: OSError, *, late: bool) -> DeviceUnavailableError:
     if late or isinstance(error, TimeoutError):
-        return DeviceTimeoutError(
-            "the device did not answer in time", next_step="try again; the gate replaces a hung one"
-        )
+        return DeviceTimeoutError("the device did not answer in time", next_step="try again soon")
     return DeviceUnavailableError(f"the gate is away: {error}", next_step="try again")

@@ -17,6 +17,7 @@ from keyvault.domain.commands import (
     ActivateKey,
     AllowUse,
     CertifyAuthority,
+    CertifySigner,
     Command,
     DeactivateKey,
     DestroyBackupKey,
@@ -67,7 +68,8 @@ METHODS = (
     "certification_requests",
 )
 
-_FINISHABLE = (CertifyAuthority, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
+_CERTIFIED = (CertifyAuthority, CertifySigner)
+_FINISHABLE = (*_CERTIFIED, DestroyKey, ActivateKey, ResumeKey, DeactivateKey, AllowUse)
 _ON_A_KEY = (ExportKey, ExportComponents, ExportEnvelope, *_FINISHABLE)
 _REPEATED = (*_FINISHABLE, *ON_KEKS)
 _STATES: dict[type[Command], KeyState] = {
@@ -189,8 +191,7 @@ class KeysGate:
             case ExportKey():
                 return self._export(command, key_class)
             case DestroyKey():
-                key_id = ordinary(command.key.bytes)
-                return lambda: self._destroy(key_id)
+                return partial(self._destroy, ordinary(command.key.bytes))
             case ActivateKey() | ResumeKey() | DeactivateKey():
                 return partial(self._move, ordinary(command.key.bytes), _STATES[type(command)])
             case _:
@@ -200,7 +201,7 @@ class KeysGate:
         match command:
             case AllowUse():
                 return lambda: {"uses": command.uses}
-            case CertifyAuthority():
+            case CertifyAuthority() | CertifySigner():
                 self._authorities.check(command)
                 return lambda: self._authorities.certify(command, self._clock())
             case MakeBackupKey():
@@ -318,9 +319,8 @@ class KeysGate:
         return self._device.encrypt(self._usable(key_id), Mechanism(mechanism), data, aad)
 
     def decrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
-        return self._device.decrypt(
-            self._usable(key_id, Purpose.PROCESS), Mechanism(mechanism), data, aad
-        )
+        key = self._usable(key_id, Purpose.PROCESS)
+        return self._device.decrypt(key, Mechanism(mechanism), data, aad)
 
     def mac(self, key_id: bytes, mechanism: str, data: bytes, iv: bytes) -> bytes:
         return self._device.mac(self._usable(key_id), Mechanism(mechanism), data, iv)

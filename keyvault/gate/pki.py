@@ -101,7 +101,7 @@ def leaf(
     builder = builder.add_extension(_usage(terms.usages), critical=True)
     if terms.purpose:
         purposes = x509.ExtendedKeyUsage([ObjectIdentifier(terms.purpose)])
-        builder = builder.add_extension(purposes, critical=False)
+        builder = builder.add_extension(purposes, critical=terms.critical)
     if names:
         alternative = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         builder = builder.add_extension(alternative, critical=False)

@@ -18,6 +18,7 @@ from keyvault.domain.commands import (
     ActivateKey,
     AllowUse,
     CertifyAuthority,
+    CertifySigner,
     DeactivateKey,
     DestroyKey,
     NewKey,
@@ -40,8 +41,8 @@ from keyvault.operations.vault import Vault, key_stream
 
 ACTOR = "service:reconcile"
 FINISHABLE = (
-    *(ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse, CertifyAuthority),
-    *(RotateKek, RetireKek),
+    *(ActivateKey, ResumeKey, DeactivateKey, DestroyKey, AllowUse),
+    *(CertifyAuthority, CertifySigner, RotateKek, RetireKek),
 )
 
 

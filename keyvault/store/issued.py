@@ -17,6 +17,7 @@ from keyvault.store.rows import insert_new, moment, ticks
 _CA = tables.ca_certificate
 _ISSUED = tables.issued_certificate
 _LIST = tables.ca_list
+SIGNER = "content"  # in place of a slot, where the key is one that signs cards; its id is the job
 _NEWEST = Order(_ISSUED.c.not_before, _ISSUED.c.serial, str, newest_first=True)
 
 

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 from hsm.errors import KeyUnusableError
 from hsm.types import KeyUsage
-from keyvault.domain.commands import ActivateKey, CertifyAuthority
+from keyvault.domain.commands import ActivateKey, CertifyAuthority, CertifySigner
 from keyvault.domain.errors import InvalidInputError, KeyStateError, StatementInvalidError
 from keyvault.domain.people import thumbprint
 from keyvault.domain.statements import Allocate, CertifyKey, Nominate, Signed, Statement
@@ -141,3 +141,31 @@ def test_a_changed_statement_or_request_makes_no_certificate(gate, issuing, requ
     ):
         with pytest.raises((StatementInvalidError, InvalidInputError)):
             gate.issue_leaf(altered, [words_of], proof)
+
+
+def test_a_signer_of_cards_signs_cards_alone_and_none_that_nobody_allocated(
+    gate, call, issuing
+) -> None:
+    issuer, root = issuing
+    key = do(gate, order())["key_id"]
+    wanted = CertifySigner(UUID(bytes=key), UUID(bytes=issuer), "Cards", DAYS, "for a test")
+    made = do(gate, wanted)["certificate"]
+    assert do(gate, wanted)["certificate"] == made
+    own = x509.load_der_x509_certificate(made)
+    own.verify_directly_issued_by(root)
+    purposes = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    assert purposes.critical
+    assert [each.dotted_string for each in purposes.value] == ["2.16.840.1.101.3.6.7"]
+    with pytest.raises(KeyUnusableError, match="something else"):
+        do(gate, CertifyAuthority(UUID(bytes=key), None, "Root", DAYS, "why"))
+    do(gate, ActivateKey(UUID(bytes=key), "certified"))
+    with pytest.raises(KeyUnusableError, match="cards"):
+        call("sign", key, "ECDSA", [b"\1" * 32], "always")
+    with pytest.raises(KeyUnusableError, match="no authority"):
+        gate.sign_crl(key, 1, ["2026-11-22T15:00:00Z", "2026-11-23T15:00:00Z"], [])
+    with pytest.raises(KeyUnusableError, match="signs no cards"):
+        gate.sign_card(issuer, [], {})
+    given = words(BOB, Allocate(uuid4(), "RA-1"), uuid4()).document()
+    for said in ([], [given], [given, given]):
+        with pytest.raises(StatementInvalidError):
+            gate.sign_card(key, said, {})

@@ -96,6 +96,7 @@ EXAMPLES = {
     },
     "lift-log-hold": {"hold": KEY, "reason": "case closed"},
     "certify-authority": {**ON_A_KEY, "parent": None, "title": "root 2026", "days": 3650},
+    "certify-signer": {**ON_A_KEY, "parent": KEY, "title": "cards 2026", "days": 3000},
     "register-person": {
         "person": "erin",
         "full_name": "Erin Example",

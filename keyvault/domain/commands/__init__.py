@@ -4,7 +4,7 @@ A new dual-controlled act is a class in here, a line in the lists below and an e
 operations.
 """
 
-from keyvault.domain.commands.authorities import CertifyAuthority
+from keyvault.domain.commands.authorities import CertifyAuthority, CertifySigner
 from keyvault.domain.commands.backups import (
     DestroyBackupKey,
     Holder,
@@ -68,6 +68,7 @@ __all__ = [
     "ActivateKey",
     "AllowUse",
     "CertifyAuthority",
+    "CertifySigner",
     "ChangePerson",
     "Command",
     "DeactivateKey",
@@ -129,6 +130,7 @@ KEY_COMMANDS: tuple[type[Command], ...] = (
     AllowUse,
     LiftHold,
     CertifyAuthority,
+    CertifySigner,
     MakeBackupKey,
     DestroyBackupKey,
     RestoreBackup,

@@ -21,6 +21,7 @@ ACTS = {
     "BACKUP.KEY_DESTROYED": "destroy-backup-key",
     "BACKUP.RESTORATION_BEGUN": "restore-backup",
     "CA.CERTIFIED": "certify-authority",
+    "CA.SIGNER_CERTIFIED": "certify-signer",
 }
 BIRTHS = ("generate-key", "import-key", "import-components", "import-envelope")
 # These change authority, by the method of their name in `Change`.

@@ -53,6 +53,7 @@ erase-payload: events=number* ground=text reason=text
 purge-payloads: retention=retention before=time reason=text
 lift-log-hold: hold=uuid reason=text
 certify-authority: key=uuid parent=uuid? title=text days=number reason=text
+certify-signer: key=uuid parent=uuid title=text days=number reason=text
 activate-key: key=uuid reason=text
 resume-key: key=uuid reason=text
 deactivate-key: key=uuid reason=text

@@ -19,8 +19,8 @@ ASKING_TABLE = """
 generate-key import-key import-components import-envelope: key-owner
 export-key export-components export-envelope
   activate-key resume-key deactivate-key destroy-key allow-use lift-hold
-  certify-authority make-backup-key destroy-backup-key restore-backup rotate-kek retire-kek
-  recover-log: key-owner
+  certify-authority certify-signer make-backup-key destroy-backup-key restore-backup
+  rotate-kek retire-kek recover-log: key-owner
   key-custodian
 register-person change-person remove-person review-screening suspend-person reinstate-person
   enrol-credential revoke-credential enrol-system rotate-system erase-payload
