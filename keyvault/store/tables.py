@@ -179,9 +179,13 @@ Index(None, key.c.supersedes)
 Index(None, key.c.state, key.c.protect_until)
 Index(None, key.c.created_at, key.c.id)
 Index(None, key.c.scope, key.c.created_at, key.c.id)
-for _filter in ("state", "algorithm", "label"):  # a system sees one scope only, so with it too
+for _filter in ("state", "algorithm"):  # a system sees one scope only, so with it too
     Index(None, key.c[_filter], key.c.created_at, key.c.id)
     Index(None, key.c.scope, key.c[_filter], key.c.created_at, key.c.id)
+# Keys of one label are searched by what else they have to be, without reading their rows.
+_more = key.c.created_at, key.c.id, key.c.state, key.c.algorithm
+Index(None, key.c.label, *_more)
+Index(None, key.c.scope, key.c.label, *_more)
 
 wrapped_key = Table(
     "wrapped_key",
