@@ -47,7 +47,6 @@ CALLS = frozenset(
         *("takes", "officer", "wipe"),
     )
 )
-HELD = frozenset({"token-identify", "token-takes", "token-officer"})
 CALL_LIMIT = 65_536  # characters of one call
 
 
@@ -115,9 +114,9 @@ class Pkcs11Token:
         profile, secrets = self._profile, self._secrets()
         self._call(
             "take-over",
-            so_pin=_text(secrets.puk.new),
-            pin=_text(secrets.pin.new),
-            factory=_text(profile.so_pin.encode()),
+            so_pin=b64(secrets.puk.new),
+            pin=b64(secrets.pin.new),
+            factory=b64(profile.so_pin.encode()),
         )
         return "own SO-PIN"
 
@@ -133,7 +132,7 @@ class Pkcs11Token:
         return bool(self._call("identify")["label"] == self._token.hex)
 
     def _officer_is(self, so_pin: bytes) -> bool:
-        return bool(self._call("check", so_pin=_text(so_pin))["right"])
+        return bool(self._call("check", so_pin=b64(so_pin))["right"])
 
     def make_key(self, slot: TokenSlot, algorithm: str) -> bytes:
         made = self._call("make-key", **self._about(slot), algorithm=algorithm)
@@ -142,29 +141,29 @@ class Pkcs11Token:
     def attest(self, slot: TokenSlot) -> tuple[bytes, ...]:  # noqa: ARG002  (PKCS#11 has no such thing)
         return ()
 
-    def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (there is one PIN from the start)
+    def sign(self, slot: TokenSlot, spki: bytes, message: bytes, secrets: Secrets) -> bytes:
         key = load_der_public_key(spki)
         if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             raise CardForeignError("the key is neither an EC nor an RSA key")
         bits = f"EC-P{key.key_size}" if isinstance(key, ec.EllipticCurvePublicKey) else "RSA-2048"
-        digest = _text(sha256(message).digest())
-        answer = self._call("sign", **self._about(slot), digest=digest, algorithm=bits)
+        digest = b64(sha256(message).digest())
+        answer = self._call("sign", **self._about(slot, secrets), digest=digest, algorithm=bits)
         raw = b64decode(answer["signature"])
         try:
             return _checked(key, raw, message)
         except InvalidSignature:
             raise IntegrityError("the token's signature is not of this message") from None
 
-    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (as above; its caller holds what comes out against `spki`)
-        return b64decode(self._call("agree", **self._about(slot), peer=_text(peer))["z"])
+    def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (its caller holds what comes out against it)
+        return b64decode(self._call("agree", **self._about(slot, secrets), peer=b64(peer))["z"])
 
     def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:  # noqa: ARG002  (its label is its name)
         hashed = {}
         for slot, certificate in certificates.items():
             subject = x509.load_der_x509_certificate(certificate).subject.public_bytes()
-            about = {**self._about(slot), "subject": _text(subject)}
-            found = self._call("load", **about, certificate=_text(certificate))["found"]
-            if found != [_text(certificate)]:
+            about = {**self._about(slot), "subject": b64(subject)}
+            found = self._call("load", **about, certificate=b64(certificate))["found"]
+            if found != [b64(certificate)]:
                 raise TokenSpoiledError("the token gives back another certificate than was written")
             hashed[str(slot)] = sha256(certificate).hexdigest()
         return hashed
@@ -210,7 +209,7 @@ class Pkcs11Token:
         return b""
 
     def takes(self, pin: bytes) -> bool:
-        return bool(self._call("takes", pin=_text(pin))["right"])
+        return bool(self._call("takes", pin=b64(pin), last=False)["right"])
 
     def prove_pin_dead(self, given: Mapping[str, bytes], own: Callable[[], None]) -> None:
         for name, pin in given.items():
@@ -234,9 +233,9 @@ class Pkcs11Token:
         there = [so_pin.old, so_pin.new] if so_pin.begun else [so_pin.old]
         if so_pin.begun % 2:
             there.reverse()
-        about = {"so_pin": _text(so_pin.new), "pin": _text(pin)}
+        about = {"so_pin": b64(so_pin.new), "pin": b64(pin)}
         try:
-            self._call("officer", there=list(map(_text, there)), **about)
+            self._call("officer", there=list(map(b64, there)), **about)
         except PinLockedError:
             raise
         except PinIncorrectError as error:
@@ -248,17 +247,17 @@ class Pkcs11Token:
 
     def wipe(self) -> None:
         """C_InitToken, by the SO-PIN; its label stays, so that it can still be told from others."""
-        found = self._call("wipe", so_pin=_text(self._secrets().puk.new))
+        found = self._call("wipe", so_pin=b64(self._secrets().puk.new))
         if found["left"] or found["pin"]:
             raise CardRefusedError(
                 f"{found['left']} objects are on the token after it was initialised",
                 next_step="Destroy it before a witness without that, and tell its supplier.",
             )
 
-    def _about(self, slot: TokenSlot) -> Call:
+    def _about(self, slot: TokenSlot, secrets: Secrets | None = None) -> Call:
         key_id = uuid5(self._token, slot).bytes
-        pin = self._secrets().pin.new
-        return {"slot": str(slot), "key_id": _text(key_id), "pin": _text(pin)}
+        pin = (secrets or self._secrets()).pin.new  # there is one PIN from the start
+        return {"slot": str(slot), "key_id": b64(key_id), "pin": b64(pin)}
 
     def _call(self, name: str, **more: object) -> Call:
         makers = [each.label for each in self._profiles if each.label]
@@ -287,65 +286,16 @@ class UsbReader:
         except HsmError as error:  # the token is out, or its module ended: the job can go on
             raise CardRemovedError(f"the token failed: {error}", cause=error.cause) from error
 
+    def own_call(self, name: str, label: str, **more: object) -> Call:
+        """A call of who sits here, which no service can ask for."""
+        about = {"do": f"token-{name}", "label": label, "path": self._path}
+        return self._made(lambda: self._ask({**about, **more}))
+
     def transmit(self, apdu: bytes, seconds: float) -> bytes:
         raise CardDataError(f"a PKCS#11 token takes no APDU ({len(apdu)} bytes, {seconds} s)")
 
     def reset(self) -> None:
         """Nothing stays logged in."""
-
-
-class HeldToken(UsbReader):
-    """The token, before its holder, while a service works on it from elsewhere.
-
-    `choose` asks the holder for a PIN: (is it new?). As with `hsm.pcsc.holder.HeldCard`, what is
-    typed goes to the token and nowhere else, and is kept while this object lives.
-    """
-
-    def __init__(
-        self, path: str, label: str, choose: Callable[[bool], bytes], ask: Ask = ask_module
-    ) -> None:
-        super().__init__(path, ask)
-        self._label = label
-        self._choose = choose
-        self._pin = b""
-
-    def call(self, call: Call) -> Call:
-        """Pass on what recognises the token and sets its PINs. Raises `CardDataError` at others."""
-        if call.get("do") not in HELD or call.get("label") != self._label:
-            raise CardDataError(
-                f"the server asked for {str(call.get('do'))[:40]} while its holder has the token",
-                next_step="Take the token out, and tell whoever runs the service.",
-            )
-        return super().call(call)
-
-    def own_pin(self, given: bytes) -> None:
-        """Replace `given` by the holder's own PIN; if it is empty, give the token theirs.
-
-        Raises `CardRefusedError` where they chose the one that they were given, and
-        `PinIncorrectError`, which spends a try.
-        """
-        if given:
-            self.change_pin(given, self._choose(True))
-            return
-        self._pin = self._pin or self._choose(False)
-        if not self._done("takes", pin=_text(self._pin))["right"]:
-            self._pin = b""
-            raise PinIncorrectError(
-                "the token refused the PIN", next_step="Begin again, and give the right one."
-            )
-
-    def change_pin(self, old: bytes, new: bytes) -> None:
-        """C_SetPIN. Raises as `own_pin` does."""
-        if new == old:
-            raise CardRefusedError(
-                "this is the PIN that the token has now", next_step="Choose another one."
-            )
-        self._done("set-pin", pin=_text(old), new=_text(new))
-        self._pin = new
-
-    def _done(self, name: str, **more: object) -> Call:
-        about = {"do": f"token-{name}", "label": self._label, "path": self._path}
-        return self._made(lambda: self._ask({**about, **more}))
 
 
 def carry(path: str, call: Call, ask: Ask = ask_module) -> Call:
@@ -368,5 +318,6 @@ def _checked(
     return signature
 
 
-def _text(data: bytes) -> str:
+def b64(data: bytes) -> str:
+    """As the JSON of a call carries bytes."""
     return b64encode(data).decode()

@@ -200,10 +200,13 @@ def check(request: Answer) -> Answer:
 
 
 def takes(request: Answer) -> Answer:
-    """Whether this is the user PIN: one try, which the right one gives back; never the last."""
+    """Whether this is the user PIN: one try, which the right one gives back.
+
+    Never the last, unless it is the holder who gives theirs (`last`).
+    """
     library, token = _opened(request)
     try:
-        library.close(library.login(token, _bytes(request["pin"])))
+        library.close(library.login(token, _bytes(request["pin"]), last=bool(request["last"])))
     except PinLockedError:
         raise
     except PinIncorrectError:
@@ -212,10 +215,10 @@ def takes(request: Answer) -> Answer:
 
 
 def set_pin(request: Answer) -> Answer:
-    """The user's own change (C_SetPIN), which is tried before it counts."""
+    """The user's own change (C_SetPIN), by who knows the PIN; the new one is tried at once."""
     library, token = _opened(request)
     old, new = _bytes(request["pin"]), _bytes(request["new"])
-    functions, session = _functions(library), library.login(token, old)
+    functions, session = _functions(library), library.login(token, old, last=True)
     try:
         functions.set_pin(session.handle, old, new)
     finally:
@@ -235,7 +238,8 @@ def read(request: Answer) -> Answer:
     finally:
         library.close(session)
     there = {str(slot): _text(each) for slot, each in found.items() if each}
-    return {"label": token.label, "certificates": there}
+    last = bool(token.flags & TokenFlag.USER_PIN_FINAL_TRY)
+    return {"label": token.label, "certificates": there, "last": last}
 
 
 def _is_issued(token: Any, label: str) -> bool:

@@ -267,9 +267,13 @@ class Library:
             )
         return matches[0]
 
-    def login(self, token: Any, pin: bytes | bytearray) -> Any:
-        """Open the one read-write session and log the user in; on failure nothing stays open."""
-        if token.flags & (TokenFlag.USER_PIN_LOCKED | TokenFlag.USER_PIN_FINAL_TRY):
+    def login(self, token: Any, pin: bytes | bytearray, *, last: bool = False) -> Any:
+        """Open the one read-write session and log the user in; on failure nothing stays open.
+
+        `last`: the last try may be spent, too, for somebody who knows the PIN says so.
+        """
+        final = 0 if last else TokenFlag.USER_PIN_FINAL_TRY
+        if token.flags & (TokenFlag.USER_PIN_LOCKED | final):
             raise PinLockedError(
                 "the user PIN is locked or has one try left, which no program may spend",
                 next_step="Log in once by hand with the right PIN, or have it set anew.",
