@@ -17,8 +17,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from api.names import PRINCIPAL, REQUEST_ID, TEMPLATE
 from keyvault.domain.certificates import CertificateState
 from keyvault.domain.quorums import Quorum
+from keyvault.domain.stations import StationState
 from keyvault.operations.expiry import Watch
 from keyvault.operations.figures import Figures
+from keyvault.operations.stations import Outlook
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
 LOST = "unmatched"
@@ -176,6 +178,9 @@ _GAUGES = (
     ("register_overdue", "1 if nobody has reconciled within the time that is set"),
     ("shares_overdue", "Shares of backup keys that nobody confirmed for long"),
     ("drill_overdue", "1 if there is a backup and none was restored in a drill for long"),
+    ("station_ready", "1 if its reader is there and its desk is heard", "station"),
+    ("station_alarm", "1 if it keeps a job waiting, without its reader or silent", "station"),
+    ("station_heard", "When it was last heard, in seconds since 1970", "station"),
     ("quorum_able", "People who can sign under a rule now", "rule"),
     ("quorum_needed", "Signatures that it takes", "rule"),
     ("quorum_margin", "People who may fall away; below 0 it breaks", "rule", "days"),
@@ -217,6 +222,15 @@ class Gauges:
             self._gauges["list_left_seconds"].labels(each.name).set(each.left)
         for name, held in figures.tokens.items():
             self._gauges["tokens"].labels(name).set(held)
+        self._show_stations(figures.desks)
+
+    def _show_stations(self, stations: Iterable[Outlook]) -> None:
+        for one in stations:
+            name = one.settings.name
+            self._gauges["station_ready"].labels(name).set(one.shown == StationState.READY)
+            self._gauges["station_alarm"].labels(name).set(bool(one.alarm))
+            if one.said is not None:
+                self._gauges["station_heard"].labels(name).set(one.said.heard_at.timestamp())
 
     def _show_quorums(self, quorums: Iterable[Quorum]) -> None:
         for name in ("quorum_able", "quorum_needed", "quorum_margin"):

@@ -25,6 +25,7 @@ from keyvault.operations import (
     notices,
     quorums,
     revocation,
+    stations,
     tokens,
     watch,
 )
@@ -83,6 +84,7 @@ def turn(vault: Vault, channels: Sequence[Carrier]) -> None:
         partial(expiry.sweep, vault),
         partial(quorums.sweep, vault),
         lambda: len(tokens.sweep(vault)),
+        partial(stations.sweep, vault),
         partial(revocation.renew, vault),
         partial(notices.tell, vault, channels),
         partial(heartbeat.beat, vault),

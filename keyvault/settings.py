@@ -200,10 +200,13 @@ class IssuingSettings(_Strict):
 
     masters: tuple[str, ...] = ()  # AES-256, of management keys, the oldest first
     seal: str = ""  # AES-256, of PINs and PUKs
+    signer: str = ""  # of what cards say of themselves, certified by `ca certify-signer`
     profiles: Path | None = None  # TOML: models of cards beside those that come with the program
     stations: tuple[StationSettings, ...] = ()
     attesters: Path | None = None  # PEM: makers whose word counts on where a key was made
     idle: Annotated[float, Field(gt=0, le=600)] = 60.0  # seconds a desk may be silent
+    # Seconds without its reader, or without a word, that a station with an unfinished job may be.
+    alarm_after: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 
 
 class CaSettings(_Strict):

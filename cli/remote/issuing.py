@@ -155,6 +155,22 @@ def _paper(batch: Document) -> "Paper":
     return paper.blank("counted by, and when").blank("seen by, and when")
 
 
+@command(app, "stations", "keyvault issuing stations")
+def stations(session: SessionDir = None) -> None:
+    """Say of every station whether its reader is there, and what is unfinished there."""
+    found = connect(session).get("/v1/issuing/stations")
+    columns = ("name", "state", "since", "reader", "person", "jobs", "alarm")
+    rows = [[_cell(one[name]) for name in columns] for one in found["items"]]
+    answer(found, table(("station", *columns[1:]), rows))
+    for one in found["items"]:
+        if one["alarm"]:
+            say(f"{one['name']} keeps a job waiting: see the runbook station-lost")
+
+
+def _cell(value: object) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value or "")
+
+
 @command(app, "requests", "keyvault issuing requests JOB --out requests/")
 def requests(
     job: JobId,

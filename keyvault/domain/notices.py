@@ -45,7 +45,7 @@ class Carrier(Protocol):
 
 def of_authority(authority: Authority, at: datetime) -> Iterator[Notice]:
     """What will end within 90 days or has ended, each with the nearest mark that was passed."""
-    registrars = _holders(authority, (Role.REGISTRAR,), at)
+    registrars = holders(authority, (Role.REGISTRAR,), at)
     for person in authority.people.values():
         told = tuple(sorted({person.id, *registrars}))
         yield from _screening(person, told, at)
@@ -120,7 +120,8 @@ def _marked(
     yield Notice(f"{key}:{text_of(end)}:{mark}", told, subject, text, end)
 
 
-def _holders(authority: Authority, roles: tuple[Role, ...], at: datetime) -> set[str]:
+def holders(authority: Authority, roles: tuple[Role, ...], at: datetime) -> set[str]:
+    """Ids of those who hold any of these roles somewhere."""
     return {
         person.id
         for person in authority.people.values()

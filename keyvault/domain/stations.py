@@ -17,6 +17,8 @@ class StationState(StrEnum):
 GONE = frozenset({StationState.READER_GONE, StationState.SERVICE_GONE})
 SILENT = "silent"  # nothing is heard of it: its program, its computer or its line is gone
 UNHEARD = "unheard"  # nobody ever worked there
+STATION_NAME = 40  # characters
+READER_NAME = 120  # characters; PC/SC itself gives no name a limit, and pcscd one of 127 bytes
 WORDS = 4  # times a desk speaks within the time that is waited for it
 
 

@@ -7,7 +7,14 @@ from keyvault.domain.access import Action, Principal
 from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.quorums import Quorum
-from keyvault.operations import backup_watch, expiry, quorums, reconciliation, revocation
+from keyvault.operations import (
+    backup_watch,
+    expiry,
+    quorums,
+    reconciliation,
+    revocation,
+    stations,
+)
 from keyvault.operations.vault import Vault, permit
 from keyvault.operations.witnesses import Standing, levels, standings
 
@@ -26,6 +33,7 @@ class Figures:
     backups: backup_watch.Watch
     lists: list[revocation.Freshness]
     tokens: dict[str, int]
+    desks: list[stations.Outlook]
 
 
 def read(vault: Vault, who: Principal) -> Figures:
@@ -37,6 +45,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         each = standings(vault, work)
         backups, tokens = backup_watch.watch(vault, work), work.tokens.counts()
         certificates, rules = expiry.watch(vault, work), quorums.current(vault, work)
+        desks = stations.current(vault, work)
     return Figures(
         gate_up=_is_up(vault),
         log_events=size,
@@ -50,6 +59,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         backups=backups,
         lists=revocation.freshness(vault),
         tokens=tokens,
+        desks=desks,
     )
 
 

@@ -14,6 +14,7 @@ from keyvault.operations import (
     notices,
     quorums,
     reconciliation,
+    stations,
     streams,
     timing,
     witnesses,
@@ -58,6 +59,7 @@ def ready(vault: Vault) -> Readiness:
             ("streams", streams.remark),
             ("log", fsck.remark),
             ("notices", notices.remark),
+            ("stations", stations.remark),
             ("disk", _disk),
         )
     )

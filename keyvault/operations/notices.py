@@ -11,7 +11,7 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.errors import ConflictError
 from keyvault.domain.notices import Carrier, CarrierError, Notice
 from keyvault.domain.times import text_of
-from keyvault.operations import backup_watch
+from keyvault.operations import backup_watch, stations
 from keyvault.operations.vault import Vault, request_stream
 from keyvault.store.notices import Telling
 from keyvault.store.unit_of_work import Reading
@@ -79,6 +79,7 @@ def _due(vault: Vault, work: Reading) -> Iterator[Notice]:
     authority, now = vault.authority(work), vault.clock()
     yield from notices.of_authority(authority, now)
     yield from backup_watch.notices(vault, work)
+    yield from stations.notices(vault, work)
     for asked in _open(work):
         if asked.state is RequestState.REQUESTED:
             notice = notices.of_request(authority, asked.request, now)

@@ -19,12 +19,16 @@ from api.rest.schemas.issuing import (
     JobOut,
     JobsOut,
     MessageOut,
+    ReportedOut,
+    ReportIn,
     RequestsOut,
     ServiceIn,
     SessionIn,
+    StationOut,
+    StationsOut,
 )
 from keyvault.domain.issuing import Standing
-from keyvault.operations import issuing, mailers, outside, servicing
+from keyvault.operations import issuing, mailers, outside, servicing, stations
 
 router = APIRouter(tags=["issuing"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
@@ -33,6 +37,7 @@ _AT_A_DESK = documented(403, 404, 408, 409, 413, 415, 502, 503)
 _JOBS = "/v1/issuing/jobs"
 _PDF = "application/pdf"
 _SESSIONS = "/v1/issuing/sessions"
+_STATIONS = "/v1/issuing/stations"
 Cursor = Annotated[str | None, Query(max_length=200)]
 
 
@@ -162,3 +167,20 @@ def answer(session_id: Id, body: AnswerIn, vault: V, who: Who) -> MessageOut:
 def end_session(session_id: Id, vault: V, who: Who) -> None:
     """Leave: to the job, the token was pulled."""
     issuing.hang_up(vault, who, session_id)
+
+
+@router.get(_STATIONS, operation_id="list_stations", responses=documented(403))
+def list_stations(vault: V, who: Who) -> StationsOut:
+    """Say of every station whether its reader is there, and what is unfinished there."""
+    return StationsOut(items=[StationOut.of(one) for one in stations.outlooks(vault, who)])
+
+
+@router.post(
+    f"{_STATIONS}/reports",
+    operation_id="report_station",
+    responses=documented(403, 408, 413, 415),
+)
+def report_station(body: ReportIn, vault: V, who: Who) -> ReportedOut:
+    """Speak for a station: its reader is there, or gone, or its program ends."""
+    again = stations.report(vault, who, body.station, body.state, body.reader)
+    return ReportedOut(again=again)

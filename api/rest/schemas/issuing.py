@@ -9,7 +9,9 @@ from api.rest.schemas.common import ABSENT, Blob, Bytes, Id, Moment, Page, Text,
 from hsm.pcsc.apdu import RESPONSE_LIMIT
 from hsm.pcsc.relay import APDU_LIMIT, Message
 from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, Issuer, PinRoute, guidance
+from keyvault.domain.stations import READER_NAME, STATION_NAME, StationState
 from keyvault.operations.servicing import Card, Service
+from keyvault.operations.stations import Outlook
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
 SlotName = Literal["9A", "9C", "9D"]
@@ -189,3 +191,55 @@ class MessageOut(Wire):
     @classmethod
     def of(cls, session: UUID, message: Message) -> Self:
         return cls(session=session, **message)
+
+
+class ReportIn(Wire):
+    """What a desk says of the reader at its station, a name of the settings."""
+
+    station: Annotated[Text, Field(max_length=STATION_NAME)]
+    state: StationState
+    reader: Annotated[Text, Field(max_length=READER_NAME)]
+
+
+class ReportedOut(Wire):
+    """In so many seconds the desk has to speak again, or it counts as silent in time."""
+
+    again: float
+
+
+class StationOut(Wire):
+    """A station: what was last said of it, when, and which jobs are unfinished there.
+
+    `state` may also be `silent`, or `unheard`. `alarm` is what keeps its jobs waiting, if
+    anything does.
+    """
+
+    name: str
+    trusted: bool
+    state: str
+    reader: str = ""
+    person: str = ""
+    since: Moment | None = None
+    heard_at: Moment | None = None
+    alarm: str
+    jobs: list[UUID]
+
+    @classmethod
+    def of(cls, outlook: Outlook) -> Self:
+        said = outlook.said
+        names = ("reader", "person", "since", "heard_at")
+        told = {name: getattr(said, name) for name in names} if said else {}
+        return cls(
+            name=outlook.settings.name,
+            trusted=outlook.settings.trusted,
+            state=outlook.shown,
+            alarm=outlook.alarm,
+            jobs=list(outlook.jobs),
+            **told,
+        )
+
+
+class StationsOut(Wire):
+    """Every station of the settings."""
+
+    items: list[StationOut]
