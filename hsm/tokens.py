@@ -38,6 +38,7 @@ class TokenFacts:
     firmware: str = ""
     tries: int | None = None  # of its PIN; None where the token does not say
     certificate: str = ""  # number of its model's FIPS 140 certificate
+    secured: bool = False  # what is said to it goes through a secure channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,20 @@ class Secrets:
 
     def __repr__(self) -> str:
         return "Secrets()"
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSignatures:
+    """What an issuer signed of a card (CMS, DER): its identity, and the hashes of its objects.
+
+    Empty where nothing of it is signed.
+    """
+
+    chuid: bytes = b""
+    security: bytes = b""
+
+
+UNSIGNED = IssuerSignatures()
 
 
 class TokenDriver(Protocol):
@@ -97,7 +112,16 @@ class TokenDriver(Protocol):
     def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:
         """ECDH of the slot's key with `peer` (SPKI of its curve), with the PIN as `sign` has it."""
 
-    def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:
+    @property
+    def signed_room(self) -> int:
+        """Bytes that one signed object may have on it; 0 where none has its place there."""
+
+    def load(
+        self,
+        guid: bytes,
+        certificates: Mapping[TokenSlot, bytes],
+        signed: IssuerSignatures = UNSIGNED,
+    ) -> dict[str, str]:
         """Write what differs, read all of it back; return the SHA-256 of each object."""
 
     def secure(self, secrets: Secrets) -> None:

@@ -36,7 +36,15 @@ from hsm.errors import (
 from hsm.modules import ask as ask_module
 from hsm.pcsc.apdu import TransmissionProtocol
 from hsm.pcsc.profiles import OWN
-from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot, check_agreement
+from hsm.tokens import (
+    UNSIGNED,
+    IssuerSignatures,
+    SecretChange,
+    Secrets,
+    TokenFacts,
+    TokenSlot,
+    check_agreement,
+)
 
 Call = dict[str, Any]
 Ask = Callable[[Call], Call]
@@ -157,7 +165,16 @@ class Pkcs11Token:
     def agree(self, slot: TokenSlot, spki: bytes, peer: bytes, secrets: Secrets) -> bytes:  # noqa: ARG002  (its caller holds what comes out against it)
         return b64decode(self._call("agree", **self._about(slot, secrets), peer=b64(peer))["z"])
 
-    def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:  # noqa: ARG002  (its label is its name)
+    @property
+    def signed_room(self) -> int:
+        return 0  # what SP 800-73-4 has signed is an object of a PIV card
+
+    def load(
+        self,
+        guid: bytes,  # noqa: ARG002  (its label is its name)
+        certificates: Mapping[TokenSlot, bytes],
+        signed: IssuerSignatures = UNSIGNED,  # noqa: ARG002  (as `signed_room` says)
+    ) -> dict[str, str]:
         hashed = {}
         for slot, certificate in certificates.items():
             subject = x509.load_der_x509_certificate(certificate).subject.public_bytes()

@@ -37,7 +37,6 @@ PUBLIC_KEY_TAG = 0x7F49
 MODULUS_TAG = 0x81
 EXPONENT_TAG = 0x82
 POINT_TAG = 0x86
-ERROR_DETECTION_TAG = 0xFE
 EXPONENT = 65_537
 
 # Bytes of the management key, by its cipher.
@@ -120,15 +119,6 @@ def put_data(card: PivCard, where: int, content: bytes) -> None:
     """Write a data object; empty content deletes it. Wants the management key."""
     data = tlv.encode(Tag.OBJECT, tlv.tag_bytes(where)) + tlv.encode(Tag.DATA, content)
     card.ask(Command(Ins.PUT_DATA, 0x3F, 0xFF, data), f"write data object {where:X}")
-
-
-def certificate_container(certificate: bytes) -> bytes:
-    """What a certificate's data object holds (SP 800-73-4 part 1, table 10)."""
-    return (
-        tlv.encode(Tag.CERTIFICATE, certificate)
-        + tlv.encode(Tag.CERTIFICATE_INFO, b"\0")
-        + tlv.encode(ERROR_DETECTION_TAG)
-    )
 
 
 def change_pin(card: PivCard, old: bytes | bytearray, new: bytes | bytearray) -> None:

@@ -15,10 +15,13 @@ from typing import Any
 from hsm.errors import CardForeignError, DataInvalidError
 from hsm.pcsc.piv import PivAlgorithm
 from hsm.pcsc.piv_issue import KEY_SIZE
+from hsm.pcsc.scp03 import KEY_SIZES, StaticKeys
 
 OWN = Path(__file__).with_name("profiles.toml")
 FILE_LIMIT = 262_144  # bytes
 YUBICO, NONE = "yubico", "none"
+INITIAL = 0xFF  # version of a key set that gives way to the first that is put
+VERSIONS = range(1, 256)
 ATR_PATTERN = re.compile(r"(?:[0-9a-f.]{2}){2,33}")
 
 # Management keys that anybody knows: what a card was delivered with may be none of them.
@@ -32,6 +35,20 @@ PUBLISHED_KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelProfile:
+    """The secure channel (SCP03) of a model, and what its security domain begins with.
+
+    `size` are the bytes of each of our own keys. `lengths`: PUT KEY carries each key's length, as
+    Amendment D has it; some makers leave it out.
+    """
+
+    factory: StaticKeys
+    factory_version: int = INITIAL
+    size: int = 16
+    lengths: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class CardProfile:
     """One model.
 
@@ -40,7 +57,8 @@ class CardProfile:
     first; `management_change` names the maker's command that replaces it. With "none" the card
     keeps the key that its supplier put in, which is `factory_management_key`, or, where that is
     empty, our own for this card, diversified by the supplier under a master that we gave.
-    `serial` names where a serial number comes from.
+    `serial` names where a serial number comes from. `secure_channel` is a table: `factory` are
+    the keys for ENC, MAC and DEK, the rest as in `ChannelProfile`.
     Sizes are in bytes.
     """
 
@@ -60,8 +78,10 @@ class CardProfile:
     pin_tries: int = 3
     puk_tries: int = 3
     object_limit: int = 3052
+    security_object: bool = True  # it has the container (5FC106), for what its issuer signs
     algorithms: tuple[PivAlgorithm, ...] = (PivAlgorithm.ECC_P256,)
     certificate: str = ""  # number of its FIPS 140 certificate
+    secure_channel: ChannelProfile | None = None
 
     def __repr__(self) -> str:
         return f"CardProfile({self.name!r})"
@@ -128,6 +148,9 @@ def _value(name: str, value: Any) -> Any:
         return str(value).encode()
     if name == "own_management":
         return PivAlgorithm[value]
+    if name == "secure_channel":
+        keys = StaticKeys(*map(bytes.fromhex, value["factory"]))
+        return ChannelProfile(**{**value, "factory": keys})
     if name in ("algorithms", "management"):
         return tuple(PivAlgorithm[each] for each in value)
     return tuple(each.lower() for each in value) if name == "atr" else value
@@ -150,5 +173,8 @@ def _check(profile: CardProfile) -> None:
         ("pin_tries", not 3 <= profile.pin_tries <= 15),  # noqa: PLR2004  (a nibble on the wire)
         ("object_limit", profile.object_limit < 1_024),  # noqa: PLR2004  (a certificate's size)
     ]
+    if channel := profile.secure_channel:
+        wrong.append(("secure_channel size", channel.size not in KEY_SIZES))
+        wrong.append(("secure_channel version", channel.factory_version not in VERSIONS))
     if names := [name for name, is_wrong in wrong if is_wrong]:
         raise ValueError(f"{profile.name}: {', '.join(names)}")

@@ -25,7 +25,7 @@ from hsm.errors import (
     PinIncorrectError,
     TokenSpoiledError,
 )
-from hsm.pcsc import piv_issue, tlv, vendor
+from hsm.pcsc import containers, piv_issue, vendor
 from hsm.pcsc.apdu import Command
 from hsm.pcsc.piv import (
     CERTIFICATE_OF,
@@ -36,22 +36,25 @@ from hsm.pcsc.piv import (
     PivReference,
     PivSlot,
     PublicKey,
-    Tag,
     pin_error,
 )
 from hsm.pcsc.piv_issue import HeldKey, ManagementKey
 from hsm.pcsc.profiles import NONE, CardProfile
-from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot, check_agreement
+from hsm.tokens import (
+    UNSIGNED,
+    IssuerSignatures,
+    SecretChange,
+    Secrets,
+    TokenFacts,
+    TokenSlot,
+    check_agreement,
+)
 
 ALGORITHMS = {
     "EC-P256": PivAlgorithm.ECC_P256,
     "EC-P384": PivAlgorithm.ECC_P384,
     "RSA-2048": PivAlgorithm.RSA_2048,
 }
-# Of a card outside the U.S. government: SP 800-73-4 asks for a FASC-N, and this one says nobody.
-FASC_N = bytes.fromhex("d4e739da739ced39ce739d836858210842108421c84210c3eb")
-EXPIRES = b"20991231"  # the certificates say until when; a card itself has no end
-CARD_IDENTIFIER = bytes.fromhex("a000000116ff02")
 FLOOR = 2  # PIN tries: below that nothing is tried any more
 
 
@@ -166,14 +169,20 @@ class PivToken:
 
     # Data objects
 
-    def load(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, str]:
-        wanted = {
-            PivObject.CHUID: _chuid(guid),
-            PivObject.CARD_CAPABILITY_CONTAINER: _capabilities(guid),
-        }
-        for slot, certificate in certificates.items():
-            container = piv_issue.certificate_container(certificate)
-            wanted[CERTIFICATE_OF[piv_slot(slot)]] = container
+    @property
+    def signed_room(self) -> int:
+        return self._profile.object_limit if self._profile.security_object else 0
+
+    def load(
+        self,
+        guid: bytes,
+        certificates: Mapping[TokenSlot, bytes],
+        signed: IssuerSignatures = UNSIGNED,
+    ) -> dict[str, str]:
+        wanted = containers.of_card(guid, certificates, signed.chuid)
+        if signed.security:
+            sealed = containers.security_object(wanted, signed.security)
+            wanted[PivObject.SECURITY_OBJECT] = sealed
         for where, content in wanted.items():
             self._write(where, content)
         return {f"{where:X}": sha256(content).hexdigest() for where, content in wanted.items()}
@@ -300,6 +309,8 @@ class PivToken:
             piv_issue.generate_key(self._card, piv_slot(slot), self._profile.algorithms[0])
             piv_issue.put_data(self._card, CERTIFICATE_OF[piv_slot(slot)], b"")
         piv_issue.put_data(self._card, PivObject.CHUID, b"")
+        if self._profile.security_object:
+            piv_issue.put_data(self._card, PivObject.SECURITY_OBJECT, b"")
         _use_up(self._card)
 
 
@@ -373,23 +384,3 @@ def _curved(spki: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise MechanismUnsupportedError("keys to agree with are of an elliptic curve")
     return key
-
-
-def _chuid(guid: bytes) -> bytes:
-    """SP 800-73-4 part 1, table 9: FASC-N, GUID, date, no issuer's signature."""
-    return (
-        tlv.encode(0x30, FASC_N)
-        + tlv.encode(Tag.GUID, guid)
-        + tlv.encode(Tag.EXPIRATION_DATE, EXPIRES)
-        + tlv.encode(0x3E)
-        + tlv.encode(piv_issue.ERROR_DETECTION_TAG)
-    )
-
-
-def _capabilities(guid: bytes) -> bytes:
-    """SP 800-73-4 part 1, table 8, with nothing beyond what has to be there."""
-    head = tlv.encode(0xF0, CARD_IDENTIFIER + guid[:14])
-    version = tlv.encode(0xF1, b"\x21") + tlv.encode(0xF2, b"\x21") + tlv.encode(0xF3)
-    model = tlv.encode(0xF4, b"\0") + tlv.encode(0xF5, b"\x10")
-    empty = b"".join(map(tlv.encode, (0xF6, 0xF7, 0xFA, 0xFB, 0xFC, 0xFD)))
-    return head + version + model + empty + tlv.encode(piv_issue.ERROR_DETECTION_TAG)

@@ -92,7 +92,7 @@ def issue_token_certificate(
         token.check(Step.PERSONALISE)
         if token.job != str(job):
             raise TokenStateError(f"the issuing job {job} does not have this token")
-        words = _allocation(work, token_id)
+        words = allocation(work, token_id)
         owner = work.tokens.token_of_key(thumbprint(spki))
     if owner is not None and owner.id != token_id:
         raise TokenDuplicateError(
@@ -102,7 +102,7 @@ def issue_token_certificate(
     return _issued(vault, who, asked)
 
 
-def _allocation(work: Reading, token_id: UUID) -> list[Document]:
+def allocation(work: Reading, token_id: UUID) -> list[Document]:
     """The newest allocation of a token, and the nomination that it rests on, as signed."""
     found = work.tokens.statements(token=token_id, step="allocate")
     if not found:

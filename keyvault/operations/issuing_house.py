@@ -1,7 +1,7 @@
 """What the steps of an issuing job ask of the vault: journal, register, CA and sealed secrets."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
@@ -12,6 +12,7 @@ from hsm.errors import CardForeignError, HsmError
 from hsm.pcsc import profiles
 from hsm.pcsc.piv import PivAlgorithm
 from hsm.pcsc.piv_issue import ManagementKey
+from hsm.pcsc.scp03 import ChannelKeys, SessionKeys
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain.access import Principal
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -26,7 +27,7 @@ from keyvault.domain.issuing import IssueJob, IssueStep, PinRoute, Standing, pro
 from keyvault.domain.people import thumbprint
 from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
-from keyvault.operations import attestation, ca, outside, tokens
+from keyvault.operations import attestation, ca, outside, signing_cards, tokens
 from keyvault.operations.personalising import keys_of
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Reading
@@ -70,6 +71,40 @@ class GateOwnKey:
                 next_step="use a station that the settings call trusted, or another model",
             )
         return self.gate.card_key(self.token, self.version, algorithm)
+
+    def channel(self, size: int) -> "GateChannel":
+        return GateChannel(self.gate, self.token, self.version, size, self.trusted)
+
+
+@dataclass(frozen=True, slots=True)
+class GateChannel:
+    """The card's own key set for its secure channel, which stays behind the gate."""
+
+    gate: Gate
+    token: bytes
+    version: int
+    size: int
+    trusted: bool
+
+    def keys(self) -> ChannelKeys:
+        return self
+
+    def challenge(self) -> bytes:
+        return self.gate.channel_challenge(self.token, self.version)
+
+    def session(self, challenge: bytes, cryptogram: bytes) -> SessionKeys:
+        mine = self.token, self.version, self.size
+        return SessionKeys(*self.gate.channel_session(*mine, challenge, cryptogram))
+
+    def to_put(self, *, lengths: bool, dek: bytes = b"", older: int = 0) -> bytes:
+        if dek and not self.trusted:
+            raise NotPermittedError(
+                "this model gets its own keys under those of its factory, which many know, and the "
+                "station is not trusted",
+                next_step="use a station that the settings call trusted, or another model",
+            )
+        mine = self.token, self.version, self.size
+        return self.gate.channel_keys(*mine, lengths, dek, older)
 
 
 class VaultHouse:
@@ -186,6 +221,11 @@ class VaultHouse:
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         return self._vault.gate.agreement_peer(str(job.id), slot, spki)
 
+    def sign_card(
+        self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int
+    ) -> dict[str, str]:
+        return signing_cards.sign_card(self._vault, job.token, certificates, room)
+
     def random(self, size: int) -> bytes:
         return self._vault.gate.random(size)
 
@@ -215,7 +255,7 @@ def event(
     )
 
 
-_MORE = ("pin_route", "issuer", "elsewhere", "firmware", "fips_140")
+_MORE = ("pin_route", "issuer", "elsewhere", "firmware", "fips_140", "security_object")
 
 
 def _facts(job: IssueJob) -> Document:

@@ -6,11 +6,11 @@ that the next insertion of the same token brings to the same end.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
-from hsm.tokens import Secrets, TokenDriver, TokenFacts, TokenSlot
+from hsm.tokens import IssuerSignatures, Secrets, TokenDriver, TokenFacts, TokenSlot
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import TokenDuplicateError, VaultError
 from keyvault.domain.issuing import IssueJob, Issuer, IssueStep, Standing
@@ -55,6 +55,14 @@ class House(Protocol):
 
     def check_attestation(self, job: IssueJob, spki: bytes, chain: Sequence[bytes]) -> None:
         """Raise `TokenSpoiledError` where the maker's statement is not about this key."""
+
+    def sign_card(
+        self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int
+    ) -> dict[str, str]:
+        """Have the card's CHUID and objects signed: "chuid" and "security" (CMS in base64).
+
+        Or "none", and why: no signer is set, or what is signed has no `room` (bytes).
+        """
 
     def random(self, size: int) -> bytes: ...
 
@@ -112,7 +120,7 @@ class _UnderWay:
             self._house.check_free(job, found)
             bound = job.done(IssueStep.BOUND, model=found.model, serial=found.serial)
             more = {"firmware": found.firmware, "fips_140": found.certificate}
-            self._save(bound.noting(guid=found.guid, **more), "bound")
+            self._save(bound.noting(guid=found.guid, secured=found.secured, **more), "bound")
             return
         there = (found.model, found.serial) == (job.facts["model"], job.facts["serial"])
         if not there or found.guid not in (job.facts["guid"], job.token.hex):
@@ -190,7 +198,18 @@ class _UnderWay:
     def _load(self) -> Document:
         kept = self.job.by_slot("certificates").items()
         certificates = {TokenSlot(name): b64decode(each) for name, each in kept}
-        return {"objects": self._driver.load(self.job.token.bytes, certificates)}
+        signed = self._signed(certificates)
+        return {"objects": self._driver.load(self.job.token.bytes, certificates, signed)}
+
+    def _signed(self, certificates: Mapping[TokenSlot, bytes]) -> IssuerSignatures:
+        """Signed once, before any of it is written: the next insertion writes the same."""
+        if "signed" not in self.job.facts:
+            signed = self._house.sign_card(self.job, certificates, self._driver.signed_room)
+            why = signed.get("none")
+            told = f"no security object: {why}" if why else "identity and objects signed"
+            self._save(self.job.noting(signed=signed, security_object=why or "signed"), told)
+        kept = self.job.by_slot("signed").items()
+        return IssuerSignatures(**{name: b64decode(text) for name, text in kept if name != "none"})
 
     def _prove(self) -> Document:
         nonce = self._house.random(NONCE_SIZE)

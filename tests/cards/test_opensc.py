@@ -10,13 +10,13 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm import errors
+from hsm.pcsc import containers
 from hsm.pcsc.apdu import Channel
 from hsm.pcsc.credential import PivCredential
 from hsm.pcsc.piv import PivAlgorithm, PivCard, PivObject, PivSlot
 from hsm.pcsc.piv_issue import (
     HeldKey,
     authenticate_management,
-    certificate_container,
     change_pin,
     generate_key,
     put_data,
@@ -125,7 +125,7 @@ def test_opensc_signs_with_a_key_that_we_issued(virtual: VirtualCard, tmp_path: 
         piv = PivCard(Channel(transport))
         authenticate_management(piv, HeldKey(PivAlgorithm.TRIPLE_DES, MANAGEMENT_KEY))
         made = generate_key(piv, PivSlot.AUTHENTICATION, PivAlgorithm.ECC_P256)
-        content = certificate_container(certificate(card.application.keys[0x9A], "Issued"))
+        content = containers.certificate(certificate(card.application.keys[0x9A], "Issued"))
         put_data(piv, PivObject.CERTIFICATE_AUTHENTICATION, content)
         change_pin(piv, PIN, b"12345678")
     assert made != before.public_key()

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from hsm import errors
-from hsm.pcsc import piv_issue
+from hsm.pcsc import containers, piv_issue
 from hsm.pcsc.apdu import Channel
 from hsm.pcsc.piv import PivAlgorithm, PivCard, PivObject, PivReference, PivSlot, pin_block
 from tests.cards.simulator.card import Card
@@ -257,7 +257,7 @@ def test_a_written_certificate_is_found_in_its_slot(piv: PivCard, applet: Applet
     der = applet.objects[CERTIFICATES[0x9A]][4:-5]
     piv_issue.authenticate_management(piv, OWN_KEY)
     where = PivObject.CERTIFICATE_SIGNATURE
-    piv_issue.put_data(piv, where, piv_issue.certificate_container(der))
+    piv_issue.put_data(piv, where, containers.certificate(der))
     assert piv.certificate(PivSlot.SIGNATURE) == x509.load_der_x509_certificate(der)
 
 
