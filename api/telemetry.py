@@ -7,7 +7,7 @@ of keys are not logged one by one, since the audit log has them: they are counte
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -220,11 +220,11 @@ class Gauges:
         for each in figures.lists:
             self._gauges["list_age_seconds"].labels(each.name).set(each.age)
             self._gauges["list_left_seconds"].labels(each.name).set(each.left)
-        for name, held in figures.tokens.items():
-            self._gauges["tokens"].labels(name).set(held)
-        self._show_stations(figures.desks)
+        self._show_tokens(figures.tokens, figures.desks)
 
-    def _show_stations(self, stations: Iterable[Outlook]) -> None:
+    def _show_tokens(self, tokens: Mapping[str, int], stations: Iterable[Outlook]) -> None:
+        for state, held in tokens.items():
+            self._gauges["tokens"].labels(state).set(held)
         for one in stations:
             name = one.settings.name
             self._gauges["station_ready"].labels(name).set(one.shown == StationState.READY)

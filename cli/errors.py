@@ -117,6 +117,8 @@ class ProblemError(VaultError):
         self.status = status
 
 
+INTERRUPTED = 130  # what a shell says of a command that ^C ended: 128 and SIGINT
+
 # Exit statuses of sysexits.h, by stable error code: the same whether the error arose here or at
 # the server. What is not listed is EX_SOFTWARE.
 EXIT: dict[str, int] = {
@@ -209,6 +211,7 @@ EXIT: dict[str, int] = {
     "token-duplicate": os.EX_UNAVAILABLE,
     "statement-invalid": os.EX_DATAERR,
     "file-signature": os.EX_DATAERR,
+    "card-changed": os.EX_DATAERR,
     "interface-taken": os.EX_UNAVAILABLE,
     "submission-limit": os.EX_TEMPFAIL,
     "batch-too-many": os.EX_DATAERR,

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from cli.errors import UsageError, exit_status
+from cli.errors import INTERRUPTED, UsageError, exit_status
 from cli.output import STYLE, printable, say
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError
@@ -71,7 +71,7 @@ NOUNS = {
     "tsa": ("cli.local.tsa",),
     "credential": ("cli.desk.credentials",),
     "issuing": ("cli.remote.issuing",),
-    "desk": ("cli.desk.station", "cli.desk.servicing"),
+    "desk": ("cli.desk.station", "cli.desk.servicing", "cli.desk.checking"),
 }
 
 
@@ -109,7 +109,7 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         status = _misused(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
-        status = 130
+        status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = os.EX_IOERR

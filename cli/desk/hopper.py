@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from cli.desk.relaying import AGAIN, inserted
+from cli.desk.reporting import WORDS, Reports
 from cli.desk.screen import Screen, Sight
 from cli.errors import ProblemError
 from cli.remote.client import Server
@@ -34,29 +35,31 @@ def run_batch(
     batch: UUID,
     places: list[tuple[str, str]],
     labels: Path | None = None,
-) -> Document:
-    """Make what is open in a batch at (station, reader) each; return its reconciliation.
+) -> tuple[Document, bool]:
+    """Make what is open in a batch at (station, reader) each.
 
-    Each finished token's label is written into `labels`, if that is given. ^C leaves: what is in
-    a reader is finished first.
+    Return its reconciliation, and whether its operator left. Each finished token's label is
+    written into `labels`, if that is given. ^C leaves: what is in a reader is finished first.
     """
     work = _Work(connect(), batch)
     with Screen([station for station, _ in places], work.title()) as screen:
         stations = [_Place(*place, connect(), work, screen, labels) for place in places]
-        _run(stations, screen, work.leaving)
-    return work.reconciled()
+        with Reports(connect(), dict(places), screen.tell) as reports:
+            _run(stations, screen, work.leaving, reports)
+    return work.reconciled(), work.leaving.is_set()
 
 
-def _run(stations: "list[_Place]", screen: Screen, leaving: threading.Event) -> None:
+def _run(
+    stations: "list[_Place]", screen: Screen, leaving: threading.Event, reports: Reports
+) -> None:
     by_reader = {place.reader: place.events for place in stations}
 
     def tell(event: ReaderEvent) -> None:
+        reports.tell(event)
         if event.reader in by_reader:
             by_reader[event.reader].put(event)
-        elif event.seen is Seen.SERVICE_LOST:
-            screen.tell("the card service (pcscd) is gone: wait, or have it started again")
-        elif event.seen is Seen.SERVICE_BACK:
-            screen.tell("the card service is back: go on")
+        elif event.seen in (Seen.SERVICE_LOST, Seen.SERVICE_BACK):
+            screen.tell(WORDS[event.seen])
 
     threads = [threading.Thread(target=place.run, daemon=True) for place in stations]
     with ReaderSupervisor(tell):

@@ -1,5 +1,6 @@
 """One place with a reader where tokens are made: insert, wait, take out, hand over."""
 
+import threading
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -9,7 +10,8 @@ import typer
 from cli.command import command, group
 from cli.desk.hopper import run_batch
 from cli.desk.relaying import AGAIN, inserted, relay
-from cli.errors import UsageError
+from cli.desk.reporting import plugged, watched
+from cli.errors import INTERRUPTED, UsageError
 from cli.output import answer, facts, say, table
 from cli.remote.client import Server, connect
 from cli.remote.issuing import on_the_table, reconciled
@@ -62,9 +64,12 @@ def issue(
     """
     server, path = connect(session), f"/v1/issuing/jobs/{job}"
     if module is None:
-        ended = _made(server, path, station, chosen_reader(reader))
+        name = chosen_reader(reader)
+        with watched(connect(session), station, name, say):
+            ended = _made(server, path, station, name)
     else:
-        ended = relay(server, path, station, UsbReader(str(module)), progress)
+        with plugged(connect(session), station, module.name, say):
+            ended = relay(server, path, station, UsbReader(str(module)), progress)
     _told(server, job, ended)
 
 
@@ -86,15 +91,35 @@ def batch(
     """Make a batch at several stations; you are told what to do.
 
     One screen says for each station what to do: put in, leave in, take out, hand over. Several
-    desks may work on one batch: a job that another is at is left to it. ^C leaves; the same
-    command goes on. At the end: tokens in, out, spoiled.
+    desks may work on one batch: a job that another is at is left to it. ^C leaves, with exit
+    status 130 if something is left to do; the same command goes on. At the end: tokens in, out,
+    spoiled.
     """
     places = _places(at)
     if labels is not None:
         labels.mkdir(parents=True, exist_ok=True)
-    found = run_batch(lambda: connect(session), batch_id, places, labels)
+    found, left = run_batch(lambda: connect(session), batch_id, places, labels)
     answer(found, reconciled(found))
     say(on_the_table(found))
+    if left and found["open"]:
+        raise typer.Exit(INTERRUPTED)
+
+
+@command(app, "watch", "keyvault desk watch --station leeds-1")
+def watch(station: Station, reader: ReaderName = None, session: SessionDir = None) -> None:
+    """Tell the service how this station's reader is, while nothing is made; ends with Ctrl-C.
+
+    `issue` and `batch` tell it themselves. A server that is down meanwhile is waited for.
+    """
+    server, name = connect(session), chosen_reader(reader)
+    known = [str(one["name"]) for one in server.get("/v1/issuing/stations")["items"]]
+    if station not in known:
+        raise UsageError(
+            f"no station is called {station!r}",
+            next_step=f"use one of: {', '.join(known) or 'none is in the settings'}",
+        )
+    with watched(server, station, name, say):
+        threading.Event().wait()
 
 
 def _places(at: list[str]) -> list[tuple[str, str]]:

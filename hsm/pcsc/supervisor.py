@@ -24,6 +24,7 @@ class Seen(StrEnum):
     CARD_REMOVED = "card-removed"
     SERVICE_LOST = "service-lost"
     SERVICE_BACK = "service-back"
+    LOOKED = "looked"  # once: what was there at the beginning has been told
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class ReaderSupervisor:
         self._thread = threading.Thread(target=self._watch, name="readers", daemon=True)
         self._known: dict[str, Reader] = {}
         self._failures = 0
+        self._looked = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,6 +90,9 @@ class ReaderSupervisor:
                 self._tell(ReaderEvent(Seen.READER_ADDED, name))
             self._compare_card(before or Reader(name, b""), reader)
         self._known = dict(now)
+        if not self._looked:
+            self._looked = True
+            self._tell(ReaderEvent(Seen.LOOKED))
 
     def _compare_card(self, before: Reader, now: Reader) -> None:
         exchanged = now.changes != before.changes
