@@ -6,11 +6,13 @@ from hsm.errors import CardDataError, CardRefusedError
 from hsm.pcsc.apdu import GET_RESPONSE, Channel, TransmissionProtocol, Transport
 from hsm.pcsc.piv import Ins, PivCard, PivSlot
 from hsm.pcsc.piv_issue import change_pin
+from hsm.pcsc.scp03 import EXTERNAL_AUTHENTICATE, INITIALIZE_UPDATE
 
 PASSED = frozenset(
     {
         *(Ins.SELECT, Ins.GET_DATA, GET_RESPONSE, Ins.GENERAL_AUTHENTICATE),
         *(Ins.VERIFY, Ins.CHANGE_REFERENCE_DATA, Ins.RESET_RETRY_COUNTER),
+        *(INITIALIZE_UPDATE, EXTERNAL_AUTHENTICATE),
     }
 )
 

@@ -22,6 +22,7 @@ from hsm.errors import (
     told,
 )
 from hsm.pcsc.apdu import RESPONSE_LIMIT, TransmissionProtocol
+from hsm.pcsc.trace import Trace
 
 Message = dict[str, Any]
 GRACE = 15.0  # seconds that a message and its answer may take on the way
@@ -41,6 +42,7 @@ class Relay:
     def __init__(self, atr: bytes, protocol: TransmissionProtocol, idle: float) -> None:
         self.atr = atr
         self.protocol = protocol
+        self.trace = Trace()
         self._idle = idle
         self._out: queue.Queue[Message | _Failed] = queue.Queue(1)
         self._in: queue.Queue[Message] = queue.Queue(1)
@@ -92,9 +94,22 @@ class Relay:
         self.ask({"do": "pin", "pin": given.decode()}, PIN_SECONDS)
 
     def ask(self, message: Message, seconds: float) -> Message:
-        """Have the other side do something. Raises the `HsmError` that it had, or its silence."""
+        """Have the other side do something. Raises the `HsmError` that it had, or its silence.
+
+        Here everything passes, so here it is written down.
+        """
         if self._ended.is_set():
             raise _gone()
+        self.trace.asking(message)
+        try:
+            answer = self._answer(message, seconds)
+        except HsmError as error:
+            self.trace.failed(error)
+            raise
+        self.trace.answered(answer)
+        return answer
+
+    def _answer(self, message: Message, seconds: float) -> Message:
         self._number += 1
         self._out.put({**message, "number": self._number, "progress": self._progress})
         try:
@@ -225,14 +240,19 @@ def transmit_hex(transport: Any, apdu: bytes, seconds: float) -> str:
 
 SECONDS_LIMIT = 90.0  # that a desk waits for one command of its card
 APDU_LIMIT = 4_096  # bytes
-# What a desk lets through: PIV's instructions, GET RESPONSE, and the three of a maker's.
-ALLOWED = frozenset({0x20, 0x24, 0x2C, 0x47, 0x87, 0xA4, 0xC0, 0xCB, 0xDB, 0xF8, 0xF9, 0xFF})
+# What a desk lets through: PIV's instructions, GET RESPONSE, the three of a maker's, in clear or
+# in a secure channel, and what begins such a channel and gives it other keys.
+PIV_CLASSES = (0x00, 0x04)
+CLASSES = {0x50: (0x80,), 0x82: (0x84,), 0xD8: (0x84,)}
+ALLOWED = frozenset(
+    {0x20, 0x24, 0x2C, 0x47, 0x87, 0xA4, 0xC0, 0xCB, 0xDB, 0xF8, 0xF9, 0xFF, *CLASSES}
+)
 
 
 def allowed(apdu: bytes) -> None:
     """Raise `CardDataError` at what no issue of a PIV card asks."""
-    good_class = len(apdu) >= 4 and not apdu[0] & ~0x10  # noqa: PLR2004  (a header)
-    if not good_class or apdu[1] not in ALLOWED or len(apdu) > APDU_LIMIT:
+    known = len(apdu) >= 4 and apdu[0] & ~0x10 in CLASSES.get(apdu[1], PIV_CLASSES)  # noqa: PLR2004  (a header)
+    if not known or apdu[1] not in ALLOWED or len(apdu) > APDU_LIMIT:
         raise CardDataError(
             f"the server asked for {apdu[:4].hex()}, which this desk does not pass on",
             next_step="See whether this is your server, and whether both have one version.",

@@ -136,6 +136,11 @@ class IssueJob:
         return Issuer(str(self.facts.get("issuer", Issuer.OWN)))
 
     @property
+    def secured(self) -> bool | None:
+        """Whether the token is spoken to through a secure channel; None before that is known."""
+        return bool(self.facts.get("secured")) if self.reached(IssueStep.BOUND) else None
+
+    @property
     def awaited(self) -> list[str]:
         """Slots whose request waits for a certificate."""
         return sorted(set(self.by_slot("requests")) - set(self.by_slot("certificates")))

@@ -25,6 +25,7 @@ SLOW = 6  # deadlines for a call that makes or lists keys
 STATUS_TIMEOUT = 2.5  # seconds: a gate that is slower than this is not ready
 PUSH = 100  # authority records in one call
 
+Texts = Sequence[str]
 RecordsFrom = Callable[[int], Sequence[Document]]
 """(number) → the authority records from that number on, as documents."""
 Wrapped = Callable[[bytes], WrappedKey | None]
@@ -158,9 +159,8 @@ class Gate:
     def execute(self, request: Document, approvals: Sequence[Document]) -> Document:
         """Carry out an approved request, once.
 
-        generate-key and import-key answer with what was made, export-key with {"blob"},
-        destroy-key with {"destroyed"}: how many objects there were, activate-key, resume-key and
-        deactivate-key with {"state"}, allow-use with {"uses"}.
+        generate-key and import-key answer with what was made, export-key with {"blob"}, destroy-key
+        with {"destroyed"}: how many objects, allow-use with {"uses"}, the others with {"state"}.
         """
         self.push_authority()
         return dict(self._call("execute", request, list(approvals)))
@@ -265,16 +265,12 @@ class Gate:
     def agreement_peer(self, job: str, slot: str, spki: bytes) -> bytes:
         return bytes(self._call("agreement_peer", job, slot, spki))
 
-    def sign_crl(
-        self, issuer: bytes, number: int, dates: Sequence[str], entries: Sequence[Sequence[str]]
-    ) -> bytes:
+    def sign_crl(self, issuer: bytes, number: int, dates: Texts, entries: Sequence[Texts]) -> bytes:
         """Have an authority sign a list (DER): [serial in hex, time, reason] each."""
         listed = [list(each) for each in entries]
         return bytes(self._call("sign_crl", issuer, number, list(dates), listed))
 
-    def sign_ocsp(
-        self, issuer: bytes, answer: Document, dates: Sequence[str], nonce: bytes
-    ) -> bytes:
+    def sign_ocsp(self, issuer: bytes, answer: Document, dates: Texts, nonce: bytes) -> bytes:
         """Have an authority sign an OCSP response (DER) about one certificate."""
         return bytes(self._call("sign_ocsp", issuer, answer, list(dates), nonce))
 
@@ -322,6 +318,10 @@ class Gate:
 
     def card_spend(self, token: bytes, sealed: bytes) -> None:
         self._call("card_spend", token, sealed)  # a PUK that others may have seen
+
+    def card_channel(self, what: str, token: bytes, version: int, *more: Any) -> Any:
+        """A card's secure channel: "challenge", "session" or "keys", see `ChannelGate`."""
+        return self._call(f"channel_{what}", token, version, *more)
 
     def keks(self) -> list[int]:
         """The numbers of the service's wrapping keys that are on the token, the newest last."""

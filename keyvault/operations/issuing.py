@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from hsm.errors import HsmError
+from hsm.errors import CardForeignError, HsmError
 from hsm.pcsc import profiles
 from hsm.pcsc.apdu import Channel, TransmissionProtocol
 from hsm.pcsc.piv import PivCard
 from hsm.pcsc.relay import Message, Relay
-from hsm.pcsc.token import PivToken
+from hsm.pcsc.secured import token_of
 from hsm.tokens import TokenDriver
 from hsm.usb import Pkcs11Token, load
 from keyvault.domain.access import Action, Principal
@@ -37,6 +37,7 @@ from keyvault.operations import tokens
 from keyvault.operations.issuing_house import GateOwnKey, VaultHouse, event
 from keyvault.operations.personalising import personalise
 from keyvault.operations.relays import Line
+from keyvault.operations.traces import Tracing
 from keyvault.operations.vault import Once, Vault, permit, recall, remember
 from keyvault.settings import StationSettings
 from keyvault.store.unit_of_work import Reading
@@ -254,9 +255,13 @@ def hang_up(vault: Vault, who: Principal, session: UUID) -> None:
 
 
 def _worked(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Message:
-    house.tell = relay.tell
+    house.tell, house.tracing = relay.tell, Tracing(vault, relay, job.id, job.station)
     driver = _driver(relay, job, house, vault)
-    done = personalise(driver, job, house)
+    try:
+        done = personalise(driver, job, house)
+    except CardForeignError as error:
+        house.turned_away(job.id, error)
+        raise
     return {"job": str(done.id), "standing": str(done.standing), "guidance": guidance(done)}
 
 
@@ -272,7 +277,7 @@ def _driver(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Tok
         house.interrupted(job, error)
         raise
     own = GateOwnKey(vault.gate, job.token.bytes, int(str(job.facts["master"])), house.trusted)
-    return PivToken(card, profile, own)
+    return token_of(card, profile, own, secured=job.secured)
 
 
 def station_of(vault: Vault, name: str) -> StationSettings:

@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID, uuid4
 
 from cryptography import x509
@@ -29,6 +30,7 @@ from keyvault.domain.tokens import Token, TokenKind
 from keyvault.gate.client import Gate
 from keyvault.operations import attestation, ca, outside, signing_cards, tokens
 from keyvault.operations.personalising import keys_of
+from keyvault.operations.traces import Tracing
 from keyvault.operations.vault import Vault
 from keyvault.store.unit_of_work import Reading
 
@@ -90,11 +92,10 @@ class GateChannel:
         return self
 
     def challenge(self) -> bytes:
-        return self.gate.channel_challenge(self.token, self.version)
+        return bytes(self._ask("challenge"))
 
     def session(self, challenge: bytes, cryptogram: bytes) -> SessionKeys:
-        mine = self.token, self.version, self.size
-        return SessionKeys(*self.gate.channel_session(*mine, challenge, cryptogram))
+        return SessionKeys(*map(bytes, self._ask("session", self.size, challenge, cryptogram)))
 
     def to_put(self, *, lengths: bool, dek: bytes = b"", older: int = 0) -> bytes:
         if dek and not self.trusted:
@@ -103,8 +104,10 @@ class GateChannel:
                 "station is not trusted",
                 next_step="use a station that the settings call trusted, or another model",
             )
-        mine = self.token, self.version, self.size
-        return self.gate.channel_keys(*mine, lengths, dek, older)
+        return bytes(self._ask("keys", self.size, lengths, dek, older))
+
+    def _ask(self, what: str, *more: Any) -> Any:
+        return self.gate.card_channel(what, self.token, self.version, *more)
 
 
 class VaultHouse:
@@ -115,20 +118,42 @@ class VaultHouse:
         self._who = who
         self.trusted = trusted
         self.tell: Callable[[str], None] = lambda _: None  # how far it is, for who waits
+        self.tracing: Tracing | None = None  # of the session with the token, while there is one
 
     def save(self, job: IssueJob, what: str) -> IssueJob:
         """Write the next version down. What has to come before, does, and may be repeated."""
         self._before(job)
-        saved = replace(job, version=job.version + 1, changed_at=self._vault.clock())
         kind, outcome = _KINDS.get(job.standing, (EventType.ISSUE_STOPPED, Outcome.FAIL))
         told: Document = {"what": what, "cause": str(job.facts.get("cause", ""))}
-        with self._vault.database.work() as work:
-            work.issuing.change(saved)
-            work.commit(event(kind, self._who, saved, told, outcome))
+        if kind is EventType.ISSUE_STOPPED:
+            told |= self._stopped(str(job.facts.get("code", "")))
+        saved = self._written(job, kind, told, outcome)
         self.tell(progress(saved, what))
         if saved.standing is Standing.OPEN and saved.step is IssueStep.TAKEN_OVER:
             self._vault.gate.card_key_set(job.token.bytes, _master(job))
         return saved
+
+    def _written(
+        self, job: IssueJob, kind: EventType, told: Document, outcome: Outcome
+    ) -> IssueJob:
+        saved = replace(job, version=job.version + 1, changed_at=self._vault.clock())
+        with self._vault.database.work() as work:
+            work.issuing.change(saved)
+            if self.tracing:
+                told = {**told, "trace": self.tracing.keep(work)}
+            work.commit(event(kind, self._who, saved, told, outcome))
+        return saved
+
+    def _stopped(self, code: str) -> Document:
+        """Why a session ended before its time: our code, and the token's last word."""
+        return {"code": code, "last": self.tracing.last()} if self.tracing else {}
+
+    def turned_away(self, job_id: UUID, error: CardForeignError) -> None:
+        """Another token was put in: to the job nothing happened, and it is written down."""
+        with self._vault.database.reading() as work:
+            job = work.issuing.get(job_id)
+        told = {"what": "another token", "cause": error.code, **self._stopped(error.code)}
+        self._written(job, EventType.ISSUE_STOPPED, told, Outcome.FAIL)
 
     def _before(self, job: IssueJob) -> None:
         vault, who = self._vault, self._who
@@ -148,7 +173,7 @@ class VaultHouse:
     def interrupted(self, job: IssueJob, error: Exception) -> None:
         """A job that could not even begin."""
         code = error.code if isinstance(error, HsmError | VaultError) else "internal"
-        self.save(job.to(Standing.INTERRUPTED, cause=code), "interrupted")
+        self.save(job.to(Standing.INTERRUPTED, cause=code, code=code), "interrupted")
 
     def check_free(self, job: IssueJob, facts: TokenFacts) -> None:
         with self._vault.database.reading() as work:

@@ -4,7 +4,7 @@ It keeps every promise of `keyvault.operations.personalising.House`, and it coun
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_publ
 from cryptography.x509.oid import NameOID
 
 from hsm.errors import CardForeignError, CardRemovedError
-from hsm.pcsc import profiles
+from hsm.pcsc import containers, contents, profiles
 from hsm.pcsc.apdu import Channel
 from hsm.pcsc.piv import PivAlgorithm, PivCard
 from hsm.pcsc.piv_issue import KEY_SIZE, HeldKey
+from hsm.pcsc.scp03 import HeldChannelKeys, StaticKeys, key_data
+from hsm.pcsc.secured import token_of
 from hsm.pcsc.token import PivToken
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain import csr
@@ -29,8 +31,9 @@ from keyvault.domain.errors import ConflictError, TokenDuplicateError
 from keyvault.domain.issuing import IssueJob, Standing
 from keyvault.domain.token_profiles import LEAVES, profile_of
 from keyvault.gate.possession import Possession
-from keyvault.operations import attestation, outside
+from keyvault.operations import attestation, card_contents, outside, signing_cards
 from keyvault.operations.personalising import personalise
+from tests.authority import Authority, named, usage
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.maker import MAKER
@@ -45,12 +48,61 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True)
 class Own:
     key: bytes = OWN
+    version: int = 1
 
     def answering(self, algorithm: PivAlgorithm) -> HeldKey:
         return HeldKey(algorithm, self.to_set(algorithm))
 
     def to_set(self, algorithm: PivAlgorithm) -> bytes:
         return self.key[: KEY_SIZE[algorithm]]
+
+    def channel(self, size: int) -> "OwnSet":
+        return OwnSet(self.version, StaticKeys(*(_turned(self.key, by)[:size] for by in (1, 2, 3))))
+
+
+def _turned(key: bytes, by: int) -> bytes:
+    return key[by:] + key[:by]
+
+
+@dataclass(frozen=True)
+class OwnSet:
+    version: int
+    static: StaticKeys
+
+    def keys(self) -> HeldChannelKeys:
+        return HeldChannelKeys(self.version, self.static)
+
+    def to_put(self, *, lengths: bool, dek: bytes = b"", older: int = 0) -> bytes:
+        if older:
+            dek = Own().channel(len(self.static.dek)).static.dek
+        return key_data(self.version, self.static, dek, lengths=lengths)
+
+
+@dataclass
+class Signer:
+    """What signs cards, under an authority of its own."""
+
+    authority: Authority = field(default_factory=lambda: Authority(named("Cards Ltd")))
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
+
+    def __post_init__(self) -> None:
+        purpose = x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.16.840.1.101.3.6.7")])
+        extensions = [(usage("digital_signature"), True), (purpose, True)]
+        asked = x509.CertificateSigningRequestBuilder(named("Signer of cards"))
+        request = asked.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
+        self.certificate = self.authority.issue(request, extensions=extensions)
+        self.root = self.authority.certificate()
+
+    def sign(self, message: bytes) -> bytes:
+        return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+    def card(self, guid: bytes, certificates: Mapping[TokenSlot, bytes]) -> dict[str, bytes]:
+        own = self.certificate
+        chuid = contents.sign_chuid(containers.chuid(guid, None), own, self.sign)
+        objects = containers.of_card(guid, certificates, chuid)
+        return {"chuid": chuid, "security": contents.sign_objects(objects, own, self.sign)}
 
 
 @dataclass
@@ -62,6 +114,7 @@ class Here:
     signed: int = 0
     known: set[bytes] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
+    signer: Signer | None = None
     possession: Possession = field(default_factory=lambda: Possession(os.urandom(32)))
     issuer: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
@@ -123,6 +176,14 @@ class Here:
         built = built.serial_number(x509.random_serial_number()).not_valid_before(NOW)
         signed = built.not_valid_after(NOW + timedelta(days=365)).sign(self.issuer, hashes.SHA256())
         return signed.public_bytes(Encoding.DER)
+
+    def sign_card(
+        self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int
+    ) -> dict[str, str]:
+        if self.signer is None or not room:
+            return {"none": "for a test"}
+        signed = self.signer.card(job.token.bytes, certificates)
+        return signing_cards.fitting(job.token, certificates, signed, room)
 
     def random(self, size: int) -> bytes:
         return os.urandom(size)
@@ -187,7 +248,18 @@ def insert(card: CardSide, table: object, house: Here) -> IssueJob:
     profile = profiles.recognise(known, card.atr, piv.label)
     if house.job.standing in (Standing.INTERRUPTED, Standing.AWAITING):
         house.job = house.job.to(Standing.OPEN)
-    return personalise(PivToken(piv, profile, Own()), house.job, house)
+    return personalise(driver_of(piv, profile, house.job), house.job, house)
+
+
+def driver_of(piv: PivCard, profile: profiles.CardProfile, job: IssueJob, *also: Own) -> PivToken:
+    return token_of(piv, profile, Own(), secured=job.secured, also=also)
+
+
+def checked(card: Card, *roots: bytes) -> card_contents.Contents:
+    """What is on a card, held against what its issuer signed of it."""
+    card.reset()
+    read = PivCard(Channel(InProcess(card))).get_data
+    return card_contents.check(read, roots, datetime.now(UTC))
 
 
 def sweep(make: object, table: object, step: int = 1) -> Iterator[tuple[int, bool, Card, Here]]:
@@ -195,11 +267,11 @@ def sweep(make: object, table: object, step: int = 1) -> Iterator[tuple[int, boo
 
     Yields the place, the card and the house after the second insertion, which has to do it all.
     """
-    clean = make()
-    insert(clean, table, Here(new_job()))
+    clean, signer = make(), Signer()
+    insert(clean, table, Here(new_job(), signer=signer))
     for at in range(1, len(clean.log) + 1, step):
         for executed in (False, True):
-            card, house = make(), Here(new_job())
+            card, house = make(), Here(new_job(), signer=signer)
             try:
                 insert(Puller(card, at, executed=executed), table, house)
             except CardRemovedError:

@@ -21,6 +21,8 @@ class Application(Protocol):
 class Card:
     """`short_only` refuses extended APDUs, as T=0 does anyway."""
 
+    classes = frozenset({0x00})
+
     def __init__(
         self,
         application: Application,
@@ -38,7 +40,8 @@ class Card:
 
     def reset(self) -> None:
         self._chain: tuple[bytes, bytes] | None = None
-        self._waiting = b""
+        self._waiting, self._end = b"", OK
+        self._extended = False
         self.application.reset()
 
     def process(self, apdu: bytes) -> bytes:
@@ -53,7 +56,7 @@ class Card:
             raise Refused(0x6700)
         cla, ins, p1, p2 = apdu[:4]
         data, le = self._body(apdu[4:])
-        if cla & ~CHAINED:
+        if cla & ~CHAINED not in self.classes:
             raise Refused(0x6E00)
         if ins == GET_RESPONSE:
             return self._more(le)
@@ -61,10 +64,14 @@ class Card:
         if cla & CHAINED:
             self._chain = apdu[1:4], data
             return OK
-        self._waiting = self.application.execute(ins, p1, p2, data)
+        self._end = OK
+        self._waiting = self._run(cla, ins, p1, p2, data)
         if self._t0 and data and self._waiting:
             le = 0  # case 4 over T=0: all of the answer waits for GET RESPONSE
         return self._piece(le)
+
+    def _run(self, _cla: int, ins: int, p1: int, p2: int, data: bytes) -> bytes:
+        return self.application.execute(ins, p1, p2, data)
 
     def _chained(self, head: bytes, data: bytes) -> bytes:
         if self._chain is None:
@@ -84,12 +91,13 @@ class Card:
     def _piece(self, le: int) -> bytes:
         piece, self._waiting = self._waiting[:le], self._waiting[le:]
         left = len(self._waiting)
-        return piece + (bytes((0x61, left if left < 256 else 0)) if left else OK)
+        return piece + (bytes((0x61, left if left < 256 else 0)) if left else self._end)
 
     def _body(self, body: bytes) -> tuple[bytes, int]:
         """Data and Le of a short or an extended APDU (ISO/IEC 7816-3, 12.1)."""
         size, top = 1, 256
-        if len(body) > 2 and not body[0]:
+        self._extended = len(body) > 2 and not body[0]
+        if self._extended:
             if self._short_only:
                 raise Refused(0x6700)
             size, top, body = 2, 65_536, body[1:]
