@@ -1,6 +1,7 @@
 """A PIV card in a reader as what signs for a person; its PIN is asked for each signature.
 
-Slot 9A opens sessions and slot 9C decides (docs/adr/0023); 9D opens what was sealed to it.
+Slot 9A opens sessions and slot 9C decides (docs/adr/0023); 9D opens what was sealed to it. Where a
+PKCS#11 URI stands in the place of a reader's name, it is a USB token.
 """
 
 from collections.abc import Collection
@@ -11,20 +12,37 @@ from cli.output import say
 from cli.passphrases import Secrets
 from hsm.errors import (
     CardAbsentError,
+    CardError,
     CardForeignError,
     CardObjectMissingError,
     ReaderNotFoundError,
 )
-from hsm.pcsc.credential import CardKeys, PinPrompt, PivCredential
+from hsm.pcsc.credential import SIGNING, CardKeys, PinPrompt, PivCredential
 from hsm.pcsc.piv import PivSlot
 from hsm.pcsc.reader import list_readers
+from hsm.tokens import TokenSlot
+from hsm.usb_holder import SCHEME, UsbCredential, UsbKeys
 
 LAST = "last try"
 
 
 def keys_on(reader: str) -> CardKeys:
     """The public keys on the card in this reader, or in the only one that holds a card."""
+    if reader.startswith(SCHEME):
+        found = UsbKeys.of_uri(reader)
+        return CardKeys({slot: _key_or_reason(found, slot) for slot in SIGNING})
     return CardKeys.of_card(_named(reader))
+
+
+def _key_or_reason(found: UsbKeys, slot: PivSlot) -> bytes | CardError:
+    try:
+        return found.key(_token_slot(slot))
+    except (CardObjectMissingError, CardForeignError) as error:
+        return error
+
+
+def _token_slot(slot: PivSlot) -> TokenSlot:
+    return TokenSlot(f"{slot:X}")
 
 
 def login_key(keys: CardKeys) -> bytes | None:
@@ -39,31 +57,42 @@ def login_key(keys: CardKeys) -> bytes | None:
     return None
 
 
-def to_decide(reader: str, secrets: Secrets, keys: Collection[bytes]) -> PivCredential:
+def to_decide(
+    reader: str, secrets: Secrets, keys: Collection[bytes]
+) -> PivCredential | UsbCredential:
     """Slot 9C. Another card than one of `keys` (SPKI) is refused before its PIN is asked for."""
-    name = _named(reader)
-    found = PivCredential.of_card(name, PivSlot.SIGNATURE, _prompt(name, secrets))
+    found = _opened(reader, secrets, PivSlot.SIGNATURE)
     if found.spki not in keys:
         raise CardForeignError(
-            f"the card in {name} holds another key than the enrolled one",
+            f"{_called(reader)} holds another key than the enrolled one",
             next_step="Put your own card in.",
         )
     return found
 
 
-def to_log_in(reader: str, secrets: Secrets, slot: PivSlot | None) -> PivCredential:
+def to_log_in(reader: str, secrets: Secrets, slot: PivSlot | None) -> PivCredential | UsbCredential:
     """Open the slot that is given, or without one 9A where it can be used, else 9C."""
-    name = _named(reader)
-    keys, ask = CardKeys.of_card(name), _prompt(name, secrets)
+    keys = keys_on(reader)
     if slot is None:
         slot = PivSlot.AUTHENTICATION if login_key(keys) else PivSlot.SIGNATURE
-    return PivCredential(name, slot, keys.key(slot), ask)
+    return _opened(reader, secrets, slot)
 
 
-def to_open(reader: str, secrets: Secrets) -> PivCredential:
+def to_open(reader: str, secrets: Secrets) -> PivCredential | UsbCredential:
     """Slot 9D, for what was sealed to its key. Raises `CardObjectMissingError` if it is empty."""
+    return _opened(reader, secrets, PivSlot.KEY_MANAGEMENT)
+
+
+def _opened(reader: str, secrets: Secrets, slot: PivSlot) -> PivCredential | UsbCredential:
+    if reader.startswith(SCHEME):
+        found = UsbKeys.of_uri(reader)
+        return found.credential(_token_slot(slot), lambda: secrets.next("PIN of the USB token"))
     name = _named(reader)
-    return PivCredential.of_card(name, PivSlot.KEY_MANAGEMENT, _prompt(name, secrets))
+    return PivCredential.of_card(name, slot, _prompt(name, secrets))
+
+
+def _called(reader: str) -> str:
+    return "the USB token" if reader.startswith(SCHEME) else f"the card in {_named(reader)}"
 
 
 def _named(reader: str) -> str:

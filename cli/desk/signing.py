@@ -40,7 +40,11 @@ Slot = Annotated[
 ]
 ReaderName = Annotated[
     str | None,
-    typer.Option("--reader", metavar="NAME", help="Which reader, if several hold a card."),
+    typer.Option(
+        "--reader",
+        metavar="NAME",
+        help="Which reader, if several hold a card; a USB token: 'pkcs11:?module-path=FILE'.",
+    ),
 ]
 
 

@@ -262,6 +262,7 @@ def had(ledger: Sequence[Custody], at: datetime) -> str:
 RENEW_BEFORE = timedelta(days=90)
 DORMANT_AFTER = timedelta(days=90)
 ACTIVATE_WITHIN = timedelta(days=14)  # of its delivery
+WIPE_WITHIN = timedelta(days=30)  # of its return
 FOUND_WITHIN = timedelta(days=7)  # a suspended token comes back to life
 UNBLOCKS_A_YEAR = 2  # the third is a replacement
 

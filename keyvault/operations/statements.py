@@ -15,11 +15,12 @@ from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import (
     InvalidInputError,
+    NotPermittedError,
     StatementInvalidError,
     TokenStateError,
 )
 from keyvault.domain.people import Person, thumbprint
-from keyvault.domain.statements import Activate, CertifyKey, Countersigned, Signed
+from keyvault.domain.statements import Activate, CertifyKey, Countersigned, Said, Signed
 from keyvault.domain.times import time_of
 from keyvault.operations import people, taking
 from keyvault.operations.steps import Taking, stream_of
@@ -123,6 +124,22 @@ def get(vault: Vault, who: Principal, statement: UUID) -> StatementRecord:
     if who.id not in (said.person, said.second):
         permit(vault, who, Action.TOKEN_READ)
     return record
+
+
+def both_signatures(
+    work: Reading, token: UUID, said: type[Said], named: UUID | None = None
+) -> tuple[Document, Document]:
+    """Both signatures under one statement, or under the last of a kind about a token: for a gate.
+
+    Raises `NotPermittedError` where there is one signature, or none.
+    """
+    if named is not None:
+        found = [work.tokens.statement(named)]
+    else:
+        found = work.tokens.statements(token=token, state=DONE, step=said.name)
+    if not found or found[-1].second is None:
+        raise NotPermittedError("the statement takes two signatures")
+    return found[-1].signed.document(), found[-1].second.document()
 
 
 def of_token(vault: Vault, who: Principal, token: UUID) -> list[StatementRecord]:
