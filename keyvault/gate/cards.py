@@ -31,6 +31,7 @@ from keyvault.domain.keys import Purpose
 from keyvault.domain.statements import Countersigned, Deliver, Release, Said, Signed, Statement
 from keyvault.domain.times import time_of
 from keyvault.domain.tokens import ACTIVATE_WITHIN
+from keyvault.gate.channels import ChannelGate
 from keyvault.gate.clearance import Trust
 from keyvault.gate.register import Register
 from keyvault.settings import Settings
@@ -69,6 +70,7 @@ class CardGate:
         self._clock = clock
         self._memory = settings.state / "cards"
         self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._channels = ChannelGate(device, self._diversified, self._is_set)
 
     @property
     def reserved(self) -> frozenset[bytes]:
@@ -85,6 +87,7 @@ class CardGate:
             "card_close": self.close,
             "card_release": self.release,
             "card_spend": self.spend,
+            **self._channels.methods(),
         }
 
     # Management keys
@@ -101,7 +104,7 @@ class CardGate:
 
     def key(self, token: bytes, version: int, algorithm: int) -> bytes:
         """The key itself, to be set on the card; until `key_set` says that it was."""
-        if self._marked(_name(token, str(version).encode()), "set"):
+        if self._is_set(token, version):
             raise NotPermittedError(
                 "this card has its management key, so nobody needs to see it again",
                 next_step="give it a key of the next master",
@@ -111,12 +114,22 @@ class CardGate:
     def key_set(self, token: bytes, version: int) -> None:
         self._mark(_name(token, str(version).encode()), "set")
 
+    def _is_set(self, token: bytes, version: int) -> bool:
+        return self._marked(_name(token, str(version).encode()), "set")
+
     def _derived(
         self, token: bytes, version: int, algorithm: PivAlgorithm, purpose: Purpose
     ) -> bytes:
+        if algorithm not in KEY_SIZE:
+            raise InvalidInputError("9B has one of PIV's ciphers")
+        return self._diversified(LABEL, token, version, KEY_SIZE[algorithm], purpose)
+
+    def _diversified(
+        self, label: bytes, token: bytes, version: int, size: int, purpose: Purpose
+    ) -> bytes:
         """SP 800-108 in counter mode with AES-CMAC: the label, the token's id and the version."""
-        if len(token) != ID_SIZE or algorithm not in KEY_SIZE:
-            raise InvalidInputError("a token's id has 16 bytes, and 9B one of PIV's ciphers")
+        if len(token) != ID_SIZE:
+            raise InvalidInputError("a token's id has 16 bytes")
         if not 0 < version <= len(self._masters):
             raise NotReadyError(
                 f"there is no card master {version}",
@@ -124,8 +137,7 @@ class CardGate:
             )
         master = self._masters[version - 1]
         self._register.check_use(master, purpose)
-        size = KEY_SIZE[algorithm]
-        rest = LABEL + b"\0" + token + version.to_bytes(4, "big") + (size * 8).to_bytes(4, "big")
+        rest = label + b"\0" + token + version.to_bytes(4, "big") + (size * 8).to_bytes(4, "big")
         blocks = [
             self._device.mac(master, Mechanism.AES_CMAC, count.to_bytes(4, "big") + rest)
             for count in range(1, -(-size // BLOCK) + 1)
