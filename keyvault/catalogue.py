@@ -11,7 +11,7 @@ MEANS = {
     "@token": "token=text serial=text state=text",
     "@said": "serial=text? state=text? token=text? statement=object? second=object? missing=list?"
     " reason=text? revoked=number? to_be_revoked_elsewhere=list?",
-    "@job": "job=text token=text step=text standing=text station=text",
+    "@job": "job=text token=text step=text standing=text station=text trace=object?",
 }
 CATALOGUE = """
 AUTHORITY.CHANGED always hash=text record=object
@@ -137,7 +137,7 @@ CA.SIGNER_CERTIFIED key @act key=text? parent=text? name=text? serial=text? ends
   reconciled=bool?
 ISSUE.ORDERED token @job plan=object? batch=text? issuer=text? jobs=number?
 ISSUE.STEP token @job what=text cause=text? certificates=list/object?
-ISSUE.STOPPED token @job what=text cause=text?
+ISSUE.STOPPED token @job what=text cause=text? code=text? last=object?
 ISSUE.DONE token @job what=text cause=text?
 ISSUE.REKEYED token @job what=text cause=text?
 STATION.REPORTED access station=text state=text before=text reader=text

@@ -205,6 +205,7 @@ class IssuingSettings(_Strict):
     stations: tuple[StationSettings, ...] = ()
     attesters: Path | None = None  # PEM: makers whose word counts on where a key was made
     idle: Annotated[float, Field(gt=0, le=600)] = 60.0  # seconds a desk may be silent
+    traces: Annotated[int, Field(ge=1, le=3650)] = 400  # days that a session's exchanges are kept
     # Seconds without its reader, or without a word, that a station with an unfinished job may be.
     alarm_after: Annotated[float, Field(gt=0, le=86_400)] = 120.0
 

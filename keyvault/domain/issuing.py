@@ -79,6 +79,18 @@ class Issuer(StrEnum):
     IKI = "iki"  # RSA-2048, to authenticate with, and nothing else
 
 
+class Service(StrEnum):
+    UNBLOCK = "unblock"  # a new PIN by the PUK, and at a station another PUK
+    REKEY = "rekey"  # the management key of the newest master
+    ROTATE_PUK = "rotate-puk"  # another PUK for one that was used before its holder
+    WIPE = "wipe"  # nothing of its holder is left; before it is destroyed
+    CHOOSE_PIN = "choose-pin"  # the holder's own, before the token is activated
+
+
+AT_STATIONS = frozenset(Service) - {Service.CHOOSE_PIN}
+BEFORE_HOLDERS = frozenset({Service.CHOOSE_PIN, Service.UNBLOCK})
+
+
 @dataclass(frozen=True, slots=True)
 class IssueJob:
     """One job for one token.

@@ -79,10 +79,10 @@ def personalise(driver: TokenDriver, job: IssueJob, house: House) -> IssueJob:
     except CardForeignError:
         raise  # another token: the job's own is where it was
     except (TokenSpoiledError, TokenDuplicateError) as error:
-        under_way.stop(Standing.QUARANTINED, str(error))
+        under_way.stop(Standing.QUARANTINED, str(error), error.code)
         raise
     except (HsmError, VaultError) as error:
-        under_way.stop(Standing.INTERRUPTED, error.code)
+        under_way.stop(Standing.INTERRUPTED, error.code, error.code)
         raise
 
 
@@ -104,9 +104,9 @@ class _UnderWay:
                 self._save(self.job.done(step, **found), str(step))
         return self._save(self.job.to(Standing.DONE), "done")
 
-    def stop(self, standing: Standing, cause: str) -> None:
+    def stop(self, standing: Standing, cause: str, code: str) -> None:
         if self.job.standing is Standing.OPEN:
-            self._save(self.job.to(standing, cause=cause), str(standing))
+            self._save(self.job.to(standing, cause=cause, code=code), str(standing))
 
     def _save(self, job: IssueJob, what: str) -> IssueJob:
         self.job = self._house.save(job, what)

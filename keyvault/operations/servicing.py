@@ -8,41 +8,38 @@ that a holder chooses is typed where they are, and comes from there to the card 
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from uuid import UUID
 
-from hsm.errors import CardForeignError, TokenSpoiledError
+from hsm import usb
+from hsm.errors import CardForeignError, HsmError, TokenSpoiledError
 from hsm.pcsc import profiles
 from hsm.pcsc.apdu import Channel, TransmissionProtocol
 from hsm.pcsc.piv import PivCard
+from hsm.pcsc.profiles import CardProfile
 from hsm.pcsc.relay import Message, Relay
+from hsm.pcsc.secured import token_of
 from hsm.pcsc.token import PivToken
-from hsm.tokens import SecretChange
+from hsm.tokens import FinishedToken, SecretChange, Secrets
 from keyvault.domain.access import Action, Permit, Principal, decide
-from keyvault.domain.audit import EventType
+from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import IssueStateError, NotPermittedError
-from keyvault.domain.issuing import IssueJob, PinRoute
-from keyvault.domain.statements import Deliver
-from keyvault.domain.tokens import MASTER, PIN_CHOSEN, PUK_SPENT, Step, Token, TokenState
-from keyvault.operations import tokens
+from keyvault.domain.errors import IssueStateError, NotPermittedError, VaultError
+from keyvault.domain.issuing import AT_STATIONS, BEFORE_HOLDERS, IssueJob, PinRoute, Service
+from keyvault.domain.statements import Deliver, GiveBack
+from keyvault.domain.tokens import (
+    MASTER,
+    PIN_CHOSEN,
+    PUK_SPENT,
+    Step,
+    Token,
+    TokenKind,
+    TokenState,
+)
+from keyvault.operations import statements, tokens
 from keyvault.operations.issuing import said, station_of
 from keyvault.operations.issuing_house import GateOwnKey, event
+from keyvault.operations.traces import Tracing
 from keyvault.operations.vault import Vault, permit
-from keyvault.store.tokens import DONE
-from keyvault.store.unit_of_work import Reading
-
-
-class Service(StrEnum):
-    UNBLOCK = "unblock"  # a new PIN by the PUK, and at a station another PUK
-    REKEY = "rekey"  # the management key of the newest master
-    ROTATE_PUK = "rotate-puk"  # another PUK for one that was used before its holder
-    WIPE = "wipe"  # nothing of its holder is left; before it is destroyed
-    CHOOSE_PIN = "choose-pin"  # the holder's own, before the token is activated
-
-
-AT_STATIONS = frozenset(Service) - {Service.CHOOSE_PIN}
-BEFORE_HOLDERS = frozenset({Service.CHOOSE_PIN, Service.UNBLOCK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,7 @@ def _begun(
     _check(vault, job, token, card)
     at_work = _Servicing(vault, who, replace(job, station=card.station), card, trusted=trusted)
     relay = Relay(card.atr, TransmissionProtocol(card.protocol), vault.settings.issuing.idle)
-    relay.run(at_work.run)
+    relay.run(at_work.session)
     return vault.relays.add(relay, who.id, token_id), said(relay, None)
 
 
@@ -118,6 +115,11 @@ def _check(vault: Vault, job: IssueJob, token: Token, card: Card) -> None:
         _check_release(vault, job, card.statement)
     if card.service is Service.WIPE and token.state is not TokenState.RETURNED:
         raise IssueStateError("only a token that came back is wiped")
+    if card.service is Service.REKEY and token.kind is TokenKind.PKCS11:
+        raise IssueStateError(
+            "a USB token has no management key; its SO-PIN is replaced after it was used",
+            next_step=f"see whether it was: keyvault desk rotate-puk {token.id}",
+        )
     sent = job.facts.get("pin_route") == PinRoute.ACTIVATION
     if card.service is Service.CHOOSE_PIN and (token.state is not TokenState.DELIVERED or not sent):
         raise IssueStateError(
@@ -150,12 +152,21 @@ class _Servicing:
         self._card = card
         self._trusted = trusted
 
-    def run(self, relay: Relay) -> Message:
+    def session(self, relay: Relay) -> Message:
+        """All of it; how it ended is written down, with what the token was told till then."""
+        self._tracing = Tracing(self._vault, relay, self._job.id, self._card.station)
+        try:
+            return self._run(relay)
+        except (HsmError, VaultError) as error:
+            self._save(self._job, EventType.ISSUE_STOPPED, error.code)
+            raise
+
+    def _run(self, relay: Relay) -> Message:
         driver = self._recognised(relay)
-        do: dict[Service, Callable[[PivToken, Relay], Message]] = {
+        do: dict[Service, Callable[[FinishedToken, Relay], Message]] = {
             Service.UNBLOCK: self._unblock if self._card.station else self._unblock_remotely,
             Service.REKEY: self._rekey,
-            Service.ROTATE_PUK: lambda _, __: {"guidance": "The card's PUK is nobody's."},
+            Service.ROTATE_PUK: lambda _, __: {"guidance": "The token's PUK is nobody's."},
             Service.WIPE: self._wipe,
             Service.CHOOSE_PIN: self._choose_pin,
         }
@@ -163,19 +174,35 @@ class _Servicing:
             self._rotate(driver)
         return {"standing": "done", **do[self._card.service](driver, relay)}
 
-    def _recognised(self, relay: Relay) -> PivToken:
+    def _recognised(self, relay: Relay) -> FinishedToken:
+        if self._job.kind == TokenKind.PKCS11:
+            return self._recognised_module(relay)
+        return self._recognised_card(relay)
+
+    def _recognised_module(self, relay: Relay) -> FinishedToken:
+        models = usb.load(self._vault.settings.issuing.profiles)
+        driver = usb.Pkcs11Token(relay.call, self._job.token, models, self._to_wipe)
+        driver.recognise(self._job.facts["model"], self._job.facts["serial"])
+        return driver
+
+    def _recognised_card(self, relay: Relay) -> PivToken:
         card = PivCard(Channel(relay))
         known = profiles.load(self._vault.settings.issuing.profiles)
         profile = profiles.recognise(known, relay.atr, card.label)
         if card.chuid().guid != self._token:
             raise CardForeignError("this is another token", next_step="Put in the right one.")
         newest = len(self._vault.settings.issuing.masters)
-        if self._job.begun("rekey") and newest != self._version:
-            try:  # a session that was cut off may have set the key already
-                return _obeying(PivToken(card, profile, self._own(newest)))
-            except TokenSpoiledError:
-                pass
-        return _obeying(PivToken(card, profile, self._own(self._version)))
+        if not self._job.begun("rekey") or newest == self._version:
+            return _obeying(self._driver(card, profile, self._version))
+        try:  # a session that was cut off may have set a key already, or several
+            return _obeying(self._driver(card, profile, newest, self._version))
+        except TokenSpoiledError:
+            return _obeying(self._driver(card, profile, self._version, newest))
+
+    def _driver(self, card: PivCard, profile: CardProfile, *versions: int) -> PivToken:
+        """Through its secure channel, if the card was issued with one; otherwise as ever."""
+        own, *also = map(self._own, versions)
+        return token_of(card, profile, own, secured=bool(self._job.secured), also=also)
 
     @property
     def _token(self) -> bytes:
@@ -195,7 +222,11 @@ class _Servicing:
             work.issuing.change(saved)
             if noted:
                 tokens.note(work, job.token, **noted)
-            work.commit(event(kind, self._who, saved, {"what": what}))
+            told: Document = {"what": what, "trace": self._tracing.keep(work)}
+            stopped = kind is EventType.ISSUE_STOPPED
+            told |= {"code": what, "last": self._tracing.last()} if stopped else {}
+            outcome = Outcome.FAIL if stopped else Outcome.OK
+            work.commit(event(kind, self._who, saved, told, outcome))
         self._job = saved
 
     # Sealed secrets
@@ -203,6 +234,14 @@ class _Servicing:
     def _opened(self, name: str) -> bytes:
         sealed = b64decode(self._job.by_slot("sealed")[name])
         return self._vault.gate.card_open(self._token, name.removeprefix("next_"), sealed)
+
+    def _to_wipe(self) -> Secrets:
+        """The SO-PIN of a token that was given back: whose it was and who has it signed that."""
+        with self._vault.database.reading() as work:
+            found = statements.both_signatures(work, self._job.token, GiveBack)
+        self._vault.gate.card_release(self._token, *found)
+        so_pin = self._opened("puk")
+        return Secrets(SecretChange(b"", b""), SecretChange(so_pin, so_pin))
 
     def _closed(self, *names: str) -> None:
         for name in names:
@@ -219,7 +258,7 @@ class _Servicing:
         """Two people's statement opens what is closed, for this session."""
         gate = self._vault.gate
         with self._vault.database.reading() as work:
-            found = _statement(work, self._job.token, self._card.statement)
+            found = statements.both_signatures(work, self._job.token, Deliver, self._card.statement)
         gate.card_release(self._token, *found)
         if opened:
             begun = {**dict(self._job.facts.get("begun", {})), "remote": 0}
@@ -231,7 +270,7 @@ class _Servicing:
 
     # Unblocking
 
-    def _unblock(self, driver: PivToken, relay: Relay) -> Message:
+    def _unblock(self, driver: FinishedToken, relay: Relay) -> Message:
         """Another PUK, and by it a PIN that its holder changes at once."""
         if self._job.facts.get("released") != str(self._card.statement):
             self._given_out("next_puk", "pin")
@@ -250,12 +289,12 @@ class _Servicing:
         self._vault.gate.card_close(self._token, old)
         return self._unblocked()
 
-    def _unblock_remotely(self, driver: PivToken, relay: Relay) -> Message:
+    def _unblock_remotely(self, driver: FinishedToken, relay: Relay) -> Message:
         """By the PUK as it is: another one is not shown to a holder's terminal.
 
         SP 800-73-4 knows no other way to a new PIN, and no way to hide the PUK from the reader.
         So the one that was used here opens without a release from now on, and is replaced at the
-        next contact with a station.
+        next contact with a station; unless it went through the card's secure channel.
         """
         if self._job.begun("unblock"):
             raise IssueStateError(
@@ -264,13 +303,19 @@ class _Servicing:
         if self._job.facts.get("released") != str(self._card.statement):
             self._given_out("pin")
         puk, pin = self._opened("puk"), self._opened("pin")
-        self._vault.gate.card_spend(self._token, b64decode(self._job.by_slot("sealed")["puk"]))
-        job, what = self._job.beginning("remote"), "begins to unblock before its holder"
-        self._save(job.noting(puk_spent=True), EventType.PUK_SPENT, what, **{PUK_SPENT: True})
+        self._begin_remotely()
         driver.unblock_by(puk, pin)
         self._chosen(driver, relay, pin)
         self._closed("pin")
         return self._unblocked()
+
+    def _begin_remotely(self) -> None:
+        job, what = self._job.beginning("remote"), "begins to unblock before its holder"
+        if job.secured:
+            self._save(job, EventType.ISSUE_STEP, f"{what}, through its secure channel")
+            return
+        self._vault.gate.card_spend(self._token, b64decode(self._job.by_slot("sealed")["puk"]))
+        self._save(job.noting(puk_spent=True), EventType.PUK_SPENT, what, **{PUK_SPENT: True})
 
     def _unblocked(self) -> Message:
         statement = self._card.statement
@@ -278,9 +323,9 @@ class _Servicing:
         begun = {**dict(self._job.facts.get("begun", {})), "unblock": 0, "remote": 0}
         self._save(self._job.noting(begun=begun), EventType.ISSUE_STEP, "unblocked")
         tokens.unblocked(self._vault, self._who, self._job.token, statement)
-        return {"guidance": "The card has its holder's own PIN."}
+        return {"guidance": "The token has its holder's own PIN."}
 
-    def _chosen(self, driver: PivToken, relay: Relay, given: bytes) -> None:
+    def _chosen(self, driver: FinishedToken, relay: Relay, given: bytes) -> None:
         """The holder sets a PIN of their own, and the card is seen to refuse the one given."""
         relay.own_pin(given)
         driver.prove_pin_dead(
@@ -300,7 +345,7 @@ class _Servicing:
         begun = {**dict(self._job.facts.get("begun", {})), "rotate": 0}
         self._save(job.noting(begun=begun), EventType.ISSUE_STEP, what, **noted)
 
-    def _rotate(self, driver: PivToken) -> None:
+    def _rotate(self, driver: FinishedToken) -> None:
         if not self._job.begun("rotate"):
             self._save(
                 self._drawing(self._job, "next_puk"), EventType.ISSUE_STEP, "another PUK drawn"
@@ -313,7 +358,7 @@ class _Servicing:
 
     # The others
 
-    def _choose_pin(self, driver: PivToken, relay: Relay) -> Message:
+    def _choose_pin(self, driver: FinishedToken, relay: Relay) -> Message:
         self._given_out()
         given, before = self._opened("pin"), self._job.begun("choose_pin")
         self._save(self._job.beginning("choose_pin"), EventType.ISSUE_STEP, "holder chooses a PIN")
@@ -328,10 +373,11 @@ class _Servicing:
         self._closed("pin")
         return {"guidance": f"Activate it now: keyvault tokens activate {self._job.token} --card"}
 
-    def _rekey(self, driver: PivToken, _: Relay) -> Message:
+    def _rekey(self, driver: FinishedToken, _: Relay) -> Message:
         newest = len(self._vault.settings.issuing.masters)
         if newest == self._version:
             return {"guidance": "The card has the newest master's key already."}
+        assert isinstance(driver, PivToken)  # noqa: S101  (checked before the session)
         self._save(self._job.beginning("rekey"), EventType.ISSUE_STEP, "begins to rekey")
         driver.rekey(self._own(newest))
         job, told = self._job.noting(master=newest), f"master {newest}"
@@ -339,21 +385,11 @@ class _Servicing:
         self._vault.gate.card_key_set(self._token, newest)
         return {"guidance": "The card obeys the newest master's key. Take it out."}
 
-    def _wipe(self, driver: PivToken, _: Relay) -> Message:
+    def _wipe(self, driver: FinishedToken, _: Relay) -> Message:
         driver.wipe()
         self._save(self._job.noting(wiped=True), EventType.ISSUE_STEP, "wiped")
+        self._closed("puk")
         return {"guidance": "Nothing of its holder is left. Have it destroyed before a witness."}
-
-
-def _statement(work: Reading, token: UUID, named: UUID | None) -> tuple[Document, Document]:
-    """A release as it was named, or the receipt of the token's delivery: both signatures."""
-    if named is not None:
-        found = work.tokens.statement(named)
-    else:
-        [*_, found] = work.tokens.statements(token=token, state=DONE, step=Deliver.name)
-    if found.second is None:
-        raise NotPermittedError("the statement has one signature, and takes two")
-    return found.signed.document(), found.second.document()
 
 
 def _obeying(driver: PivToken) -> PivToken:

@@ -14,6 +14,16 @@ issue_job = Table(
 )
 Index(None, issue_job.c.token_id)
 Index(None, issue_job.c.created_at, issue_job.c.id)
+issue_trace = Table(
+    "issue_trace",
+    METADATA,
+    _text("id", key=True),
+    Column("job_id", ForeignKey("issue_job.id"), nullable=False),
+    _text("lines"),
+    *map(_number, ("exchanges", "began_at")),
+)
+Index(None, issue_trace.c.job_id, issue_trace.c.began_at)
+Index(None, issue_trace.c.began_at)
 for _filter in ("standing", "batch"):
     Index(None, issue_job.c[_filter], issue_job.c.created_at, issue_job.c.id)
 

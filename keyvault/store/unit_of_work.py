@@ -32,6 +32,7 @@ from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
 from keyvault.store.stations import Stations
 from keyvault.store.tokens import Tokens
+from keyvault.store.traces import Traces
 
 
 class Reading:
@@ -42,6 +43,7 @@ class Reading:
         self.certificates = Certificates(connection)
         self.paces = Paces(connection)
         self.issuing = Issuing(connection)
+        self.traces = Traces(connection)
         self.stations = Stations(connection)
         self.custody = Custody(connection)
         self.backups = Backups(connection)

@@ -26,9 +26,11 @@ from api.rest.schemas.issuing import (
     SessionIn,
     StationOut,
     StationsOut,
+    TraceOut,
+    TracesOut,
 )
 from keyvault.domain.issuing import Standing
-from keyvault.operations import issuing, mailers, outside, servicing, stations
+from keyvault.operations import issuing, mailers, outside, servicing, stations, traces
 
 router = APIRouter(tags=["issuing"], dependencies=[Depends(known_parameters)])
 _READ = documented(403, 404)
@@ -36,6 +38,7 @@ _CHANGE = documented(403, 404, 408, 409, 413, 415)
 _AT_A_DESK = documented(403, 404, 408, 409, 413, 415, 502, 503)
 _JOBS = "/v1/issuing/jobs"
 _PDF = "application/pdf"
+_NDJSON = "application/x-ndjson"
 _SESSIONS = "/v1/issuing/sessions"
 _STATIONS = "/v1/issuing/stations"
 Cursor = Annotated[str | None, Query(max_length=200)]
@@ -86,6 +89,29 @@ def abandon_issue(job_id: Id, body: AbandonIn, vault: V, who: Who) -> JobOut:
 def show_issue_requests(job_id: Id, vault: V, who: Who) -> RequestsOut:
     """Give the requests that the token's keys signed for another authority."""
     return RequestsOut(requests=outside.requests(vault, who, job_id))
+
+
+@router.get(f"{_JOBS}/{{job_id:id}}/traces", operation_id="list_traces", responses=_READ)
+def list_traces(job_id: Id, vault: V, who: Who) -> TracesOut:
+    """List the sessions in which a job's token was in a reader."""
+    return TracesOut(items=[TraceOut.of(one) for one in traces.of_job(vault, who, job_id)])
+
+
+@router.get(
+    "/v1/issuing/traces/{trace_id:id}",
+    operation_id="show_trace",
+    response_class=Response,
+    responses={
+        **_READ,
+        200: {
+            "description": "A line of JSON that says whose it is, then one for each exchange",
+            "content": {_NDJSON: {"schema": {"type": "string"}}},
+        },
+    },
+)
+def show_trace(trace_id: Id, vault: V, who: Who) -> Response:
+    """Give what went to a token in one session and what came back, without any secret."""
+    return Response(traces.get(vault, who, trace_id).lines, media_type=_NDJSON)
 
 
 @router.post(

@@ -8,10 +8,12 @@ from pydantic import Field
 from api.rest.schemas.common import ABSENT, Blob, Bytes, Id, Moment, Page, Text, Wire
 from hsm.pcsc.apdu import RESPONSE_LIMIT
 from hsm.pcsc.relay import APDU_LIMIT, Message
-from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, Issuer, PinRoute, guidance
+from keyvault.domain.issuing import BATCH_LIMIT, IssueJob, Issuer, PinRoute, Service, guidance
 from keyvault.domain.stations import READER_NAME, STATION_NAME, StationState
-from keyvault.operations.servicing import Card, Service
+from keyvault.operations.servicing import Card
 from keyvault.operations.stations import Outlook
+from keyvault.operations.traces import digest
+from keyvault.store.traces import KeptTrace
 
 Hex = Annotated[str, Field(pattern=r"^(?:[0-9a-f]{2})*$")]
 SlotName = Literal["9A", "9C", "9D"]
@@ -112,6 +114,35 @@ class RequestsOut(Wire):
     """Requests (PKCS#10, DER) by slot, for another authority."""
 
     requests: dict[str, Bytes]
+
+
+class TraceOut(Wire):
+    """One session of a job with its token: how many exchanges, and SHA-256 of their text (hex).
+
+    The last event of the job that names the session has the same.
+    """
+
+    session: UUID
+    job: UUID
+    began_at: Moment
+    exchanges: int
+    sha256: str
+
+    @classmethod
+    def of(cls, kept: KeptTrace) -> Self:
+        return cls(
+            session=kept.id,
+            job=kept.job,
+            began_at=kept.began_at,
+            exchanges=kept.exchanges,
+            sha256=digest(kept.lines),
+        )
+
+
+class TracesOut(Wire):
+    """The sessions of a job that are kept, oldest first."""
+
+    items: list[TraceOut]
 
 
 class CertificatesIn(Wire):
