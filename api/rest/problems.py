@@ -66,6 +66,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     vault.TokenDuplicateError: _S.CONFLICT,
     vault.StatementInvalidError: _S.UNPROCESSABLE_ENTITY,
     vault.FileSignatureError: _S.UNPROCESSABLE_ENTITY,
+    vault.CardChangedError: _S.UNPROCESSABLE_ENTITY,
     vault.InterfaceTakenError: _S.CONFLICT,
     vault.SubmissionLimitError: _S.CONFLICT,
     vault.CounterRegressionError: _S.CONFLICT,

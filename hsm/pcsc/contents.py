@@ -53,16 +53,13 @@ class _LdsObject(core.Sequence):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One CMS with one signer, taken apart; nothing of it is checked."""
+    """One CMS with one signer, taken apart, and nothing of it checked.
 
-    kind: str  # of its content, an OID
+    Whoever checks it makes it anew of these parts, and compares: then every byte counts.
+    """
+
     content: bytes  # empty where it is detached
     certificates: tuple[bytes, ...]
-    issuer: bytes  # name, DER, and serial of the signer's certificate
-    serial: int
-    digest: bytes  # SHA-256 that it says the content has
-    named: bytes  # pivSigner-DN, DER, empty where it says none
-    signed: bytes  # what its signature is over
     signature: bytes
 
 
@@ -120,57 +117,19 @@ def _named(certificate: bytes) -> Any:
 
 
 def read_statement(data: bytes) -> Statement:
-    """Raises `CardDataError` at what is no CMS with one signer and SHA-256."""
+    """Raises `CardDataError` at what is no CMS with one signer."""
     if len(data) > LIMIT:
         raise CardDataError(f"a signature on the card has more than {LIMIT} bytes")
     try:
-        return _read(data)
+        body = cms.ContentInfo.load(data, strict=True)["content"]
+        [info] = body["signer_infos"]
+        return Statement(
+            content=bytes(body["encap_content_info"]["content"].native or b""),
+            certificates=tuple(each.chosen.dump() for each in body["certificates"]),
+            signature=bytes(info["signature"].native),
+        )
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise CardDataError("a signature on the card cannot be read") from error
-
-
-def _read(data: bytes) -> Statement:
-    whole = cms.ContentInfo.load(data, strict=True)
-    if whole["content_type"].native != "signed_data":
-        raise CardDataError("a signature on the card is no signed data")
-    body = whole["content"]
-    [info] = body["signer_infos"]
-    told = _told(info)
-    kind, sid = body["encap_content_info"]["content_type"].dotted, info["sid"].chosen
-    [stated], [digest] = told[CONTENT_TYPE], told[MESSAGE_DIGEST]
-    if stated.dotted != kind:
-        raise CardDataError("a signature on the card is for another kind of content")
-    return Statement(
-        kind=str(kind),
-        content=bytes(body["encap_content_info"]["content"].native or b""),
-        certificates=tuple(each.chosen.dump() for each in body["certificates"]),
-        issuer=sid["issuer"].dump(),
-        serial=int(sid["serial_number"].native),
-        digest=bytes(digest.native),
-        named=_signer_name(told.get(SIGNER_NAME)),
-        signed=b"\x31" + info["signed_attrs"].dump()[1:],  # signed as a SET, sent as [0]
-        signature=bytes(info["signature"].native),
-    )
-
-
-def _told(info: Any) -> dict[str, Any]:
-    """The signed attributes by their OIDs, each of which is there once (RFC 5652, 11)."""
-    if info["digest_algorithm"]["algorithm"].native != "sha256":
-        raise CardDataError("a signature on the card is not with SHA-256")
-    told = {each["type"].dotted: each["values"] for each in info["signed_attrs"]}
-    if len(told) != len(info["signed_attrs"]):
-        raise CardDataError("a signature on the card says one thing twice")
-    return told
-
-
-CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
-
-
-def _signer_name(values: Any) -> bytes:
-    if values is None:
-        return b""
-    [name] = _Names.load(values.dump())
-    return bytes(name.dump())
 
 
 def read_hashes(content: bytes) -> dict[int, bytes]:

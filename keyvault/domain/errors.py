@@ -190,6 +190,12 @@ class FileSignatureError(VaultError):
     code = "file-signature"
 
 
+class CardChangedError(VaultError):
+    """A card's data objects are not what its issuer signed, or nobody believed signed them."""
+
+    code = "card-changed"
+
+
 class StatementInvalidError(VaultError):
     """What was signed about a token is not what stands there, or its signature does not count."""
 

@@ -85,14 +85,14 @@ def check(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> 
         raise FileSignatureError(f"a signature has at most {CMS_LIMIT} bytes")
     try:
         return _checked(data, digest, roots, now)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise FileSignatureError(
             "this is no CMS signature by one signer", next_step="give the .p7s beside the file"
         ) from error
 
 
 # What the parsers raise at what is no CMS, or none that anybody would write.
-_UNREADABLE = (
+UNREADABLE = (
     *(ValueError, TypeError, KeyError, IndexError, AttributeError, UnsupportedAlgorithm),
     *(InvalidInputError, RecursionError, OverflowError),
     *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
@@ -113,7 +113,7 @@ def _checked(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) 
         raise FileSignatureError("the signature names another certificate")
     _check_signature(info, leaf)
     _check_usage(leaf)
-    _check_chain(leaf, certificates, roots, now)
+    check_chain(leaf, certificates, roots, now)
     return Signer(
         leaf.public_bytes(signatures.DER),
         leaf.subject.rfc4514_string(),
@@ -181,12 +181,13 @@ def _check_usage(leaf: x509.Certificate) -> None:
         )
 
 
-def _check_chain(
+def check_chain(
     leaf: x509.Certificate,
     others: Sequence[x509.Certificate],
     roots: Sequence[bytes],
     now: datetime,
 ) -> None:
+    """Raise `FileSignatureError` unless one of `roots` (DER) leads to `leaf`, all valid now."""
     believed = [x509.load_der_x509_certificate(each) for each in roots]
     current = leaf
     for _ in range(CHAIN_LIMIT):

@@ -22,7 +22,7 @@ from keyvault.domain.errors import InvalidInputError, TokenDuplicateError
 from keyvault.domain.issuing import PLANS, Standing
 from keyvault.operations.personalising import keys_of
 from tests.cards import personalising
-from tests.cards.personalising import PIN, PUK, Here, Own, insert, new_job, sweep
+from tests.cards.personalising import PIN, PUK, Here, Own, checked, insert, new_job, sweep
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.holder import personalised
 from tests.cards.simulator.in_process import InProcess
@@ -46,6 +46,9 @@ def converged(card: Card, house: Here) -> None:
     assert (applet.pin.value, applet.puk.value) == (PIN, PUK)
     assert (applet.pin.left, applet.puk.left) == (applet.pin.limit, applet.puk.limit)
     assert house.job.token.bytes in applet.objects[0x5FC102]
+    if house.signer:
+        assert house.told.count("identity and objects signed") == 1
+        assert checked(card, house.signer.root).guid == house.job.token
 
 
 @pytest.mark.parametrize("model", MODELS)
