@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -243,6 +243,11 @@ class ApprovalRequest:
         if state not in REQUEST_MOVES[self.state]:
             raise RequestStateError(f"a request that is {self.state} cannot become {state}")
         return ApprovalRequest(self.request, state, self.version + 1, self.approvals)
+
+    def with_approval(self, approval: Approval) -> "ApprovalRequest":
+        """Put one more among those that count, which stand in the order of their times."""
+        given = sorted((*self.approvals, approval), key=lambda one: (one.at, one.approver))
+        return replace(self, approvals=tuple(given))
 
 
 def check_words(digest: bytes) -> str:

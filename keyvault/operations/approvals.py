@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from hsm.errors import HsmError
@@ -176,7 +176,7 @@ def decide(
         kind = _DECIDED[approval.decision]
         payload = {"approval": approval.document(), "state": str(decided.state)}
         work.commit(_event(kind, asked.request, who.actor, permitted.role, payload))
-        return work.requests.get(request_id)
+        return decided
 
 
 _DECIDED = {
@@ -226,11 +226,12 @@ def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval)
 
 
 def _moved(asked: ApprovalRequest, approval: Approval, *, enough: bool) -> ApprovalRequest:
+    given = asked.with_approval(approval)
     if approval.decision is Decision.REFUSE:
-        return asked.to(RequestState.REFUSED)
+        return given.to(RequestState.REFUSED)
     if enough and asked.state is RequestState.REQUESTED:
-        return asked.to(RequestState.APPROVED)
-    return ApprovalRequest(asked.request, asked.state, asked.version + 1, asked.approvals)
+        return given.to(RequestState.APPROVED)
+    return replace(given, version=asked.version + 1)
 
 
 def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = None) -> Executed:
@@ -253,9 +254,10 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
             outcome = executors.settle(acting, work, {})
             _check_unchanged(work, authority)
             remember(work, who, once, outcome)
+            done = work.requests.get(request_id)
             work.commit(*executors.done(acting, outcome))
             _tell_gate(vault)
-            return Executed(work.requests.get(request_id), outcome)
+            return Executed(done, outcome)
         work.requests.change(acting.asked)
         _check_unchanged(work, authority)
         remember(work, who, once, None)
@@ -295,8 +297,8 @@ def _carried_out(acting: Acting, who: Principal, once: Once | None) -> Executed:
     with acting.vault.database.work() as work:
         outcome, events = executors.concluded(acting, work, made)
         remember(work, who, once, outcome)
-        work.commit(*events)
         done = work.requests.get(acting.asked.request.id)
+        work.commit(*events)
     executors.follow(acting)
     return Executed(done, {**outcome, **executors.answer(made)})
 

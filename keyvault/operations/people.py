@@ -1,8 +1,9 @@
 """Who calls: sessions of people, enrolled systems, and the people and systems there are."""
 
-import json
 from base64 import b64decode
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import uuid4
 
 from cryptography import x509
@@ -57,64 +58,86 @@ def identify(vault: Vault, certificate: bytes) -> Principal:
     A system's certificate is of the key that was enrolled and signed by the issuer that was; a
     person's was issued by the session CA behind the gate, and its session is still open.
     """
-    try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        spki = signatures.spki_of_certificate(certificate)
-    except (ValueError, InvalidInputError) as error:
-        raise NotAuthenticatedError("the client certificate cannot be read") from error
-    if not parsed.not_valid_before_utc <= vault.clock() < parsed.not_valid_after_utc:
+    shown = _shown(certificate)
+    if not shown.valid_from <= vault.clock() < shown.valid_until:
         raise NotAuthenticatedError("the client certificate is outside its dates")
     with vault.database.reading() as work:
         authority = vault.authority(work)
-        known = thumbprint(spki), authority.duties, authority.head[:SHORT], certificate
-        system = authority.system_of(thumbprint(spki))
+        known = shown.key, authority.duties, authority.head[:SHORT], certificate
+        system = authority.system_of(shown.key)
         if system is not None:
-            check_live(work, thumbprint(spki))
-            return Principal(system, _until(vault, system, parsed, thumbprint(spki)), *known)
-        person = _session_holder(authority, parsed)
-        check_live(work, _named(parsed, NameOID.SERIAL_NUMBER))
-        session = work.sessions.get(thumbprint(spki))
-        if session is None or was_closed(work, thumbprint(spki), person.id, session[1]):
+            check_live(work, shown.key)
+            until = _until(vault, system, shown, certificate)
+            return Principal(system, until, *known)
+        person = _session_holder(authority, certificate, shown)
+        check_live(work, shown.credential)
+        session = work.sessions.get(shown.key)
+        if session is None or was_closed(work, shown.key, person.id, session[1]):
             raise NotAuthenticatedError("this session was closed", next_step="run: keyvault login")
     if session[0] != person.id:
         raise NotAuthenticatedError("this session is somebody else's")
-    return Principal(person, min(session[1], parsed.not_valid_after_utc), *known)
+    return Principal(person, min(session[1], shown.valid_until), *known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a client certificate says, be it believed or not. `key` is its thumbprint."""
+
+    key: str
+    person: str
+    credential: str
+    valid_from: datetime
+    valid_until: datetime
+
+
+@lru_cache(maxsize=4_096)
+def _shown(certificate: bytes) -> _Shown:
+    """Read a certificate, which comes with each call of its session and stays the same."""
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        key = thumbprint(signatures.spki_of_certificate(certificate))
+    except (ValueError, InvalidInputError) as error:
+        raise NotAuthenticatedError("the client certificate cannot be read") from error
+    names = _named(parsed, NameOID.COMMON_NAME), _named(parsed, NameOID.SERIAL_NUMBER)
+    return _Shown(key, *names, parsed.not_valid_before_utc, parsed.not_valid_after_utc)
 
 
 def was_closed(work: Reading, spki_sha256: str, person: str, until: datetime) -> bool:
     """Whether the log tells of the session's end, whatever its row says by now."""
-    actor, since = f"person:{person}", until - LONGEST_SESSION
-    ends, _ = work.audit.page(type=EventType.SESSION_CLOSED, actor=actor, since=since, limit=500)
-    return any(json.loads(end.payload or b"{}").get("session") == spki_sha256 for end in ends)
+    return work.sessions.was_closed(spki_sha256, f"person:{person}", until - LONGEST_SESSION)
 
 
-def _until(
-    vault: Vault, system: System, certificate: x509.Certificate, spki_sha256: str
-) -> datetime:
-    pin = system.pin(spki_sha256, vault.clock())
+def _until(vault: Vault, system: System, shown: _Shown, certificate: bytes) -> datetime:
+    pin = system.pin(shown.key, vault.clock())
     if pin is None:
         raise NotAuthenticatedError(
             f"the enrolment of {system.name}, or of this certificate, has ended",
             next_step="ask for the next one: keyvault systems rotate",
         )
     try:
-        certificate.verify_directly_issued_by(x509.load_der_x509_certificate(pin.issuer))
+        issuer = x509.load_der_x509_certificate(pin.issuer)
+        x509.load_der_x509_certificate(certificate).verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise NotAuthenticatedError("this key is enrolled with another issuer") from error
-    return min(certificate.not_valid_after_utc, system.until, pin.until or system.until)
+    return min(shown.valid_until, system.until, pin.until or system.until)
 
 
-def _session_holder(authority: Authority, certificate: x509.Certificate) -> Person:
-    issuer = authority.services.session_ca
-    issued = signatures.verify(issuer, certificate.signature, certificate.tbs_certificate_bytes)
-    if not issued:
+def _session_holder(authority: Authority, certificate: bytes, shown: _Shown) -> Person:
+    if not _is_session(certificate, authority.services.session_ca):
         raise NotAuthenticatedError(
             "nobody enrolled this certificate", next_step="ask for its enrolment, or log in"
         )
-    person = authority.people.get(_named(certificate, NameOID.COMMON_NAME))
-    if person is None or not person.credential(_named(certificate, NameOID.SERIAL_NUMBER)):
+    person = authority.people.get(shown.person)
+    if person is None or not person.credential(shown.credential):
         raise NotAuthenticatedError("the person of this session, or their key, is not enrolled")
     return person
+
+
+@lru_cache(maxsize=4_096)
+def _is_session(certificate: bytes, issuer: bytes) -> bool:
+    """Whether the session CA with this key (SPKI) signed it: that does not change either."""
+    parsed = x509.load_der_x509_certificate(certificate)
+    return signatures.verify(issuer, parsed.signature, parsed.tbs_certificate_bytes)
 
 
 def _named(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> str:

@@ -14,7 +14,7 @@ from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
-from keyvault.domain.chain import load
+from keyvault.domain.chain import Record, load
 from keyvault.domain.errors import (
     AuthorityError,
     ConflictError,
@@ -166,18 +166,34 @@ class KeyCache:
 
 
 def _caught_up(work: Reading, genesis: str, known: Authority | None) -> Authority:
-    records = work.authority.records(start=known.size - 1 if known else 0)
-    if not records:
-        raise AuthorityError("the authority chain is gone", next_step="run: keyvault doctor")
     if known is None:
-        if records[0].hash != genesis:
-            raise AuthorityError(
-                "the genesis record is not the one that this service trusts",
-                next_step="somebody exchanged the database or the settings: call your officers",
-            )
-    elif records.pop(0).hash != known.head:
+        return _verified(_from_genesis(work, genesis))
+    head, added = work.authority.after(known.size - 1)
+    if not head:
+        raise _gone()
+    if head != known.head:
         raise AuthorityError(f"authority record {known.size - 1} was changed after it was verified")
+    return _verified(added, known)
+
+
+def _from_genesis(work: Reading, genesis: str) -> list[Record]:
+    records = work.authority.records()
+    if not records:
+        raise _gone()
+    if records[0].hash != genesis:
+        raise AuthorityError(
+            "the genesis record is not the one that this service trusts",
+            next_step="somebody exchanged the database or the settings: call your officers",
+        )
+    return records
+
+
+def _verified(records: list[Record], known: Authority | None = None) -> Authority:
     return load(records, signatures.verify, signatures.spki_of_certificate, known)
+
+
+def _gone() -> AuthorityError:
+    return AuthorityError("the authority chain is gone", next_step="run: keyvault doctor")
 
 
 def permit(

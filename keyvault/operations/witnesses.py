@@ -5,6 +5,7 @@ device or in authority, is told first and done afterwards.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -31,11 +32,15 @@ def levels(vault: Vault, work: Reading) -> Levels:
 
 def waits(vault: Vault, command: Command) -> bool:
     """Whether the settings want this act witnessed before it is done."""
-    if vault.settings.witnesses is None or not vault.cosigned.asks:
-        return False
-    wanted = vault.settings.witnesses.wait_for
+    wanted = _waited_for(vault)
     of_authority = isinstance(command, AUTHORITY_COMMANDS) and EVERY_AUTHORITY in wanted
     return of_authority or command.name in wanted
+
+
+def _waited_for(vault: Vault) -> Collection[str]:
+    if vault.settings.witnesses is None or not vault.cosigned.asks:
+        return ()
+    return vault.settings.witnesses.wait_for
 
 
 def hold(vault: Vault, command: Command, index: int, next_step: str) -> None:
@@ -73,6 +78,8 @@ def hold_request(vault: Vault, request_id: UUID) -> None:
 
     Where no quorum is to be had nothing has happened yet and the approvals stay good.
     """
+    if not _waited_for(vault):
+        return
     with vault.database.reading() as work:
         asked = work.requests.get(request_id)
         newest = work.audit.newest_of(request_stream(request_id))

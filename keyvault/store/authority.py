@@ -1,6 +1,8 @@
 """The chain of authority: signed records, kept as they came, in order."""
 
-from sqlalchemy import Connection, func, select
+import hashlib
+
+from sqlalchemy import Connection, bindparam, func, select
 
 from keyvault.domain.canonical import CanonicalError
 from keyvault.domain.chain import Record
@@ -9,6 +11,11 @@ from keyvault.store import tables
 from keyvault.store.rows import document_of, insert_new, text_of
 
 _RECORD = tables.authority_record
+_SINCE = (
+    select(_RECORD.c.document)
+    .where(_RECORD.c.number >= bindparam("start"))
+    .order_by(_RECORD.c.number)
+)
 SHORT = 16  # hex digits of a record's hash, as event headers quote it
 
 
@@ -24,12 +31,20 @@ class AuthorityRecords:
 
         Raises `AuthorityError` for what is no record at all.
         """
-        query = select(_RECORD.c.document).where(_RECORD.c.number >= start)
-        texts = self._connection.scalars(query.order_by(_RECORD.c.number))
-        try:
-            return [Record.read(document_of(text)) for text in texts]
-        except CanonicalError as error:
-            raise AuthorityError("an authority record is no document") from error
+        return list(map(_record, self._texts(start)))
+
+    def after(self, last: int) -> tuple[str, list[Record]]:
+        """Return the hash of record `last` as it stands, empty if it is gone, and those after it.
+
+        A record's hash is that of its text: what was verified once need not be read again.
+        """
+        texts = self._texts(last)
+        if not texts:
+            return "", []
+        return hashlib.sha256(texts[0].encode()).hexdigest(), list(map(_record, texts[1:]))
+
+    def _texts(self, start: int) -> list[str]:
+        return list(self._connection.scalars(_SINCE, {"start": start}))
 
     def add(self, record: Record) -> None:
         """Append a record. Raises `ConflictError` unless its number is the next."""
@@ -43,3 +58,10 @@ class AuthorityRecords:
                 next_step="ask again under the authority in force",
             )
         self.newest = record.hash[:SHORT]
+
+
+def _record(text: str) -> Record:
+    try:
+        return Record.read(document_of(text))
+    except CanonicalError as error:
+        raise AuthorityError("an authority record is no document") from error

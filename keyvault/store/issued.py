@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -19,6 +19,7 @@ _ISSUED = tables.issued_certificate
 _LIST = tables.ca_list
 SIGNER = "content"  # in place of a slot, where the key is one that signs cards; its id is the job
 _NEWEST = Order(_ISSUED.c.not_before, _ISSUED.c.serial, str, newest_first=True)
+_OF_KEY = select(_ISSUED).where(_ISSUED.c.spki_sha256 == bindparam("name"))
 
 
 class Status(StrEnum):
@@ -158,7 +159,7 @@ class IssuedCertificates:
         return None if row is None else _issued(row)
 
     def of_key(self, spki_sha256: str) -> list[Issued]:
-        rows = self._connection.execute(select(_ISSUED).where(_ISSUED.c.spki_sha256 == spki_sha256))
+        rows = self._connection.execute(_OF_KEY, {"name": spki_sha256})
         return [_issued(row) for row in rows]
 
     def of_token(self, token: UUID) -> list[Issued]:

@@ -6,7 +6,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from hsm.types import Algorithm, KeySpec, KeyUsage, VerifyPolicy, WrappedKey
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -20,6 +31,8 @@ _KEY = tables.key
 _WRAPPED = tables.wrapped_key
 _REQUEST = tables.approval_request
 _ORDER = Order(_KEY.c.created_at, _KEY.c.id, str, newest_first=True)
+_GET = select(_KEY).where(_KEY.c.id == bindparam("of"))
+_CHANGE = update(_KEY).where(_KEY.c.id == bindparam("of"), _KEY.c.version == bindparam("was"))
 
 
 class Keys:
@@ -33,11 +46,11 @@ class Keys:
         if not insert_new(self._connection, _KEY, **_row(key)):
             raise ConflictError(f"there is a key {key.id} already")
         if wrapped is not None:
-            self._connection.execute(insert(_WRAPPED).values(_wrapped_row(key.id, wrapped)))
+            self._connection.execute(insert(_WRAPPED), _wrapped_row(key.id, wrapped))
 
     def get(self, key_id: UUID) -> Key:
         """Raises `NotFoundError`."""
-        row = self._connection.execute(select(_KEY).where(_KEY.c.id == str(key_id))).first()
+        row = self._connection.execute(_GET, {"of": str(key_id)}).first()
         if row is None:
             raise no_key(key_id)
         return _key(row)
@@ -55,8 +68,8 @@ class Keys:
 
         A destroyed key's wrapped blob goes with it.
         """
-        same = (_KEY.c.id == str(key.id)) & (_KEY.c.version == key.version - 1)
-        if self._connection.execute(update(_KEY).where(same).values(_row(key))).rowcount != 1:
+        same = {"of": str(key.id), "was": key.version - 1}
+        if self._connection.execute(_CHANGE, _row(key) | same).rowcount != 1:
             raise ConflictError(f"key {key.id} changed meanwhile", next_step="look again")
         if key.state is KeyState.DESTROYED:
             gone = delete(_WRAPPED).where(_WRAPPED.c.key_id == str(key.id))

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from keyvault.domain.approvals import Approval, ApprovalRequest, Request, RequestState
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -18,6 +19,12 @@ from keyvault.store.rows import document_of, insert_new, text_of, ticks
 _REQUEST = tables.approval_request
 _APPROVAL = tables.approval
 _ORDER = Order(_REQUEST.c.requested_at, _REQUEST.c.id, str, newest_first=True)
+_GET = select(_REQUEST).where(_REQUEST.c.id == bindparam("of"))
+_LOCK = _GET.with_for_update()
+_CHANGE = update(_REQUEST).where(
+    _REQUEST.c.id == bindparam("of"), _REQUEST.c.version == bindparam("was")
+)
+_GIVEN = select(_APPROVAL).where(_APPROVAL.c.request_id.in_(bindparam("of", expanding=True)))
 
 
 class Requests:
@@ -49,19 +56,17 @@ class Requests:
 
         So two approvals that are given at once are counted one after the other.
         """
-        query = select(_REQUEST).where(_REQUEST.c.id == str(request_id))
-        if self._writes:
-            query = query.with_for_update()
-        found = self._read(self._connection.execute(query).all())
+        query = _LOCK if self._writes else _GET
+        found = self._read(self._connection.execute(query, {"of": str(request_id)}).all())
         if not found:
             raise NotFoundError(f"there is no request {request_id}")
         return found[0]
 
     def change(self, asked: ApprovalRequest) -> None:
         """Store the next version. Raises `ConflictError` if another one came between."""
-        same = (_REQUEST.c.id == str(asked.request.id)) & (_REQUEST.c.version == asked.version - 1)
-        new = update(_REQUEST).where(same).values(state=str(asked.state), version=asked.version)
-        if self._connection.execute(new).rowcount != 1:
+        new = {"state": str(asked.state), "version": asked.version}
+        same = {"of": str(asked.request.id), "was": asked.version - 1}
+        if self._connection.execute(_CHANGE, new | same).rowcount != 1:
             raise ConflictError(
                 f"request {asked.request.id} changed meanwhile", next_step="look again"
             )
@@ -120,7 +125,7 @@ class Requests:
         approvals = self._approvals([row.id for row in rows])
         return [
             ApprovalRequest(
-                Request.read(document_of(row.document)),
+                _request(row.document),
                 RequestState(row.state),
                 row.version,
                 approvals[row.id],
@@ -130,10 +135,15 @@ class Requests:
 
     def _approvals(self, request_ids: list[str]) -> dict[str, tuple[Approval, ...]]:
         given: dict[str, list[Approval]] = defaultdict(list)
-        query = select(_APPROVAL).where(_APPROVAL.c.request_id.in_(request_ids))
-        for row in self._connection.execute(query):
+        for row in self._connection.execute(_GIVEN, {"of": request_ids}):
             given[row.request_id].append(Approval.read(document_of(row.document)))
         return {
             key: tuple(sorted(given[key], key=lambda one: (one.at, one.approver)))
             for key in request_ids
         }
+
+
+@lru_cache(maxsize=256)
+def _request(text: str) -> Request:
+    """Read a request. The same text is the same request: on its way it is read a dozen times."""
+    return Request.read(document_of(text))

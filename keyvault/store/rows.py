@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -43,5 +44,9 @@ def insert_or_skip(dialect: Dialect, table: Table) -> Any:
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a row unless its key is taken; whether it was inserted."""
-    insert = insert_or_skip(connection.dialect, table).values(**values)
-    return connection.execute(insert.returning(*table.primary_key)).first() is not None
+    return connection.execute(_new(connection.dialect, table), values).first() is not None
+
+
+@lru_cache(maxsize=256)
+def _new(dialect: Dialect, table: Table) -> Any:
+    return insert_or_skip(dialect, table).returning(*table.primary_key)

@@ -1,14 +1,31 @@
 """Login sessions, by the thumbprint of their key."""
 
+import json
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
+from keyvault.domain.audit import EventType
 from keyvault.domain.errors import ConflictError
+from keyvault.domain.times import milliseconds
 from keyvault.store import tables
 from keyvault.store.rows import insert_new, moment, ticks
 
 _SESSION = tables.session
+_EVENT = tables.event
+_PAYLOAD = tables.event_payload
+_OPEN = _SESSION.c.spki_sha256 == bindparam("of"), _SESSION.c.closed.is_(False)
+_GET = select(_SESSION.c.person, _SESSION.c.until).where(*_OPEN)
+_CLOSE = update(_SESSION).where(*_OPEN)
+_ENDS = (
+    select(_PAYLOAD.c.payload)
+    .join(_EVENT, _EVENT.c.idx == _PAYLOAD.c.idx)
+    .where(
+        _EVENT.c.type == str(EventType.SESSION_CLOSED),
+        _EVENT.c.actor == bindparam("by"),
+        _EVENT.c.time_ms >= bindparam("since"),
+    )
+)
 
 
 class Sessions:
@@ -27,8 +44,14 @@ class Sessions:
 
     def get(self, spki_sha256: str) -> tuple[str, datetime] | None:
         """Return the person and when the session ends; None if there is none or it was closed."""
-        row = self._connection.execute(select(_SESSION).where(*_open(spki_sha256))).first()
+        row = self._connection.execute(_GET, {"of": spki_sha256}).first()
         return None if row is None else (row.person, moment(row.until))
+
+    def was_closed(self, spki_sha256: str, actor: str, since: datetime) -> bool:
+        """Whether the log tells that this actor ended the session, whatever its row says by now."""
+        about = {"by": actor, "since": milliseconds(since)}
+        ends = self._connection.scalars(_ENDS, about)
+        return any(json.loads(end or b"{}").get("session") == spki_sha256 for end in ends)
 
     def count(self, person: str, now: datetime) -> int:
         """Count a person's sessions that are open at `now`."""
@@ -44,9 +67,5 @@ class Sessions:
 
     def close(self, spki_sha256: str) -> bool:
         """End a session now; whether there was one. Its key can never open another."""
-        closed = update(_SESSION).where(*_open(spki_sha256)).values(closed=True)
-        return self._connection.execute(closed).rowcount == 1
-
-
-def _open(spki_sha256: str) -> tuple[ColumnElement[bool], ...]:
-    return _SESSION.c.spki_sha256 == spki_sha256, _SESSION.c.closed.is_(False)
+        closed = {"of": spki_sha256, "closed": True}
+        return self._connection.execute(_CLOSE, closed).rowcount == 1

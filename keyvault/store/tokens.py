@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import ConflictError, NotFoundError, TokenDuplicateError
@@ -22,6 +22,13 @@ _KEY = tables.token_key
 _STATEMENT = tables.token_statement
 _COUNT = tables.stock_count
 _NEWEST = Order(_TOKEN.c.created_at, _TOKEN.c.id, str, newest_first=True)
+_OF_KEY = (
+    select(_TOKEN)
+    .join(_KEY, _KEY.c.token_id == _TOKEN.c.id)
+    .where(_KEY.c.spki_sha256 == bindparam("name"))
+)
+_MINE = select(_KEY.c.token_id).where(_KEY.c.spki_sha256 == bindparam("name")).scalar_subquery()
+_USED = update(_TOKEN).where(_TOKEN.c.id == _MINE)
 _SECOND = 1_000_000  # ticks
 _TEXTS = ("serial", "model", "profile", "purpose", "custodian", "place", "seal", "batch", "holder")
 _TIMES = ("created_at", "changed_at", "due_at", "expires_at", "used_at")
@@ -168,8 +175,7 @@ class Tokens:
 
     def token_of_key(self, name: str) -> Token | None:
         """Whose key has this thumbprint."""
-        query = select(_TOKEN).join(_KEY, _KEY.c.token_id == _TOKEN.c.id)
-        row = self._connection.execute(query.where(_KEY.c.spki_sha256 == name)).first()
+        row = self._connection.execute(_OF_KEY, {"name": name}).first()
         return None if row is None else _token(row)
 
     def stopped(self, name: str) -> Token | None:
@@ -179,9 +185,7 @@ class Tokens:
 
     def used(self, name: str, now: datetime) -> None:
         """Note that the key of this thumbprint was used; nothing, if it is no token's."""
-        mine = select(_KEY.c.token_id).where(_KEY.c.spki_sha256 == name).scalar_subquery()
-        noted = update(_TOKEN).where(_TOKEN.c.id == mine).values(used_at=ticks(now))
-        self._connection.execute(noted)
+        self._connection.execute(_USED, {"name": name, "used_at": ticks(now)})
 
     # Statements
 
