@@ -70,7 +70,7 @@ NOUNS = {
     "witness": ("cli.local.witness", "cli.local.carrying"),
     "tsa": ("cli.local.tsa",),
     "credential": ("cli.desk.credentials",),
-    "issuing": ("cli.remote.issuing",),
+    "issuing": ("cli.remote.issuing", "cli.remote.traces"),
     "desk": ("cli.desk.station", "cli.desk.servicing", "cli.desk.checking"),
 }
 
