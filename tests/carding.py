@@ -6,6 +6,8 @@ job = carding.order(token)
 outcome = carding.insert(job, card)   # a simulated card, at a desk without a reader
 """
 
+import time
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from cli.desk.relaying import relay
 from hsm.pcsc.holder import HeldCard
-from keyvault.domain.commands import CertifyAuthority
+from keyvault.domain.commands import CertifyAuthority, CertifySigner, Command
 from keyvault.domain.people import Role, thumbprint
 from keyvault.domain.statements import (
     Activate,
@@ -42,6 +44,7 @@ from tests.cards.simulator.vpcd import CardSide
 from tests.stack import Document, Someone, Stack, in_days, ok
 
 STATIONS = ("leeds-1", "leeds-2")
+PATIENCE = 60.0  # seconds, on a machine with much else to do
 OWN_PIN = b"482913"  # that a holder types
 
 
@@ -93,7 +96,8 @@ class Carding:
     @classmethod
     def on(cls, stack: Stack, profiles: str = "") -> "Carding":
         """Give a started stack all that issuing takes. The gate and the api start again."""
-        authorities(stack)
+        _, issuing = authorities(stack)
+        signer = _certified(stack, CertifySigner, "A signer of cards", UUID(issuing))
         secret = {"algorithm": "AES-256", "key_class": "critical"}
         master = stack.active_key(**secret, usage="mac", label="card master 1")
         seal = stack.active_key(**secret, usage="encrypt", label="PINs and PUKs")
@@ -107,7 +111,7 @@ class Carding:
         for name in (*apis, "gate"):
             stack.stop(name)
         stack.configure(
-            tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\n{file}{stations}"
+            tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\nsigner = '{signer}'\n{file}{stations}"
         )
         stack.start("gate", *apis)
         return cls(
@@ -152,9 +156,10 @@ class Carding:
         )
         signed = Signed(statement, who.credential.sign(statement.message()))
         record = ok(who.client().post("/v1/tokens/statements", json=signed.document()))
-        return record if second is None else self._seconds(second, signed)
+        return record if second is None else self.seconds(second, signed)
 
-    def _seconds(self, who: Someone, first: Signed) -> Document:
+    def seconds(self, who: Someone, first: Signed) -> Document:
+        """Sign all of what somebody signed first."""
         door = ok(self.stack.client().post("/v1/login/challenges"))
         own = thumbprint(who.credential.spki)
         now = text_of(datetime.now(UTC))
@@ -217,6 +222,20 @@ class Carding:
         path = f"/v1/issuing/tokens/{token['id']}/sessions"
         return dict(self.issuer.client().post(path, json=body).json())
 
+    def noticed(self, station: str, state: str) -> Callable[[], None]:
+        """What waits until the service knows this of the reader at a station."""
+        client = self.stack.register(f"looks-{uuid4().hex[:8]}", Role.WITNESS).client()
+
+        def wait() -> None:
+            deadline, found = time.monotonic() + PATIENCE, ""
+            while found != state:
+                items = ok(client.get("/v1/issuing/stations"))["items"]
+                [found] = [one["state"] for one in items if one["name"] == station]
+                assert time.monotonic() < deadline, found
+                time.sleep(0.2)
+
+        return wait
+
     # Afterwards
 
     def delivered(self, serial: str) -> None:
@@ -270,13 +289,13 @@ def replace_credential(person: Someone, key: ec.EllipticCurvePrivateKey) -> Some
 
 def authorities(stack: Stack) -> tuple[str, str]:
     """A root, and what it certified to issue: their ids."""
-    root = _authority(stack, "A root", None)
-    return root, _authority(stack, "An issuing authority", UUID(root))
+    root = _certified(stack, CertifyAuthority, "A root", None)
+    return root, _certified(stack, CertifyAuthority, "An issuing authority", UUID(root))
 
 
-def _authority(stack: Stack, title: str, parent: UUID | None) -> str:
+def _certified(stack: Stack, kind: Callable[..., Command], title: str, parent: UUID | None) -> str:
     key = stack.order_key(key_class="critical", label=title, protect_days=3650, process_days=3650)
-    wanted = CertifyAuthority(UUID(key), parent, title, 1800, "for a test")
+    wanted = kind(UUID(key), parent, title, 1800, "for a test")
     stack.carry_out(stack.ask(wanted))
     stack.change(key, "activations")
     return key

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cards.bench import NAMES, Bench
-from tests.cards.simulator.vpcd import CardSide, VirtualCard
+from tests.cards.personalising import Halted, Puller
+from tests.cards.simulator.card import Card
+from tests.cards.simulator.vpcd import CardSide, Pulled, VirtualCard
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 90.0  # seconds without anything to do, on a machine with much else to do
@@ -81,6 +83,27 @@ class Terminal:
         return status
 
 
+class Blackout(Puller):
+    """At its n-th APDU pcscd is killed. It is started again when `noticed` returns."""
+
+    def __init__(self, card: Card, at: int, noticed: Callable[[], None]) -> None:
+        super().__init__(card, at, executed=True)
+        self._noticed = noticed
+        self.bench: Bench | None = None
+        self.over = threading.Event()
+
+    def process(self, apdu: bytes) -> bytes:
+        try:
+            return super().process(apdu)
+        except Pulled:
+            assert self.bench is not None
+            self.bench.kill_pcscd()
+            self._noticed()
+            self.bench.start_pcscd()
+            self.over.set()
+            raise
+
+
 @dataclass
 class Operator:
     """Has a pile of cards by serial number; what lies first for a number is put in first."""
@@ -114,11 +137,17 @@ class Operator:
     def _heed(self, station: str, told: str) -> None:
         slot = self.stations[station]
         if any(words in told for words in ("TAKE IT OUT", "PUT THE SAME")):
-            self.inside.pop(station).remove()
+            taken = self.inside.pop(station)
+            taken.remove()
+            if isinstance(taken.card, Blackout):
+                assert taken.card.over.wait(PATIENCE)
             self.bench.until_removed(slot)
         if any(words in told for words in ("PUT IT IN", "PUT THE SAME", "Put in the right")):
             serial = next(each for each in self.pile if each in told)
-            self.inside[station] = self.bench.insert(self.pile[serial].pop(0), slot)
+            card = self.pile[serial].pop(0)
+            if isinstance(card, Blackout):
+                card.bench = self.bench
+            self.inside[station] = self.bench.insert(card, slot)
 
 
 def operated(
@@ -128,10 +157,26 @@ def operated(
     leave: str = "",
     left: Callable[[], None] = lambda: None,
 ) -> str:
-    """Work through a command at a terminal, and return everything that it wrote."""
+    """Work through a command at a terminal, and return everything that it wrote.
+
+    Who leaves leaves work undone.
+    """
     at = [word for name, slot in stations.items() for word in ("--at", f"{name}={NAMES[slot]}")]
     with Bench() as bench:
         terminal = Terminal(*words, *at)
         Operator(bench, stations, pile).work(terminal, leave, left)
-        assert terminal.close() == 0, terminal.text
+        assert terminal.close() == (130 if leave else 0), terminal.text
     return terminal.text
+
+
+def left(
+    words: tuple[str, ...], station: str, cards: list[Card], noticed: Callable[[], None]
+) -> str:
+    """Of three cards pcscd dies under the first, and under the second the operator says ^C."""
+    go = threading.Event()
+    pile: dict[str, list[CardSide]] = {
+        str(card.application.serial): [Halted(card, 30, go)] for card in cards
+    }
+    first, second, _ = pile
+    pile[first] = [Blackout(cards[0], 30, noticed), cards[0]]
+    return operated(words, {station: 0}, pile, leave=f"{second} LEAVE IT IN", left=go.set)

@@ -7,7 +7,6 @@ card can do at the end is judged by OpenSC and OpenSSL. Everything lies in throw
 
 import hashlib
 import os
-import queue
 import sys
 import tempfile
 import time
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from unittest import mock
 from uuid import UUID, uuid4
 
@@ -25,12 +23,12 @@ sys.path.insert(0, str(ROOT))
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: E402  (as above)
 
 from cli.desk.relaying import relay  # noqa: E402  (as above)
+from cli.desk.reporting import watched  # noqa: E402  (as above)
 from hsm.pcsc.apdu import Channel  # noqa: E402  (as above)
 from hsm.pcsc.credential import PivCredential  # noqa: E402  (as above)
 from hsm.pcsc.piv import PivCard, PivSlot  # noqa: E402  (as above)
 from hsm.pcsc.piv_issue import change_pin  # noqa: E402  (as above)
 from hsm.pcsc.reader import PcscCard  # noqa: E402  (as above)
-from hsm.pcsc.supervisor import ReaderSupervisor, Seen  # noqa: E402  (as above)
 from hsm.usb import UsbReader  # noqa: E402  (as above)
 from keyvault.domain.commands import EnrolCredential  # noqa: E402  (as above)
 from keyvault.domain.people import Assurance, Credential, thumbprint  # noqa: E402  (as above)
@@ -105,8 +103,11 @@ def personalise(demo: Demo, card: Card, job: Document) -> None:
 
 def killed(demo: Demo, card: Card, job: Document) -> None:
     """Pcscd is killed in the middle of the next insertion."""
-    demo.tell("pcscd is killed in mid-issue", "A supervisor says so and goes on with the next one.")
-    events: queue.Queue[Any] = queue.Queue()
+    demo.tell(
+        "pcscd is killed in mid-issue",
+        "The desk goes on with the next one, and tells the service how its reader is.",
+    )
+    gone, ready = (demo.carding.noticed(STATIONS[0], each) for each in ("pcscd-gone", "ready"))
 
     class Killing(personalising.Puller):
         def process(self, apdu: bytes) -> bytes:
@@ -114,16 +115,16 @@ def killed(demo: Demo, card: Card, job: Document) -> None:
                 demo.bench.kill_pcscd()
             return super().process(apdu)
 
-    with ReaderSupervisor(events.put):
+    with watched(demo.desk, STATIONS[0], NAMES[0], note):
+        ready()
         virtual = demo.insert(Killing(card, 25, executed=True))
         ended = demo.make(job)
         must(ended["do"] == "failed", f"the desk says: {ended['detail']}")
         virtual.remove()
+        gone()
         demo.bench.start_pcscd()
-        seen: set[Seen] = set()
-        while not {Seen.SERVICE_LOST, Seen.SERVICE_BACK} <= seen:
-            seen.add(events.get(timeout=30).seen)
-    note("the supervisor saw the service go and come back")
+        ready()
+    note("the service knew of the reader that was gone, and that it is back")
 
 
 def deliver(demo: Demo, card: Card, job: Document) -> None:

@@ -82,6 +82,7 @@ class ReaderSupervisor:
         if self._failures:
             self._failures = 0
             self._tell(ReaderEvent(Seen.SERVICE_BACK))
+            self._forget_cards()
         for name in self._known.keys() - now.keys():
             self._tell(ReaderEvent(Seen.READER_REMOVED, name))
         for name, reader in now.items():
@@ -93,6 +94,13 @@ class ReaderSupervisor:
         if not self._looked:
             self._looked = True
             self._tell(ReaderEvent(Seen.LOOKED))
+
+    def _forget_cards(self) -> None:
+        """A service that was restarted counts anew: a card that is in now is another insertion."""
+        for each in self._known.values():
+            if each.has_card:
+                self._tell(ReaderEvent(Seen.CARD_REMOVED, each.name))
+        self._known = {name: Reader(name, b"") for name in self._known}
 
     def _compare_card(self, before: Reader, now: Reader) -> None:
         exchanged = now.changes != before.changes

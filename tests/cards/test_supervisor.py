@@ -27,7 +27,8 @@ def test_a_supervisor_outlives_a_killed_service_and_sees_the_next_card(own_bench
         _until(events, Seen.SERVICE_LOST)
         virtual.remove()
         own_bench.start_pcscd()
+        own_bench.insert(Card(personalised()), 1)  # nobody may have looked since
         _until(events, Seen.SERVICE_BACK)
-        own_bench.insert(Card(personalised()), 1)
+        _until(events, Seen.CARD_REMOVED, NAMES[1])
         again = _until(events, Seen.CARD_INSERTED, NAMES[1])
     assert first.atr == again.atr == virtual.card.atr

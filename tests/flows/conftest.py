@@ -34,6 +34,7 @@ ONE_DATABASE = (
     "test_registers.py",
     "test_review.py",
     "test_revocation.py",
+    "test_stations.py",
     "test_tampering.py",
     "test_tokens.py",
     "test_trust.py",
@@ -54,6 +55,7 @@ SHARED = (
     "test_registers.py",
     "test_review.py",
     "test_revocation.py",
+    "test_stations.py",
     "test_tokens.py",
 )
 
