@@ -42,7 +42,8 @@ CHOSEN = b"a PIN of my own"
 
 @pytest.fixture
 def stick(tmp_path, monkeypatch):
-    return Stick.make(tmp_path, monkeypatch)
+    with Stick.make(tmp_path, monkeypatch) as made:
+        yield made
 
 
 def _house(**plan):

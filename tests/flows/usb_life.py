@@ -1,0 +1,177 @@
+"""A USB token from its order until it is wiped: each step is a call, and asserts what it says."""
+
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+
+from cli.desk.relaying import relay
+from hsm.errors import CardObjectMissingError
+from hsm.tokens import TokenSlot
+from hsm.uri import Pkcs11Uri
+from hsm.usb import Ask, UsbReader
+from hsm.usb_holder import HeldToken, UsbKeys
+from keyvault import sealed
+from keyvault.domain.statements import GiveBack, Signed
+from keyvault.domain.tokens import TokenKind
+from tests import devices
+from tests.carding import STATIONS, Carding, Desk
+from tests.cards.usb import Stick, pulled_at
+from tests.stack import Document, ok
+
+OWN = b"my own PIN"
+NEW = b"another of mine"
+CHOOSING = 4  # calls of a session that goes on where a PIN was chosen
+
+
+@dataclass
+class UsbLife:
+    carding: Carding
+    stick: Stick
+    holder: Any  # the holder's command line
+    token: Document
+
+    @classmethod
+    def of(cls, carding: Carding, stick: Stick, holder: Any) -> "UsbLife":
+        kind, serial = TokenKind.PKCS11, f"USB-{uuid4().hex[:8]}"
+        token = carding.allocated(serial, kind=kind, profile="with-agreement")
+        return cls(carding, stick, holder, token)
+
+    def lived(self) -> None:
+        for step in (self.made, self.chosen, self.activated, self.opens, self.unblocked):
+            step()
+        self.unblocked_at_a_station()
+        self.wiped()
+
+    @property
+    def serial(self) -> str:
+        return str(self.token["serial"])
+
+    @property
+    def uri(self) -> str:
+        label = self.token["id"].replace("-", "")
+        return str(Pkcs11Uri(token=label, module_path=devices.SOFTHSM))
+
+    def keys(self) -> UsbKeys:
+        return UsbKeys.of_uri(self.uri, self.stick.ask)
+
+    def now(self) -> Document:
+        return self.carding.token(self.serial)
+
+    # In the reader
+
+    def made(self) -> None:
+        """With a key to agree with, a PIN that nobody knows, and no mailer."""
+        (job,) = self.carding.order(self.token, pin_route="activation")
+        ended = self.carding.insert(job, self._lent())
+        assert (ended["do"], ended["standing"]) == ("done", "done"), ended
+        made = self.carding.job(job)["certificates"]
+        assert set(made) == {"9A", "9C", "9D"}
+        usage = x509.load_der_x509_certificate(b64decode(made["9D"])).extensions
+        found = usage.get_extension_for_class(x509.KeyUsage).value
+        assert (found.key_agreement, found.digital_signature) == (True, False)
+        bob = self.carding.stack.person("bob").client()
+        refused = bob.post(f"/v1/issuing/jobs/{job['id']}/mailer")
+        assert refused.json()["code"] == "issue-state"
+
+    def chosen(self) -> None:
+        """Pulled at each call, before and after it; then by the holder's own command line."""
+        self.carding.delivered(self.serial)
+        asked = {"service": "choose-pin"}
+        for at in range(1, CHOOSING + 1):
+            for executed in (False, True):
+                ended = self._at_home(OWN, pulled_at(self.stick.ask, at, executed=executed), asked)
+                assert ended["code"] == "card-removed", (at, ended)
+        own = ("--module", devices.SOFTHSM, "--passphrase-fd", "0", "--json")
+        typed = f"{OWN.decode()}\n"
+        ended = self.holder.keyvault("desk", "choose-pin", self.token["id"], *own, typed=typed)
+        assert ended.status == 0, ended.err
+        assert "keyvault tokens activate" in ended.err
+        assert self.now()["facts"]["pin_chosen"]
+
+    def activated(self) -> None:
+        """By the token's own signature, from the holder's command line; bob confirms."""
+        words = ("tokens", "activate", self.token["id"], "--with", "bob")
+        own = ("--card", "--reader", self.uri, "--passphrase-fd", "0", "--yes", "--json")
+        done = self.holder.keyvault(*words, *own, typed=f"{OWN.decode()}\n")
+        assert done.status == 0, done.err
+        self.carding.seconds(self.carding.stack.person("bob"), Signed.read(done.json))
+        assert self.now()["state"] == "active"
+
+    def opens(self) -> None:
+        opener = self.keys().credential(TokenSlot.KEY_MANAGEMENT, lambda: OWN)
+        box = sealed.seal(opener.spki, b"a share", b"for a test")
+        assert sealed.opened_by(opener.agree, opener.spki, box, b"for a test") == b"a share"
+
+    def unblocked(self) -> None:
+        """Before the holder, which spends the SO-PIN; it is replaced at a station."""
+        self.carding.stop(self.serial, "block-pin")
+        asked = {"service": "unblock", "statement": self.carding.released(self.serial)}
+        for at in (2, 3):
+            ended = self._at_home(NEW, pulled_at(self.stick.ask, at, executed=True), asked)
+            assert ended["code"] == "card-removed", ended
+        ended = self._at_home(NEW, self.stick.ask, asked)
+        assert ended["do"] == "done", ended
+        assert self.now()["state"] == "active"
+        assert "puk-spent" in self._concerns()
+        ended = self._serve("rotate-puk", pulled_at(self.stick.ask, 2, executed=True))
+        assert ended["code"] == "card-removed", ended
+        assert self._serve("rotate-puk", self.stick.ask)["do"] == "done"
+        assert "puk-spent" not in self._concerns()
+        assert self._refused("rekey")["code"] == "issue-state"
+
+    def unblocked_at_a_station(self) -> None:
+        """The SO-PIN is replaced in the same session."""
+        self.carding.stop(self.serial, "block-pin")
+        asked = {"service": "unblock", "statement": self.carding.released(self.serial)}
+        path, desk = f"/v1/issuing/tokens/{self.token['id']}", Desk(self.carding.issuer.client())
+        for ask in (pulled_at(self.stick.ask, 2, executed=True), self.stick.ask):
+            ended = relay(desk, path, STATIONS[0], self._held(OWN, ask), lambda _: None, asked)
+        assert ended["do"] == "done", ended
+        assert self.now()["state"] == "active"
+        assert "puk-spent" not in self._concerns()
+
+    def wiped(self) -> None:
+        """With what its holder signed when they gave it back: nothing of it is left."""
+        carding = self.carding
+        assert self._refused("wipe")["code"] == "issue-state"
+        body = {"step": "revoke", "reason": "the end of a test"}
+        bob = carding.stack.person("bob").client()
+        ok(bob.post(f"/v1/tokens/{self.token['id']}/stops", json=body))
+        back = GiveBack("Leeds", "seal 1", "whole")
+        carding.says(carding.issuer, back, self.now(), second=carding.holder)
+        ended = self._serve("wipe", pulled_at(self.stick.ask, 2, executed=True))
+        assert ended["code"] == "card-removed", ended
+        assert self._serve("wipe", self.stick.ask)["do"] == "done"
+        with pytest.raises(CardObjectMissingError):
+            self.keys().key(TokenSlot.SIGNATURE)
+
+    # What a desk lends
+
+    def _lent(self) -> UsbReader:
+        return UsbReader(devices.SOFTHSM, self.stick.ask)
+
+    def _held(self, pin: bytes, ask: Ask) -> HeldToken:
+        label = self.token["id"].replace("-", "")
+        return HeldToken(devices.SOFTHSM, label, lambda _: pin, ask)
+
+    def _at_home(self, pin: bytes, ask: Ask, asked: Document) -> Document:
+        desk, path = Desk(self.carding.holder.client()), f"/v1/tokens/{self.token['id']}"
+        return relay(desk, path, "", self._held(pin, ask), lambda _: None, asked)
+
+    def _serve(self, service: str, ask: Ask) -> Document:
+        desk = Desk(self.carding.issuer.client())
+        path, reader = f"/v1/issuing/tokens/{self.token['id']}", UsbReader(devices.SOFTHSM, ask)
+        return relay(desk, path, STATIONS[0], reader, lambda _: None, {"service": service})
+
+    def _refused(self, service: str) -> Document:
+        body = {"station": STATIONS[0], "atr": "", "protocol": 2, "service": service}
+        path = f"/v1/issuing/tokens/{self.token['id']}/sessions"
+        return dict(self.carding.issuer.client().post(path, json=body).json())
+
+    def _concerns(self) -> set[str]:
+        found = ok(self.carding.issuer.client().get("/v1/tokens/concerns"))["items"]
+        return {one["concern"] for one in found if one["token"]["id"] == self.token["id"]}
