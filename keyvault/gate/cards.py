@@ -28,9 +28,17 @@ from keyvault.domain.errors import (
     NotReadyError,
 )
 from keyvault.domain.keys import Purpose
-from keyvault.domain.statements import Countersigned, Deliver, Release, Said, Signed, Statement
+from keyvault.domain.statements import (
+    Countersigned,
+    Deliver,
+    GiveBack,
+    Release,
+    Said,
+    Signed,
+    Statement,
+)
 from keyvault.domain.times import time_of
-from keyvault.domain.tokens import ACTIVATE_WITHIN
+from keyvault.domain.tokens import ACTIVATE_WITHIN, WIPE_WITHIN
 from keyvault.gate.channels import ChannelGate
 from keyvault.gate.clearance import Trust
 from keyvault.gate.register import Register
@@ -47,6 +55,7 @@ KINDS = ("pin", "puk")
 OPENS: Mapping[type[Said], tuple[tuple[str, ...], timedelta]] = {
     Release: (KINDS, timedelta(hours=24)),
     Deliver: (("pin",), ACTIVATE_WITHIN),
+    GiveBack: (("puk",), WIPE_WITHIN),
 }
 
 
@@ -186,7 +195,8 @@ class CardGate:
         """Let what is closed be opened for an hour: two people signed it.
 
         A release opens PIN and PUK, once. A receipt, signed by who delivered the token and by its
-        holder, opens the PIN that it was sent with, until it has to be activated.
+        holder, opens the PIN that it was sent with, until it has to be activated. That of its
+        return opens the SO-PIN that a USB token is wiped by.
         """
         first, other = Signed.read(signed), Countersigned.read(second)
         self._check_release(token, first, other)
