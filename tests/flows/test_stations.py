@@ -1,5 +1,6 @@
 """What desks say of their readers: kept, shown, logged on change, an alarm with a job in work."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -14,6 +15,10 @@ from keyvault.domain.tokens import Token, TokenKind, TokenState
 from keyvault.operations import notices, stations
 from keyvault.operations.issuing_house import event
 from keyvault.settings import IssuingSettings, StationSettings
+from tests.cards.bench import NAMES, Bench
+from tests.operating import Terminal
+from tests.stack import PASSPHRASE, Stack, ok
+from tests.surface.desk import Desk
 from tests.token_people import principal
 
 PATIENCE = 120.0
@@ -165,3 +170,42 @@ def test_two_ways_of_being_gone_are_one_absence():
     assert gone.lasting(later, patience) == "pcscd-gone"
     assert gone.heard(READY, "r", "p", later).lasting(later, patience) == ""
     assert gone.heard(LEFT, "r", "p", now).lasting(later, patience) == ""
+
+
+@pytest.mark.soak  # a service of its own; what desks make tells the same, see test_issuing
+def test_a_desk_that_only_watches_tells_of_its_reader_and_of_a_pcscd_that_comes_back():
+    table = "[issuing]\n[[issuing.stations]]\nname = 'leeds-1'\n"
+    with Stack.make() as stack, Bench() as bench:
+        stack.configure(tables=table)
+        stack.start()
+        person = stack.register("ina", "token-issuer")
+        desk = Desk(stack.folder, "ina", stack.folder / "ina.key", PASSPHRASE.decode())
+        assert desk.login(stack.url, stack.ca).status == 0
+        at = ("--reader", NAMES[0], "--session", str(desk.session))
+        unknown = desk.keyvault("desk", "watch", "--station", "york", "--reader", NAMES[0])
+        assert (unknown.status, "use one of: leeds-1" in unknown.err) == (64, True)
+        terminal = Terminal("desk", "watch", "--station", "leeds-1", *at)
+        until(person, "ready", terminal)
+        bench.kill_pcscd()
+        until(person, "pcscd-gone", terminal)
+        bench.start_pcscd()
+        until(person, "ready", terminal)
+        figures = stack.register("adam", "system-administrator").client().get("/metrics").text
+        assert 'keyvault_station_ready{station="leeds-1"} 1.0' in figures
+        assert 'keyvault_station_alarm{station="leeds-1"} 0.0' in figures
+        terminal.interrupt()
+        assert terminal.close() == 130
+        [told] = desk.ask("issuing", "stations")["items"]
+        assert (told["state"], told["person"], told["reader"]) == ("left", "ina", NAMES[0])
+    assert "the card service (pcscd) is gone" in terminal.text
+    assert "the card service is back" in terminal.text
+
+
+def until(person, state, terminal):
+    deadline = time.monotonic() + 60
+    while True:
+        [one] = ok(person.client().get("/v1/issuing/stations"))["items"]
+        if one["state"] == state:
+            return
+        assert time.monotonic() < deadline, (one, terminal.text)
+        time.sleep(0.2)
