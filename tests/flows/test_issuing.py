@@ -3,7 +3,6 @@
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -17,11 +16,11 @@ from tests import devices
 from tests.authority import DAY, Authority, named, usage
 from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import NAMES, Bench
-from tests.cards.personalising import Halted, PulledAt, Puller
+from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.certifying import believed
 from tests.flows import canaries
-from tests.operating import operated
+from tests.operating import left, operated
 from tests.stack import PASSPHRASE, Stack, ok
 from tests.surface.desk import Desk
 
@@ -197,15 +196,14 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     assert paper.read_bytes().startswith(b"%PDF-")
 
 
-def test_an_operator_who_leaves_finishes_what_is_in_the_reader(carding):
-    desk = logged_in(carding, carding.issuer)
-    cards = {str(serial): _blank(carding, serial) for serial in (7004, 7005)}
-    batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
-    go = Event()
-    pile = {serial: [Halted(card, 30, go)] for serial, (card, _) in cards.items()}
+def test_who_leaves_finishes_what_is_in_the_reader_and_a_killed_pcscd_is_noticed(carding):
+    desk, cards = logged_in(carding, carding.issuer), [_blank(carding, 7004 + n) for n in range(3)]
+    batch = carding.order(*(token for _, token in cards))[0]["batch"]
     words = ("desk", "batch", batch, "--session", str(desk.session))
-    text = operated(words, {STATIONS[0]: 0}, pile, leave="LEAVE IT IN", left=go.set)
-    assert "1 to dispatch, 0 to be destroyed, 1 not done" in text, text
+    noticed = carding.noticed(STATIONS[0], "pcscd-gone")
+    text = left(words, STATIONS[0], [card for card, _ in cards], noticed)
+    assert "2 to dispatch, 0 to be destroyed, 1 not done" in text, text
+    carding.noticed(STATIONS[0], "left")()
 
 
 def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station(carding):
