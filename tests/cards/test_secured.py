@@ -29,7 +29,7 @@ from tests.cards.personalising import (
 )
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.models import FACTORY_3DES, MODELS
-from tests.cards.simulator.secure import FACTORY, SECURE, TRIES, KeySet, table_of
+from tests.cards.simulator.secure import FACTORY, SECURE, TRIES, Between, KeySet, table_of
 from tests.cards.test_personalising import converged
 
 NEXT = Own(bytes(range(200, 232)), 2)  # of the next master
@@ -79,7 +79,7 @@ def test_all_that_is_secret_to_a_card_goes_through_its_channel(tmp_path, model):
 
 @pytest.mark.parametrize("model", ["yubico", "strict-3des-t0"])
 def test_wherever_a_secured_card_is_pulled_its_second_insertion_ends_the_job(tmp_path, model):
-    step = 1 if model == "yubico" else 7
+    step = 2 if model == "yubico" else 9
     for _, _, card, house in sweep(SECURE[model].make, table_of(model, tmp_path), step):
         converged(card, house)
         is_own(card)
@@ -109,6 +109,7 @@ def test_a_card_that_keeps_its_factory_s_key_set_is_for_destruction(tmp_path):
 
 def test_a_card_that_has_no_channel_though_its_model_does_is_left_as_it_was(tmp_path):
     plain, house = MODELS["yubico"].make(), Here(new_job())
+    plain.application.label = b"secure"
     with pytest.raises(CardForeignError, match="no secure channel"):
         insert(plain, table_of("yubico", tmp_path), house)
     assert house.job.standing is Standing.OPEN
@@ -125,20 +126,6 @@ def test_a_card_that_was_issued_with_a_channel_is_never_served_in_clear(tmp_path
     with pytest.raises(CardForeignError, match="knows of none"):
         driver(card, house, None)  # as a model whose profile has no channel
     assert {apdu[1] for apdu in card.log[asked:]} == {0xA4}
-
-
-class Between:
-    """A reader that changes what passes it: for an instruction, what it makes of the APDU."""
-
-    def __init__(self, card, lies):
-        self.card, self.atr, self.lies = card, card.atr, lies
-
-    def reset(self):
-        self.card.reset()
-
-    def process(self, apdu):
-        lie = self.lies.get(apdu[1])
-        return self.card.process(apdu) if lie is None else lie(apdu)
 
 
 UNBLOCK = 0x2C

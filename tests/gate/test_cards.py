@@ -6,19 +6,20 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from hsm.errors import DataInvalidError, KeyUnusableError
+from hsm.errors import DataInvalidError, IntegrityError, KeyUnusableError
 from hsm.pcsc.piv import PivAlgorithm
 from hsm.types import Algorithm, KeyUsage
-from keyvault.domain.errors import NotPermittedError, NotReadyError
+from keyvault.domain.errors import InvalidInputError, NotPermittedError, NotReadyError
+from tests.cards.simulator.secure import FACTORY, Domain, KeySet
 from tests.gate.house import active, order
 
 TOKEN = uuid4().bytes
 
 
-def derived(mac, size: int, version: int) -> bytes:
+def derived(mac, size: int, version: int, label: bytes = b"PIV-9B") -> bytes:
     """SP 800-108r1, 4.1 (counter mode), over a MAC that was asked before the key was reserved."""
     bits = (size * 8).to_bytes(4, "big")
-    fixed = b"PIV-9B\0" + TOKEN + version.to_bytes(4, "big") + bits
+    fixed = label + b"\0" + TOKEN + version.to_bytes(4, "big") + bits
     return b"".join(mac(n.to_bytes(4, "big") + fixed) for n in (1, 2))[:size]
 
 
@@ -30,10 +31,13 @@ def test_management_keys_follow_the_standard_and_secrets_open_until_they_are_clo
     master = active(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
     seal = active(gate, order(Algorithm.AES_256, KeyUsage.ENCRYPT))["key_id"]
     sizes = {PivAlgorithm.AES_256: 32, PivAlgorithm.AES_192: 24, PivAlgorithm.AES_128: 16}
-    wanted = {
-        each: derived(lambda data: call("mac", master, "AES-CMAC", data, b""), size, 1)
-        for each, size in sizes.items()
-    }
+
+    def mac(data: bytes) -> bytes:
+        return call("mac", master, "AES-CMAC", data, b"")
+
+    wanted = {each: derived(mac, size, 1) for each, size in sizes.items()}
+    labels = b"SCP03-ENC", b"SCP03-MAC", b"SCP03-DEK"
+    static = [derived(mac, 24, 1, label) for label in labels]
     own.stop()
     names = str(UUID(bytes=master)), str(UUID(bytes=seal))
     text = f"[issuing]\nmasters = ['{names[0]}']\nseal = '{names[1]}'\n"
@@ -42,8 +46,33 @@ def test_management_keys_follow_the_standard_and_secrets_open_until_they_are_clo
     gate = own.gate()
     assert {each: gate.card_key(TOKEN, 1, each) for each in sizes} == wanted
     assert gate.card_key(uuid4().bytes, 1, PivAlgorithm.AES_256) != wanted[PivAlgorithm.AES_256]
+    _opens_a_card_s_channel(gate, static)
     _answers_for_the_card_alone(own, gate, master, seal, wanted[PivAlgorithm.AES_256])
+    with pytest.raises(NotPermittedError, match="has its own keys"):
+        gate.card_channel("keys", TOKEN, 1, 24, True, FACTORY, 0)
     _opens_until_closed(gate)
+
+
+def _opens_a_card_s_channel(gate, static: list[bytes]) -> None:
+    """Of a simulated card, which gets its keys from the gate and learns of a session by itself."""
+    card = Domain({0xFF: KeySet(FACTORY, FACTORY, FACTORY)})
+    card.put(0, 0x81, gate.card_channel("keys", TOKEN, 1, 24, True, FACTORY, 0), FACTORY)
+    [(version, held)] = card.sets.items()
+    assert (version, [held.enc, held.mac, held.dek]) == (1, static)
+    session, told = card.greeted(1, gate.card_channel("challenge", TOKEN, 1))
+    proof = told[13:21], told[21:29]
+    made = gate.card_channel("session", TOKEN, 1, 24, *proof)
+    assert made == [session.enc, session.mac, session.rmac, session.host]
+    for drawn in (False, True):  # what was recorded is asked for again: as it was, and afresh
+        if drawn:
+            gate.card_channel("challenge", TOKEN, 1)
+        with pytest.raises(IntegrityError):
+            gate.card_channel("session", TOKEN, 1, 24, *proof)
+    older = gate.card_channel("keys", TOKEN, 1, 24, True, b"", 1)  # under the card's own DEK
+    assert card.put(1, 0x81, older, held.dek)[0] == 1
+    gate.card_channel("challenge", TOKEN, 1)
+    with pytest.raises(InvalidInputError):
+        gate.card_channel("session", TOKEN, 1, 20, *proof)
 
 
 def _answers_for_the_card_alone(own, gate, master, seal, key) -> None:

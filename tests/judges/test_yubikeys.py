@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.stack import ROOT
 
 
-def test_yubikit_finds_a_card_that_we_issued_in_order(tmp_path):
+def test_yubikit_finds_cards_that_we_issued_in_order_in_clear_and_in_a_secure_channel(tmp_path):
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("yubikeys.py"), tmp_path],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / '.judges'}"},
@@ -20,3 +20,4 @@ def test_yubikit_finds_a_card_that_we_issued_in_order(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert all(told.values()), told
+    assert "secured: what it put" in told

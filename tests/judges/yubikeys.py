@@ -1,7 +1,8 @@
 """Yubico's own library at a card that we issued: a program of its own, see `test_yubikeys`.
 
 It reads the card, logs in with the management key, the PIN and the PUK that the issue set, signs,
-and has the card attest. It prints what it found.
+and has the card attest; of a card with a secure channel all that through the channel, by its own
+SCP03. It prints what it found.
 """
 
 import json
@@ -14,12 +15,19 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.core import TRANSPORT, CommandError
 from yubikit.core.smartcard import ApduError, SmartCardConnection
+from yubikit.core.smartcard.scp import KeyRef, Scp03KeyParams, StaticKeys
 from yubikit.piv import KEY_TYPE, SLOT, PivSession
+from yubikit.securitydomain import SecurityDomainSession
 
+from hsm.pcsc import scp03
+from hsm.pcsc.apdu import Channel
+from hsm.pcsc.piv import PivCard
 from keyvault.domain.issuing import Standing
 from keyvault.operations import attestation
 from keyvault.signatures import spki_der
-from tests.cards.personalising import OWN, PIN, PUK, Here, insert, new_job
+from tests.cards.personalising import OWN, PIN, PUK, Here, Own, insert, new_job
+from tests.cards.simulator import secure
+from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.maker import MAKER
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PIN, MODELS, table_of
 
@@ -45,16 +53,22 @@ class Connection(SmartCardConnection):
 def refused(call, *given) -> bool:
     try:
         call(*given)
-    except (ApduError, CommandError):
+    except (ApduError, CommandError, ValueError):
         return True
     return False
 
 
-def main(folder: Path) -> None:
-    card, house = MODELS["yubico"].make(), Here(new_job())
-    insert(card, table_of("yubico", folder), house)
+def issued(models, table, folder: Path) -> tuple:
+    card, house = models["yubico"].make(), Here(new_job())
+    insert(card, table("yubico", folder), house)
     card.reset()
-    session = PivSession(Connection(card))
+    card.log.clear()
+    return card, house
+
+
+def found(card, house, params=None) -> dict:
+    """What the library says of the card, after it has used all that the issue put there."""
+    session = PivSession(Connection(card), params)
     certificate = session.get_certificate(SLOT.SIGNATURE)
     told = {
         "done": house.job.standing == Standing.DONE,
@@ -75,6 +89,31 @@ def main(folder: Path) -> None:
     attestation.check(spki, serial, chain, [MAKER.certificate], datetime.now(UTC))
     session.unblock_pin(PUK.decode(), "161803")
     session.verify_pin("161803")
+    return told
+
+
+def found_through_its_channel(folder: Path) -> dict:
+    """The same with every command wrapped; then it gives the card other keys, which we take up."""
+    card, house = issued(secure.SECURE, secure.table_of, folder)
+    own = Own().channel(16).static
+    params = Scp03KeyParams(KeyRef(1, 1), StaticKeys(own.enc, own.mac, own.dek))
+    told = found(card, house, params)
+    in_clear = {apdu[1] for apdu in card.log if not apdu[0] & 0x84}
+    told["in clear"] = in_clear <= {0xA4, 0xC0}
+    told["factory keys"] = refused(PivSession, Connection(card), Scp03KeyParams(KeyRef(1, 0xFF)))
+    domain = SecurityDomainSession(Connection(card))
+    domain.authenticate(params)
+    other = [bytes((n,)) * 16 for n in (1, 2, 3)]
+    domain.put_key(KeyRef(1, 2), StaticKeys(*other), replace_kvn=1)
+    piv = PivCard(Channel(InProcess(card)))
+    keys = scp03.HeldChannelKeys(2, scp03.StaticKeys(*other))
+    piv.channel = scp03.SecureChannel(piv.channel, keys)
+    told["what it put"] = piv.tries_left() == card.application.pin.limit
+    return {f"secured: {name}": good for name, good in told.items()}
+
+
+def main(folder: Path) -> None:
+    told = found(*issued(MODELS, table_of, folder)) | found_through_its_channel(folder)
     sys.stdout.write(json.dumps(told))
 
 

@@ -6,6 +6,7 @@ own SP 800-108, and a program that is neither's, yubikit, opens this channel, to
 
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,6 +198,7 @@ class SecureCard(Card):
         self._session = None
         self._in_domain = data == DOMAIN
         if self._in_domain:
+            self.application.reset()  # it is not the one selected any more
             return tlv(0x6F, tlv(0x84, DOMAIN))
         return super()._run(0, 0xA4, p1, p2, data)
 
@@ -223,10 +225,25 @@ class SecureCard(Card):
         return self.domain.put(p1, p2, data, session.keys.dek)
 
 
+class Between:
+    """A reader that changes what passes it: for an instruction, what it makes of the APDU."""
+
+    def __init__(self, card: Card, lies: dict[int, Callable[[bytes], bytes]]) -> None:
+        self.card, self.atr, self.lies = card, card.atr, lies
+
+    def reset(self) -> None:
+        self.card.reset()
+
+    def process(self, apdu: bytes) -> bytes:
+        lie = self.lies.get(apdu[1])
+        return self.card.process(apdu) if lie is None else lie(apdu)
+
+
 YUBICO = """
 [[card]]
 name = "yubico-secure"
 title = "One with a secure channel"
+label = "secure"
 atr = ["3bfd1300008131fe158073c021c057597562694b6579.."]
 management = ["TRIPLE_DES", "AES_192"]
 factory_management_key = "010203040506070801020304050607080102030405060708"
@@ -251,6 +268,7 @@ size = {size}
 
 def _yubico() -> SecureCard:
     plain = MODELS["yubico"].make()
+    plain.application.label = b"secure"
     domain = Domain({0xFF: KeySet(FACTORY, FACTORY, FACTORY)}, lengths=False)
     return SecureCard(plain.application, domain, atr=plain.atr)
 
