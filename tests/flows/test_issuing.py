@@ -18,8 +18,9 @@ from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import NAMES, Bench
 from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
+from tests.cards.simulator.secure import SECURE
 from tests.certifying import believed
-from tests.flows import canaries
+from tests.flows import canaries, unblocking
 from tests.operating import left, operated
 from tests.stack import PASSPHRASE, Stack, ok
 from tests.surface.desk import Desk
@@ -34,7 +35,9 @@ def carding():
         stack.config.write_text(two)
         stack.configure()
         stack.start()
-        yield Carding.on(stack)
+        models = stack.folder / "cards.toml"
+        models.write_text(SECURE["yubico"].table)
+        yield Carding.on(stack, str(models))
 
 
 def _blank(carding, serial):
@@ -208,36 +211,20 @@ def test_who_leaves_finishes_what_is_in_the_reader_and_a_killed_pcscd_is_noticed
 
 def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station(carding):
     card, token = _blank(carding, 9102)
-    (job,) = carding.order(token)
-    carding.insert(job, card)
-    carding.activated("9102", card)
-    applet = card.application
-    applet.pin.left = 0
-    carding.stop("9102", "block-pin")
-    asked = {"service": "unblock", "statement": carding.released("9102")}
-    used = applet.puk.value
-    ended = carding.at_home(token, Puller(card, 8, executed=True), **asked)
-    assert ended["code"] == "card-removed"
-    ended = carding.at_home(token, card, **asked)
-    assert ended["do"] == "done", ended
-    assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
-    assert applet.puk.value == used
-    assert carding.token("9102")["state"] == "active"
-    client = carding.issuer.client()
-    concerns = ok(client.get("/v1/tokens/concerns"))["items"]
-    assert [one["concern"] for one in concerns if one["token"]["id"] == token["id"]] == [
-        "puk-spent"
-    ]
-    ended = carding.serve(token, PulledAt(card, 0x24), service="rotate-puk")
-    assert ended["code"] == "card-removed"
-    assert carding.serve(token, card, service="rotate-puk")["do"] == "done"
-    assert applet.puk.value not in (used, FACTORY_PUK)
-    concerns = ok(client.get("/v1/tokens/concerns"))["items"]
-    assert token["id"] not in [one["token"]["id"] for one in concerns]
+    unblocking.by_its_puk(carding, card, token)
     wendy = carding.witness.client()
     body = {"service": "rekey", "atr": card.atr.hex(), "protocol": 2}
     refused = wendy.post(f"/v1/tokens/{token['id']}/sessions", json=body)
     assert refused.json()["code"] == "issue-state"
+
+
+def test_a_card_with_a_secure_channel_is_unblocked_before_its_holder_and_nobody_sees_its_puk(
+    carding,
+):
+    card = SECURE["yubico"].make()
+    card.application.serial = 9103
+    desk = logged_in(carding, carding.holder)
+    unblocking.through_its_channel(carding, card, carding.allocated("9103"), desk)
 
 
 def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding):
