@@ -117,7 +117,7 @@ def unblock(
     """Give a blocked token a PIN that its holder types here.
 
     At a station it gets another PUK (or SO-PIN), too. At its holder's own reader it gets that
-    when it is at a station again.
+    when it is at a station again, unless the PUK went through a card's secure channel.
     """
     asked: Document = {"service": "unblock", "statement": str(release)}
     path = f"/v1/issuing/tokens/{token}" if station else f"/v1/tokens/{token}"
