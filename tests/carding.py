@@ -106,12 +106,13 @@ class Carding:
         )
         makers = stack.folder / "makers.pem"
         makers.write_bytes(MAKER.certificate.public_bytes(Encoding.PEM))
-        file = f"attesters = '{makers}'\n" + (f"profiles = '{profiles}'\n" if profiles else "")
+        file = f"signer = '{signer}'\nattesters = '{makers}'\n"
+        file += f"profiles = '{profiles}'\n" if profiles else ""
         apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
         for name in (*apis, "gate"):
             stack.stop(name)
         stack.configure(
-            tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\nsigner = '{signer}'\n{file}{stations}"
+            tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\n{file}{stations}"
         )
         stack.start("gate", *apis)
         return cls(

@@ -18,7 +18,7 @@ from cli.remote.keys import KeyId, Reason
 from cli.remote.signing_steps import How, signed
 from cli.state import SessionDir, open_session
 from keyvault.domain import pem
-from keyvault.domain.commands import CertifyAuthority
+from keyvault.domain.commands import CertifyAuthority, CertifySigner
 from keyvault.domain.statements import CertifyKey
 from keyvault.domain.token_profiles import LeafProfile
 
@@ -41,6 +41,26 @@ def certify(
 ) -> None:
     """Ask to make a key that was never used an authority. Others approve, then it is activated."""
     ask(session, CertifyAuthority(key, parent, title, days, reason))
+
+
+@command(
+    app,
+    "certify-signer",
+    "keyvault ca certify-signer KEY --parent AUTHORITY --title 'Cards' --days 3000 --reason TEXT",
+)
+def certify_signer(
+    key: KeyId,
+    parent: Annotated[UUID, typer.Option(metavar="AUTHORITY", help="Who certifies it.")],
+    title: Annotated[str, typer.Option(metavar="TEXT", help="Its name.")],
+    days: Annotated[int, typer.Option(help="How long it lasts: longer than any card it signs.")],
+    reason: Reason,
+    session: SessionDir = None,
+) -> None:
+    """Ask to make a key that was never used one that signs what cards say of themselves.
+
+    Others approve, then it is activated and named in the settings: [issuing] signer.
+    """
+    ask(session, CertifySigner(key, parent, title, days, reason))
 
 
 @command(app, "list", "keyvault ca list")

@@ -11,16 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.desk.relaying import relay
 from hsm.pcsc.reader import wait_for_card
-from keyvault.domain.tokens import TokenKind
-from tests import devices
 from tests.authority import DAY, Authority, named, usage
 from tests.carding import OWN_PIN, STATIONS, Carding, Inserted, Roaming
 from tests.cards.bench import NAMES, Bench
 from tests.cards.personalising import PulledAt, Puller
 from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.cards.simulator.secure import SECURE
+from tests.cards.usb import Stick
 from tests.certifying import believed
 from tests.flows import canaries, unblocking
+from tests.flows.judged_cards import judged
+from tests.flows.usb_life import UsbLife
 from tests.operating import left, operated
 from tests.stack import PASSPHRASE, Stack, ok
 from tests.surface.desk import Desk
@@ -124,13 +125,9 @@ def test_who_comes_back_to_a_desk_ends_the_session_that_was_left_open(carding):
 
 
 def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path, monkeypatch):
-    service = devices.softhsm(tmp_path, "another")
-    monkeypatch.setenv("SOFTHSM2_CONF", service.environment["SOFTHSM2_CONF"])
-    token = carding.allocated("USB-1", kind=TokenKind.PKCS11)
-    (job,) = carding.order(token, plan={"9C": "EC-P256"})
-    words = ("desk", "issue", job["id"], "--station", STATIONS[0], "--module", devices.SOFTHSM)
-    assert logged_in(carding, carding.issuer).ask(*words)["standing"] == "done"
-    assert carding.token("USB-1")["state"] == "personalised"
+    """And lives as a card does, until it is wiped."""
+    with Stick.make(tmp_path, monkeypatch) as stick:
+        UsbLife.of(carding, stick, logged_in(carding, carding.holder)).lived()
 
 
 def test_an_abandoned_job_leaves_no_certificate_in_force_and_a_card_to_begin_anew_with(carding):
@@ -227,7 +224,7 @@ def test_a_card_with_a_secure_channel_is_unblocked_before_its_holder_and_nobody_
     unblocking.through_its_channel(carding, card, carding.allocated("9103"), desk)
 
 
-def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding):
+def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding, tmp_path):
     card, token = _blank(carding, 9101)
     (job,) = carding.order(token, pin_route="activation")
     assert carding.insert(job, card)["standing"] == "done"
@@ -255,6 +252,7 @@ def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(cardin
         ended = desk.keyvault(
             "desk", "choose-pin", token["id"], *own, typed=f"{OWN_PIN.decode()}\n"
         )
+        judged(carding, token, card, tmp_path)
     assert ended.status == 0, ended.err
     assert "keyvault tokens activate" in ended.err
     assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
@@ -337,16 +335,13 @@ def test_a_card_is_finished_with_the_certificate_of_another_authority(carding, a
 
 def test_what_a_token_or_an_authority_cannot_do_is_not_ordered(carding):
     card = carding.allocated(uuid4().hex)
-    usb = carding.allocated(uuid4().hex, kind=TokenKind.PKCS11)
     client = carding.issuer.client()
-    for token, order in (
-        (card, {"issuer": "iki", "plan": {"9C": "EC-P256"}}),
-        (card, {"issuer": "other", "plan": {"9D": "EC-P256"}}),
-        (card, {"plan": {"9D": "RSA-2048"}}),
-        (usb, {"plan": {"9D": "EC-P256"}}),
-        (usb, {"pin_route": "activation"}),
+    for order in (
+        {"issuer": "iki", "plan": {"9C": "EC-P256"}},
+        {"issuer": "other", "plan": {"9D": "EC-P256"}},
+        {"plan": {"9D": "RSA-2048"}},
     ):
-        body = {"tokens": [token["id"]], **order}
+        body = {"tokens": [card["id"]], **order}
         assert client.post("/v1/issuing/jobs", json=body).json()["code"] == "invalid-input"
 
 
