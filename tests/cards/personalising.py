@@ -5,6 +5,7 @@ It keeps every promise of `keyvault.operations.personalising.House`, and it coun
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -16,18 +17,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import NameOID
 
-from hsm.errors import CardForeignError, CardRemovedError
+from hsm.errors import CardForeignError, CardRemovedError, HsmError
 from hsm.pcsc import containers, contents, profiles
-from hsm.pcsc.apdu import Channel
+from hsm.pcsc.apdu import Channel, Transport
 from hsm.pcsc.piv import PivAlgorithm, PivCard
 from hsm.pcsc.piv_issue import KEY_SIZE, HeldKey
+from hsm.pcsc.relay import Relay, carry
 from hsm.pcsc.scp03 import HeldChannelKeys, StaticKeys, key_data
 from hsm.pcsc.secured import token_of
 from hsm.pcsc.token import PivToken
+from hsm.pcsc.trace import Trace
 from hsm.tokens import SecretChange, Secrets, TokenFacts, TokenSlot
 from keyvault.domain import csr
 from keyvault.domain import x509 as x509_of_ours
-from keyvault.domain.errors import ConflictError, TokenDuplicateError
+from keyvault.domain.errors import ConflictError, TokenDuplicateError, VaultError
 from keyvault.domain.issuing import IssueJob, Standing
 from keyvault.domain.token_profiles import LEAVES, profile_of
 from keyvault.gate.possession import Possession
@@ -243,16 +246,34 @@ class PulledAt(Puller):
 def insert(card: CardSide, table: object, house: Here) -> IssueJob:
     """One insertion: a reset card, recognised by its profile, and the job as far as it goes."""
     card.reset()
-    known = profiles.load(table)
-    piv = PivCard(Channel(InProcess(card)))
-    profile = profiles.recognise(known, card.atr, piv.label)
     if house.job.standing in (Standing.INTERRUPTED, Standing.AWAITING):
         house.job = house.job.to(Standing.OPEN)
+    return worked(InProcess(card), card.atr, table, house)
+
+
+def worked(transport: Transport, atr: bytes, table: object, house: Here) -> IssueJob:
+    piv = PivCard(Channel(transport))
+    profile = profiles.recognise(profiles.load(table), atr, piv.label)
     return personalise(driver_of(piv, profile, house.job), house.job, house)
 
 
+def relayed(card: CardSide, table: object, house: Here) -> Trace:
+    """One insertion at a desk, however it ends: what the service wrote down of it."""
+    card.reset()
+    if house.job.standing in (Standing.INTERRUPTED, Standing.AWAITING):
+        house.job = house.job.to(Standing.OPEN)
+    reader = InProcess(card)
+    relay = Relay(card.atr, reader.protocol, 5.0)
+    relay.run(lambda over: {"standing": worked(over, card.atr, table, house).standing})
+    with suppress(HsmError, VaultError):
+        message = relay.exchange(None)
+        while message["do"] != "done":
+            message = relay.exchange(carry(reader, message))
+    return relay.trace
+
+
 def driver_of(piv: PivCard, profile: profiles.CardProfile, job: IssueJob, *also: Own) -> PivToken:
-    return token_of(piv, profile, Own(), secured=job.secured, also=also)
+    return token_of(piv, profile, Own(), channel=job.channel, also=also)
 
 
 def checked(card: Card, *roots: bytes) -> card_contents.Contents:
