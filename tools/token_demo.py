@@ -160,7 +160,7 @@ def activate(demo: Demo, serial: str, reader: str) -> None:
     )
     signed = Signed(statement, key.sign(statement.message()))
     ok(demo.carding.holder.client().post("/v1/tokens/statements", json=signed.document()))
-    demo.carding._seconds(demo.stack.person("bob"), signed)  # noqa: SLF001  (a step of the test kit)
+    demo.carding.seconds(demo.stack.person("bob"), signed)
     must(demo.carding.token(serial)["state"] == "active", f"token {serial} is active")
 
 
