@@ -68,11 +68,13 @@ bench-csr: ## build, check, submit and accept 50,000 certification requests: tim
 	@tools/install test
 	@$(BIN)/python -m bench.certificates $(ARGS)
 
-bench-registers: ## page and export registers of 100 to 1,000,000 keys on both databases
+bench-registers: ## page and export registers of 100 to 1,000,000 keys and page logs on both databases
 	@tools/install test
 	@mkdir -p bench/out
 	@$(BIN)/python -m bench.registers $(ARGS) > bench/out/registers.jsonl
 	@mv bench/out/registers.jsonl bench/registers.jsonl
+	@$(BIN)/python -m bench.pages $(ARGS) > bench/out/pages.jsonl
+	@mv bench/out/pages.jsonl bench/pages.jsonl
 	@$(BIN)/python -m bench.report
 
 bench-keys: ## use keys out of registers of 100 to 1,000,000: cached and missed, memory, start

@@ -53,11 +53,15 @@ def spread(lines: list[Line]) -> str:
 
 
 def pages(path: Path) -> str:
-    """The time of one page by filter, out of the large log and as a ratio to the small one."""
+    """The time of one page by filter, out of the largest log and as a ratio to a small one."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    rows = ["| filter | events | ms | ratio |", "|---|--:|--:|--:|"]
+    largest = max(line["rows"] for line in lines)
+    rows = ["| filter | database | events | rows | ms | ratio |", "|---|---|--:|--:|--:|--:|"]
     rows += [
-        f"| {at['filter']} | {at['rows']:,} | {at['ms']:.2f} | {at['ratio']:.2f} |" for at in lines
+        f"| {at['filter']} | {at['database']} | {at['rows']:,} | {at['page']}"
+        f" | {at['ms']:.2f} | {at['ratio']:.2f} |"
+        for at in lines
+        if at["rows"] == largest
     ]
     return "\n".join(rows)
 

@@ -4,17 +4,21 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
 
-from keyvault.domain.audit import EventType
+from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import CanonicalError
 from keyvault.domain.errors import InvalidInputError, LogUnavailableError, NotFoundError
 from keyvault.domain.tree import inclusion_proof, verify_inclusion
 from keyvault.store import Database, Memory
+from keyvault.store.audit import Audit
+from keyvault.store.engine import driver_of, open_engine, reading
 from tests.store.events import SCOPE, check_log, used
 
 WRITER = """
@@ -149,6 +153,7 @@ def test_pages_hold_what_the_filter_says_each_event_once(database: Database) -> 
         with database.work() as work:
             work.commit(used(f"key:{number % 2}", f"person:{number % 5}", kinds[number % 3]))
     with database.reading() as reading:
+        first = reading.audit.event(0)
         filters = {"type": kinds[1], "stream": "key:1", "actor": None, "scope": SCOPE}
         seen, after = [], None
         while True:
@@ -157,8 +162,30 @@ def test_pages_hold_what_the_filter_says_each_event_once(database: Database) -> 
             if after is None:
                 break
         assert seen == [number for number in range(30) if number % 3 == 1 and number % 2 == 1]
+        both = {"actor": "person:3", "outcome": Outcome.OK, "since": first.time}
+        assert [event.index for event in reading.audit.page(**both)[0]] == list(range(3, 30, 5))
+        assert reading.audit.page(**both | {"outcome": Outcome.REFUSED}) == ([], None)
         assert reading.audit.page(actor="person:3", limit=50)[1] is None
         assert len(reading.audit.page(actor="person:3")[0]) == 6
+
+
+def test_what_is_rare_among_much_is_not_looked_for_in_all_of_it(
+    database: Database, database_url: str
+) -> None:
+    """Whichever of two filters it is that few events pass, they are found by that one."""
+    rare = used("key:1", "person:2"), used("key:1", "person:1", EventType.KEY_SUSPENDED)
+    with database.work() as work:
+        work.commit(*rare, *[used("key:1", "person:1") for _ in range(5_000)])
+    engine, steps = open_engine(database_url), Counter[str]()
+    for actor, kind in (("person:2", EventType.KEY_USED), ("person:1", EventType.KEY_SUSPENDED)):
+        with reading(engine) as connection:
+            if engine.dialect.name == "sqlite":
+                count = partial(steps.update, [actor])
+                driver_of(connection).set_progress_handler(count, 100)
+            page, _ = Audit(connection).page(actor=actor, type=kind)
+        assert [event.index for event in page] == [kind is EventType.KEY_SUSPENDED]
+    assert max(steps.values(), default=0) * 100 < 15_000  # of SQLite's machine
+    engine.dispose()
 
 
 def test_pages_by_time_include_the_first_moment_and_not_the_last(database: Database) -> None:
