@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cli.desk.cards import to_decide, to_log_in
 from cli.errors import UsageError
 from cli.passphrases import Secrets
-from hsm.pcsc.piv import PivSlot
 from keyvault.domain.errors import InvalidInputError
 from keyvault.signatures import Credential, SoftwareCredential
 
@@ -25,8 +23,8 @@ class LoginSlot(StrEnum):
     SIGNATURE = "9c"
 
     @property
-    def reference(self) -> PivSlot:
-        return PivSlot(int(self, 16))
+    def reference(self) -> int:
+        return int(self, 16)
 
 
 CredentialFile = Annotated[
@@ -85,11 +83,17 @@ class KeyCard:
 
     def to_decide(self, secrets: Secrets, keys: Collection[bytes]) -> Credential:
         """Slot 9C. Raises `CardForeignError` if it holds none of `keys`, and `CardError`."""
-        return to_decide(self.reader, secrets, keys)
+        from cli.desk import cards  # noqa: PLC0415  (readers cost a tenth of a second to load)
+
+        return cards.to_decide(self.reader, secrets, keys)
 
     def to_log_in(self, secrets: Secrets, slot: LoginSlot | None) -> Credential:
         """Slot 9A, or 9C where 9A cannot be used; or this slot. Raises `CardError`."""
-        return to_log_in(self.reader, secrets, slot.reference if slot else None)
+        from cli.desk import cards  # noqa: PLC0415  (as above)
+        from hsm.pcsc.piv import PivSlot  # noqa: PLC0415  (and so does this)
+
+        chosen = PivSlot(slot.reference) if slot else None
+        return cards.to_log_in(self.reader, secrets, chosen)
 
 
 Place = KeyFile | KeyCard

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from uuid import UUID
 
 from keyvault.domain.canonical import Document, canonical, equal
@@ -139,7 +140,7 @@ class Approval:
         return approval
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: it holds its document once that was written
 class Request:
     """What is asked for; `document` is what people sign, the whole of it."""
 
@@ -162,8 +163,9 @@ class Request:
         """When it may be carried out at the earliest: until then others can object."""
         return self.requested_at + timedelta(seconds=self.rule.wait)
 
-    @property
+    @cached_property
     def document(self) -> Document:
+        """Whoever wants another one takes a copy."""
         return {
             "ctx": REQUEST_CONTEXT,
             "origin": self.origin,

@@ -25,6 +25,7 @@ from keyvault.store.prepared import Prepared
 
 _HEAD = tables.log_head
 _COUNTER = tables.stream_head
+_COUNTERS = select(_COUNTER).where(_COUNTER.c.name.in_(bindparam("names", expanding=True)))
 _RANDOM = 10  # bytes of a UUIDv7 that are not time
 LEEWAY_MS = 60_000  # what verifiers allow the clocks of several hosts to differ
 _MEMORY_LIMIT = 200_000  # counters or key versions, some 200 bytes each
@@ -131,8 +132,8 @@ class Log:
         unknown = names - counters.keys()
         if unknown:
             counters.update(dict.fromkeys(unknown, 0))
-            query = select(_COUNTER).where(_COUNTER.c.name.in_(sorted(unknown)))
-            counters.update((row.name, row.next) for row in self._connection.execute(query))
+            rows = self._connection.execute(_COUNTERS, {"names": sorted(unknown)})
+            counters.update((row.name, row.next) for row in rows)
 
     def _next(self, name: str) -> int:
         number = self.memory.counters[name]
