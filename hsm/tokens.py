@@ -38,7 +38,7 @@ class TokenFacts:
     firmware: str = ""
     tries: int | None = None  # of its PIN; None where the token does not say
     certificate: str = ""  # number of its model's FIPS 140 certificate
-    secured: bool = False  # what is said to it goes through a secure channel
+    channel: bool = False  # what is said to it goes through a secure channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from hsm.errors import CardDataError, CardForeignError, IntegrityError
 from hsm.pcsc.apdu import SHORT_DATA, SHORT_LE, Carrier, Command, Response, StatusWord, refusal
 from hsm.pcsc.piv import Ins
 
+SECURITY_DOMAIN = bytes.fromhex("A000000151000000")  # GlobalPlatform's
 INITIALIZE_UPDATE, EXTERNAL_AUTHENTICATE, PUT_KEY = 0x50, 0x82, 0xD8
 GLOBAL_PLATFORM = 0x80  # CLA
 SECURED = 0x04  # in CLA
@@ -185,22 +186,20 @@ class SecureChannel:
         if command.ins == Ins.SELECT:
             self._session = None
             return self.plain.send(command, seconds)
-        if self._session is None:
-            self.open()
-        assert self._session is not None  # noqa: S101  (`open` raises or sets it)
         if self._broken:
             raise CardDataError(
                 "the secure channel to this card was closed: somebody changed what it said",
                 next_step="Take another reader, and look at this one.",
             )
-        wrapped = self._session.wrap(command)
+        session = self._session or self.open()
+        wrapped = session.wrap(command)
         try:
-            return self._session.unwrap(self.plain.send(wrapped, seconds))
+            return session.unwrap(self.plain.send(wrapped, seconds))
         except CardDataError:
             self._broken = True
             raise
 
-    def open(self) -> None:
+    def open(self) -> "_Session":
         """Prove the keys to the card, which has proven them first.
 
         Raises `CardForeignError` at a card that has no such channel, `CardRefusedError` at one
@@ -211,6 +210,7 @@ class SecureChannel:
         if not answer.ok:
             raise refusal(answer, "open its secure channel")
         self._session = session
+        return session
 
     def greet(self) -> SessionKeys:
         """The first half of `open`, by which the card proves its keys and we do not."""

@@ -23,7 +23,6 @@ from hsm.pcsc.scp03 import ChannelKeys, HeldChannelKeys, SecureChannel
 from hsm.pcsc.token import OwnKey, PivToken
 from hsm.tokens import Secrets, TokenFacts
 
-SECURITY_DOMAIN = bytes.fromhex("A000000151000000")
 ANY = 0  # key version: whichever the card has
 
 
@@ -53,21 +52,22 @@ def token_of(
     profile: CardProfile,
     own: OwnKeys,
     *,
-    secured: bool | None = None,
+    channel: bool | None = None,
     also: Sequence[OwnKeys] = (),
 ) -> PivToken:
     """A card as what is issued, through its secure channel where it has one.
 
-    `secured` is what the journal says of this card, None where it says nothing yet; `also` are
-    key sets that may be on it beside `own`. Raises `CardForeignError` where the journal says that
-    it has a channel and its profile says that it has none: then nothing is said to it in clear.
+    `channel` is whether the journal says that this card has one, None where it says nothing yet;
+    `also` are key sets that may be on it beside `own`. Raises `CardForeignError` where the journal
+    says that it has a channel and its profile says that it has none: then nothing is said to it in
+    clear.
     """
-    if secured and profile.secure_channel is None:
+    if channel and profile.secure_channel is None:
         raise CardForeignError(
             "this card was issued with a secure channel, and its model knows of none",
             next_step="If its profile was changed, change it back. Otherwise look at the reader.",
         )
-    if secured is False or profile.secure_channel is None:
+    if channel is False or profile.secure_channel is None:
         return PivToken(card, profile, own)
     return SecuredToken(card, profile, own, profile.secure_channel, also)
 
@@ -90,7 +90,7 @@ class SecuredToken(PivToken):
         self._sets = (own, *also)
 
     def identify(self) -> TokenFacts:
-        return replace(super().identify(), secured=True)
+        return replace(super().identify(), channel=True)
 
     def take_over(self, *, begun: bool, taken: bool) -> str:
         if not any(map(self._opens, self._sets)):
@@ -128,7 +128,7 @@ class SecuredToken(PivToken):
     def _with_domain(self, keys: ChannelKeys) -> SecureChannel | None:
         """The channel to the card's security domain; None where it has other keys."""
         secure = SecureChannel(self._plain, keys)
-        if not secure.send(Command(Ins.SELECT, 4, 0, SECURITY_DOMAIN, SHORT_LE)).ok:
+        if not secure.send(Command(Ins.SELECT, 4, 0, scp03.SECURITY_DOMAIN, SHORT_LE)).ok:
             raise CardForeignError(
                 "the card has no security domain, and its model has one",
                 next_step="See whether its profile fits.",

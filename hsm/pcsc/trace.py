@@ -13,12 +13,12 @@ from typing import Any
 from hsm.errors import CardDataError, HsmError
 from hsm.pcsc.apdu import CHAINED, EXTENDED_LE, GET_RESPONSE, SHORT_LE
 from hsm.pcsc.piv import AID, Ins, PivReference, PivSlot, Tag
+from hsm.pcsc.scp03 import SECURITY_DOMAIN
 
 LIMIT = 1_000  # exchanges of one session; to issue a card takes fewer than 200
 HEADER_SIZE = 4  # CLA INS P1 P2
 STATUS_SIZE = 2
 TAG_LIMIT = 3  # bytes of an object's tag
-SECURITY_DOMAIN = bytes.fromhex("A000000151000000")  # GlobalPlatform's
 APPLICATIONS = {AID, SECURITY_DOMAIN}
 NAMES = {
     **{int(ins): ins.name.replace("_", " ") for ins in Ins},

@@ -148,9 +148,9 @@ class IssueJob:
         return Issuer(str(self.facts.get("issuer", Issuer.OWN)))
 
     @property
-    def secured(self) -> bool | None:
+    def channel(self) -> bool | None:
         """Whether the token is spoken to through a secure channel; None before that is known."""
-        return bool(self.facts.get("secured")) if self.reached(IssueStep.BOUND) else None
+        return bool(self.facts.get("channel")) if self.reached(IssueStep.BOUND) else None
 
     @property
     def awaited(self) -> list[str]:

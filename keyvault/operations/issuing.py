@@ -92,12 +92,12 @@ def _ordered(vault: Vault, who: Principal, token_id: UUID, facts: Document, batc
 
 
 def _left_on(work: Reading, token: Token) -> Document:
-    """What an abandoned job may have put on the card: PIN and PUK of its own, under seal."""
+    """What an abandoned job may have put on the token: PIN and PUK of its own, under seal."""
     before = work.issuing.last_of(token.id)
-    if token.kind is not TokenKind.PIV_CARD or before is None or "sealed" not in before.facts:
+    if before is None or "sealed" not in before.facts:
         return {}
-    begun = {"secure": before.begun("secure")}
-    return {"sealed": before.facts["sealed"], "begun": begun}
+    what = "secure" if token.kind is TokenKind.PIV_CARD else "take_over"
+    return {"sealed": before.facts["sealed"], "begun": {what: before.begun(what)}}
 
 
 def _plan_of(token: Token) -> Document:
@@ -277,7 +277,7 @@ def _driver(relay: Relay, job: IssueJob, house: VaultHouse, vault: Vault) -> Tok
         house.interrupted(job, error)
         raise
     own = GateOwnKey(vault.gate, job.token.bytes, int(str(job.facts["master"])), house.trusted)
-    return token_of(card, profile, own, secured=job.secured)
+    return token_of(card, profile, own, channel=job.channel)
 
 
 def station_of(vault: Vault, name: str) -> StationSettings:

@@ -120,7 +120,7 @@ class _UnderWay:
             self._house.check_free(job, found)
             bound = job.done(IssueStep.BOUND, model=found.model, serial=found.serial)
             more = {"firmware": found.firmware, "fips_140": found.certificate}
-            self._save(bound.noting(guid=found.guid, secured=found.secured, **more), "bound")
+            self._save(bound.noting(guid=found.guid, channel=found.channel, **more), "bound")
             return
         there = (found.model, found.serial) == (job.facts["model"], job.facts["serial"])
         if not there or found.guid not in (job.facts["guid"], job.token.hex):

@@ -202,7 +202,7 @@ class _Servicing:
     def _driver(self, card: PivCard, profile: CardProfile, *versions: int) -> PivToken:
         """Through its secure channel, if the card was issued with one; otherwise as ever."""
         own, *also = map(self._own, versions)
-        return token_of(card, profile, own, secured=bool(self._job.secured), also=also)
+        return token_of(card, profile, own, channel=bool(self._job.channel), also=also)
 
     @property
     def _token(self) -> bytes:
@@ -311,7 +311,7 @@ class _Servicing:
 
     def _begin_remotely(self) -> None:
         job, what = self._job.beginning("remote"), "begins to unblock before its holder"
-        if job.secured:
+        if job.channel:
             self._save(job, EventType.ISSUE_STEP, f"{what}, through its secure channel")
             return
         self._vault.gate.card_spend(self._token, b64decode(self._job.by_slot("sealed")["puk"]))

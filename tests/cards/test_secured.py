@@ -11,9 +11,12 @@ from hsm.errors import (
     CardRemovedError,
     TokenSpoiledError,
 )
-from hsm.pcsc import profiles
-from hsm.pcsc.apdu import Channel
-from hsm.pcsc.piv import PivCard
+from hsm.pcsc import piv_issue, profiles
+from hsm.pcsc.apdu import Channel, Command
+from hsm.pcsc.holder import HeldCard
+from hsm.pcsc.piv import PivCard, PivSlot
+from hsm.pcsc.relay import allowed
+from hsm.pcsc.scp03 import PUT_KEY, SecureChannel
 from hsm.pcsc.secured import token_of
 from keyvault.domain.issuing import Standing
 from tests.cards.personalising import (
@@ -69,7 +72,7 @@ def test_all_that_is_secret_to_a_card_goes_through_its_channel(tmp_path, model):
     card, house, _ = issued(model, tmp_path)
     converged(card, house)
     is_own(card)
-    assert house.job.secured
+    assert house.job.channel
     seen = b"".join(card.log)
     for secret in (PIN, PUK, FACTORY_PIN, card.application.management_key):
         assert secret not in seen
@@ -187,6 +190,28 @@ def test_what_a_reader_puts_in_the_place_of_another_command_is_refused(tmp_path)
     assert (card.application.pin.value, card.application.puk.value) == (PIN, PUK)
 
 
+def test_a_channel_does_not_carry_past_a_desk_what_it_passes_on_to_nobody(tmp_path):
+    card, house, table = issued("yubico", tmp_path)
+    held = HeldCard(InProcess(card), card.atr, lambda _: PIN)
+    key = card.application.keys[0x9C].public_key()
+    piv = PivCard(Channel(held))
+    plain = piv.channel
+    for forbidden in (
+        lambda: piv.sign(PivSlot.SIGNATURE, key, b"an approval"),
+        lambda: piv_issue.put_data(piv, 0x5FC10A, b""),
+        lambda: piv.ask(Command(PUT_KEY, 1, 0x81, b"keys", cla=0x80), "take keys"),
+    ):
+        piv.channel = SecureChannel(plain, Own().channel(16).keys())
+        assert piv.tries_left() == 3  # through the channel, and the desk of its holder
+        with pytest.raises(CardDataError, match="while a holder's PIN is on the card"):
+            forbidden()
+    for header in ("80200080", "84200080", "005000", "80d80081", "84f28002", "0c200080"):
+        with pytest.raises(CardDataError, match="does not pass on"):
+            allowed(bytes.fromhex(header))
+    serviced(card, house, table).wipe()
+    assert card.application.pin.left == card.application.puk.left == 0
+
+
 @pytest.mark.parametrize("executed", [False, True])
 def test_wherever_a_secured_card_is_pulled_in_a_rekeying_it_has_one_key_set_that_we_know(
     tmp_path, executed
@@ -207,7 +232,7 @@ def rekeyed(side, house, table):
     piv = PivCard(Channel(InProcess(side)))
     profile = profiles.recognise(profiles.load(table), side.atr, piv.label)
     for first, other in ((NEXT, Own()), (Own(), NEXT)):
-        found = token_of(piv, profile, first, secured=house.job.secured, also=(other,))
+        found = token_of(piv, profile, first, channel=house.job.channel, also=(other,))
         try:
             found.take_over(begun=True, taken=True)
         except TokenSpoiledError:
