@@ -7,9 +7,10 @@ import hashlib
 from base64 import b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
-from keyvault.domain.canonical import Document, Json, canonical
+from keyvault.domain.canonical import Document, Json, canonical, encoded
 from keyvault.domain.errors import InvalidInputError
 from keyvault.domain.scopes import Scope
 
@@ -206,8 +207,7 @@ class AuditEvent:
     scope: Scope | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What the writer adds: gapless counters, clocks, the newest checkpoint and authority."""
 
     event_id: str  # UUIDv7
@@ -222,8 +222,7 @@ class Stamp:
     authority: str
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """An event as it is stored for ever (`data`) and beside it what may be withheld or erased."""
 
     data: bytes
@@ -237,7 +236,7 @@ def leaf_of(event: AuditEvent, stamp: Stamp, salt: bytes) -> Leaf:
     payload = canonical(event.payload)
     commitment = hashlib.sha256(salt + payload).digest()
     header = _header(event, stamp)
-    data = canonical({"h": header, "p": b64encode(commitment).decode()})
+    data = encoded({"h": header, "p": b64encode(commitment).decode()})
     if len(data) > LEAF_LIMIT or len(payload) > PAYLOAD_LIMIT:
         raise InvalidInputError("the event is too long for the log")
     return Leaf(data, hashlib.sha256(b"\x00" + data).digest(), salt, payload)

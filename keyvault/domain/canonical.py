@@ -27,6 +27,11 @@ class CanonicalError(ValueError):
 def canonical(value: Json) -> bytes:
     """Return the one encoding of `value` (UTF-8). Raises `CanonicalError`."""
     _check(value, MAX_DEPTH)
+    return encoded(value)
+
+
+def encoded(value: Json) -> bytes:
+    """Do so for a document of our own making, whose keys, numbers and depth need no look."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)  # of ASCII: by UTF-16 as well
     except TypeError:  # a lone surrogate, or a key of a class of its own

@@ -30,15 +30,14 @@ from keyvault.domain.errors import (
 from keyvault.domain.keys import DIGEST_SIZES, Key, Purpose, mechanism_for
 from keyvault.domain.tree import leaf_hash, root_of
 from keyvault.operations import people
-from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal
+from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal, text_of
 
 BATCH_LIMIT = 1_000  # digests a call
 DATA_LIMIT = 262_144  # bytes to encrypt, decrypt, sign or MAC at once
 RANDOM_LIMIT = 4_096  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """Results in order, and where the log says so: enough to ask for a proof later."""
 
     results: list[bytes]
@@ -216,7 +215,7 @@ async def _record(vault: Vault, event: "_Event", call: _Call, results: list[byte
     once = call.once
     receipt = await vault.recorder.append(
         event.used(call.data, results),
-        expect={str(event.key.id): event.key.version},
+        expect={text_of(event.key.id): event.key.version},
         once=None if once is None else (event.who.actor, once.key, once.fingerprint, results),
         authority=event.who.authority,
     )
@@ -282,7 +281,7 @@ class _Event(NamedTuple):
 
     def _event(self, kind: EventType, outcome: Outcome, more: Document) -> AuditEvent:
         about: Document = {
-            "key": str(self.key.id),
+            "key": text_of(self.key.id),
             "action": str(self.use.action),
             "mechanism": str(self.mechanism),
         }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from threading import Lock
 from uuid import UUID, uuid4
 
@@ -259,8 +260,14 @@ def key_event(
     )
 
 
+@lru_cache(maxsize=4_096)
+def text_of(key_id: UUID) -> str:
+    """Write an id as the log and the wire have it; a use of a key does so several times."""
+    return str(key_id)
+
+
 def key_stream(key_id: UUID) -> str:
-    return f"key:{key_id}"
+    return f"key:{text_of(key_id)}"
 
 
 def request_stream(request_id: UUID) -> str:
