@@ -37,7 +37,8 @@ DATA_LIMIT = 262_144  # bytes to encrypt, decrypt, sign or MAC at once
 RANDOM_LIMIT = 4_096  # bytes
 
 
-class Used(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Used:
     """Results in order, and where the log says so: enough to ask for a proof later."""
 
     results: list[bytes]

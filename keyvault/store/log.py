@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
@@ -33,7 +33,8 @@ _STARTED = time.monotonic_ns()
 BOOT = uuid4().hex[:16]  # names this run of this process
 
 
-class Receipt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Receipt:
     """Where an event stands, for ever: its index, and the hash that a proof leads from."""
 
     index: int
