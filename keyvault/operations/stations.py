@@ -51,7 +51,9 @@ def report(vault: Vault, who: Principal, name: str, state: StationState, reader:
         _changed(vault, who, Station(name, state, reader, who.id, now, now))
     elif now - known.heard_at >= timedelta(seconds=again / 2):
         with vault.database.hearing() as stations:
-            stations.put(stations.lock(known).heard(state, reader, who.id, now))
+            locked = stations.lock(known)
+            if locked.state is state:  # a change comes with an event, whoever was first
+                stations.put(locked.heard(state, reader, who.id, now))
     return again
 
 
