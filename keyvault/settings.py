@@ -61,6 +61,7 @@ class ApiSettings(_Strict):
     private_key: Path
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     body_limit: int = 1_048_576  # bytes
+    in_flight: Annotated[int, Field(ge=1, le=65_536)] = 1_024  # calls at once of each process
     session_hours: Annotated[int, Field(ge=1, le=24)] = 8
     rates: RateSettings = RateSettings()
     proxy: ProxySettings | None = None
@@ -207,7 +208,7 @@ class IssuingSettings(_Strict):
     idle: Annotated[float, Field(gt=0, le=600)] = 60.0  # seconds a desk may be silent
     traces: Annotated[int, Field(ge=1, le=3650)] = 400  # days that a session's exchanges are kept
     # Seconds without its reader, or without a word, that a station with an unfinished job may be.
-    alarm_after: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    alarm_after: Annotated[float, Field(ge=10, le=86_400)] = 120.0
 
 
 class CaSettings(_Strict):
