@@ -37,7 +37,7 @@ from keyvault.domain.statements import (
 )
 from keyvault.domain.times import day_text, text_of
 from keyvault.domain.tokens import TokenKind
-from keyvault.signatures import spki_der
+from keyvault.signatures import Credential, spki_der
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.maker import MAKER
 from tests.cards.simulator.vpcd import CardSide
@@ -202,20 +202,20 @@ class Carding:
         reader = card if hasattr(card, "call") else Inserted(card)
         return relay(desk, path, station, reader, lambda _: None)
 
-    def serve(
-        self, token: Document, card: CardSide, pin: bytes = OWN_PIN, **asked: object
-    ) -> Document:
-        """A finished card in the reader of a station, with its holder there to type a PIN."""
+    def serve(self, token: Document, card: Any, pin: bytes = OWN_PIN, **asked: object) -> Document:
+        """A finished token in the reader of a station, with its holder there to type a PIN."""
         desk, path = Desk(self.issuer.client()), f"/v1/issuing/tokens/{token['id']}"
-        reader = held(card, pin) if asked["service"] == "unblock" else Inserted(card)
+        plain = Inserted if asked["service"] != "unblock" else lambda card: held(card, pin)
+        reader = card if hasattr(card, "call") else plain(card)
         return relay(desk, path, STATIONS[0], reader, lambda _: None, asked)
 
     def at_home(
-        self, token: Document, card: CardSide, pin: bytes = OWN_PIN, **asked: object
+        self, token: Document, card: Any, pin: bytes = OWN_PIN, **asked: object
     ) -> Document:
-        """The card in a reader of its holder's own, who is logged in."""
+        """The token in a reader of its holder's own, who is logged in."""
         desk, path = Desk(self.holder.client()), f"/v1/tokens/{token['id']}"
-        return relay(desk, path, "", held(card, pin), lambda _: None, asked)
+        reader = card if hasattr(card, "call") else held(card, pin)
+        return relay(desk, path, "", reader, lambda _: None, asked)
 
     def refused(self, token: Document, card: CardSide, **asked: object) -> Document:
         """The problem that a session is refused with."""
@@ -253,9 +253,13 @@ class Carding:
 
     def activate(self, serial: str, card: Any) -> None:
         """With the card's own key, over the log as it is now."""
-        bob = self.stack.person("bob")
-        signer = replace_credential(self.holder, card.application.keys[0x9C])
-        self.says(signer, Activate("I keep them apart"), self.token(serial), second=bob)
+        self.activate_by(serial, CardKey(card.application.keys[0x9C]))
+
+    def activate_by(self, serial: str, key: Credential) -> None:
+        signer = copy(self.holder)
+        signer.credential = key
+        said, bob = Activate("I keep them apart"), self.stack.person("bob")
+        self.says(signer, said, self.token(serial), second=bob)
 
     def stop(self, serial: str, step: str) -> None:
         path = f"/v1/tokens/{self.token(serial)['id']}/stops"
@@ -279,13 +283,6 @@ class CardKey:
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
-
-
-def replace_credential(person: Someone, key: ec.EllipticCurvePrivateKey) -> Someone:
-    """The same person in the same session, who signs with a card."""
-    other = copy(person)
-    other.credential = CardKey(key)
-    return other
 
 
 def authorities(stack: Stack) -> tuple[str, str]:

@@ -29,7 +29,9 @@ from hsm.pcsc.credential import PivCredential  # noqa: E402  (as above)
 from hsm.pcsc.piv import PivCard, PivSlot  # noqa: E402  (as above)
 from hsm.pcsc.piv_issue import change_pin  # noqa: E402  (as above)
 from hsm.pcsc.reader import PcscCard  # noqa: E402  (as above)
+from hsm.tokens import TokenSlot  # noqa: E402  (as above)
 from hsm.usb import UsbReader  # noqa: E402  (as above)
+from hsm.usb_holder import HeldToken, UsbKeys  # noqa: E402  (as above)
 from keyvault.domain.commands import EnrolCredential  # noqa: E402  (as above)
 from keyvault.domain.people import Assurance, Credential, thumbprint  # noqa: E402  (as above)
 from keyvault.domain.statements import (  # noqa: E402  (as above)
@@ -306,13 +308,23 @@ def _hopper(demo: Demo, work: list[tuple[str, Document]], slot: int) -> None:
 
 
 def usb_token(demo: Demo) -> None:
-    demo.tell("The same job on a token with a PKCS#11 module (SoftHSM), in processes of its own")
-    own = devices.softhsm(demo.folder, "somebody else's")
-    token = demo.carding.allocated("USB-1", kind=TokenKind.PKCS11)
-    (job,) = demo.carding.order(token)
+    demo.tell(
+        "The same job on a token with a PKCS#11 module (SoftHSM), in processes of its own",
+        "It is sent with a PIN that nobody knows; its holder sets their own, and it activates.",
+    )
+    own, carding = devices.softhsm(demo.folder, "somebody else's"), demo.carding
+    token = carding.allocated("USB-1", kind=TokenKind.PKCS11, profile="with-agreement")
+    (job,) = carding.order(token, pin_route="activation")
     with mock.patch.dict(os.environ, own.environment):
-        ended = demo.carding.insert(job, UsbReader(devices.SOFTHSM))
-    must(ended.get("standing") == "done", f"it is {demo.carding.token('USB-1')['state']}")
+        ended = carding.insert(job, UsbReader(devices.SOFTHSM))
+        must(ended.get("standing") == "done", f"it is {carding.token('USB-1')['state']}")
+        carding.delivered("USB-1")
+        keys = UsbKeys(devices.SOFTHSM)
+        held = HeldToken(devices.SOFTHSM, keys.label, lambda _: OWN_PIN)
+        ended = carding.at_home(token, held, service="choose-pin")
+        must(ended.get("standing") == "done", "the PIN that it was sent with is dead")
+        carding.activate_by("USB-1", keys.credential(TokenSlot.SIGNATURE, lambda: OWN_PIN))
+    must(carding.token("USB-1")["state"] == "active", "it signed, and is active")
 
 
 def sweep(demo: Demo) -> None:

@@ -45,16 +45,19 @@ def identify(request: Answer) -> Answer:
 def take_over(request: Answer) -> Answer:
     """Make the token ours: C_InitToken with our SO-PIN, our label, and a user PIN.
 
-    What is ours already only gets its user PIN again, so that this may be repeated. A token that
-    its maker initialised takes the maker's SO-PIN once, and ours from then on.
+    What is ours already, from an attempt that was cut off or given up, is initialised again, so
+    that this may be repeated. A token that its maker initialised takes the maker's SO-PIN once,
+    and ours from then on.
     """
     library, token = Library.acquire(request["path"]), _candidate(request)
     so_pin, factory = _bytes(request["so_pin"]), _bytes(request["factory"])
-    if token.label != request["label"]:
-        first = factory if is_initialised(token) and factory else so_pin
-        label = request["label"].encode().ljust(LABEL_SIZE)
-        _functions(library).init_token(token.slot.slot_id, first, label)
     there = [so_pin, factory] if factory else [so_pin]
+    first = factory if is_initialised(token) and factory else so_pin
+    if token.label == request["label"]:
+        _as_officer(library, token, there, so_pin, b"")
+        first = so_pin
+    label = request["label"].encode().ljust(LABEL_SIZE)
+    _functions(library).init_token(token.slot.slot_id, first, label)
     _as_officer(library, _refreshed(request, token), there, so_pin, _bytes(request["pin"]))
     return {}
 
@@ -134,7 +137,7 @@ def make_key(request: Answer) -> Answer:
 
 
 def sign(request: Answer) -> Answer:
-    """Sign a SHA-256 digest: raw r || s, or PKCS #1 v1.5. Checked before it is given out."""
+    """Sign a digest (SHA-384 with P-384): raw r || s, or PKCS #1 v1.5. Checked before it is given out."""
     device = _device(request)
     try:
         rsa = Algorithm(request["algorithm"]) is Algorithm.RSA_2048

@@ -1,18 +1,18 @@
 """USB tokens for tests: SoftHSM, in one process beside the test, loaded anew for each question.
 
-with Stick.make(tmp_path, monkeypatch) as stick:
+with Stick.make(folder) as stick:
     reader = UsbReader(SOFTHSM, stick.ask)    # 20 times as fast as a process for each question
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
+from unittest import mock
 
 from hsm import errors
 from hsm.errors import CardRemovedError
@@ -25,20 +25,28 @@ ROOT = Path(__file__).parents[2]
 
 
 class Stick:
-    """Blank tokens in a SoftHSM of this test's own, beside one that is somebody else's."""
+    """Blank tokens in a SoftHSM of its own, beside one that is somebody else's.
 
-    def __init__(self, beside: "subprocess.Popen[str]") -> None:
+    `settings` is SoftHSM's file, which is read anew for each question.
+    """
+
+    def __init__(self, settings: Path, beside: "subprocess.Popen[str]") -> None:
+        self.settings = settings
         self._beside: Any = beside
         self.log: list[Call] = []
 
     @classmethod
     @contextmanager
-    def make(cls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["Stick"]:
-        service = devices.softhsm(folder, "somebody else's")
-        monkeypatch.setenv("SOFTHSM2_CONF", service.environment["SOFTHSM2_CONF"])
-        words, pipe = [sys.executable, "-m", __name__], subprocess.PIPE
-        with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as beside:
-            yield cls(beside)
+    def make(cls, folder: Path) -> Iterator["Stick"]:
+        """Other processes of this test have the same SoftHSM meanwhile."""
+        environment = devices.softhsm(folder, "somebody else's").environment
+        settings, pipe = Path(environment["SOFTHSM2_CONF"]), subprocess.PIPE
+        words = [sys.executable, "-m", __name__]
+        with (
+            mock.patch.dict(os.environ, environment),
+            subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) as beside,
+        ):
+            yield cls(settings, beside)
             beside.communicate(timeout=60)
 
     def ask(self, request: Call) -> Call:

@@ -124,9 +124,9 @@ def test_who_comes_back_to_a_desk_ends_the_session_that_was_left_open(carding):
     assert carding.insert(job, card)["standing"] == "done"
 
 
-def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path, monkeypatch):
+def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path):
     """And lives as a card does, until it is wiped."""
-    with Stick.make(tmp_path, monkeypatch) as stick:
+    with Stick.make(tmp_path) as stick:
         UsbLife.of(carding, stick, logged_in(carding, carding.holder)).lived()
 
 

@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 from cryptography import x509
 
-from cli.desk.relaying import relay
 from hsm.errors import CardObjectMissingError
 from hsm.tokens import TokenSlot
 from hsm.uri import Pkcs11Uri
@@ -18,8 +17,9 @@ from keyvault import sealed
 from keyvault.domain.statements import GiveBack, Signed
 from keyvault.domain.tokens import TokenKind
 from tests import devices
-from tests.carding import STATIONS, Carding, Desk
+from tests.carding import STATIONS, Carding
 from tests.cards.usb import Stick, pulled_at
+from tests.flows import canaries
 from tests.stack import Document, ok
 
 OWN = b"my own PIN"
@@ -45,6 +45,10 @@ class UsbLife:
             step()
         self.unblocked_at_a_station()
         self.wiped()
+        names = ("pin", "so_pin", "new")
+        asked = {call[name] for call in self.stick.log for name in names if call.get(name)}
+        secrets = [b'"%b"' % b64decode(each) for each in asked]
+        canaries.assert_nowhere(self.carding.stack, OWN, NEW, *secrets)
 
     @property
     def serial(self) -> str:
@@ -64,7 +68,12 @@ class UsbLife:
     # In the reader
 
     def made(self) -> None:
-        """With a key to agree with, a PIN that nobody knows, and no mailer."""
+        """With a key to agree with, a PIN that nobody knows, and no mailer; at the second order."""
+        (given_up,) = self.carding.order(self.token)
+        half = UsbReader(devices.SOFTHSM, pulled_at(self.stick.ask, 8, executed=True))
+        assert self.carding.insert(given_up, half)["code"] == "card-removed"
+        path = f"/v1/issuing/jobs/{given_up['id']}/abandonment"
+        ok(self.carding.issuer.client().post(path, json={"reason": "it was dropped"}))
         (job,) = self.carding.order(self.token, pin_route="activation")
         ended = self.carding.insert(job, self._lent())
         assert (ended["do"], ended["standing"]) == ("done", "done"), ended
@@ -127,9 +136,8 @@ class UsbLife:
         """The SO-PIN is replaced in the same session."""
         self.carding.stop(self.serial, "block-pin")
         asked = {"service": "unblock", "statement": self.carding.released(self.serial)}
-        path, desk = f"/v1/issuing/tokens/{self.token['id']}", Desk(self.carding.issuer.client())
         for ask in (pulled_at(self.stick.ask, 2, executed=True), self.stick.ask):
-            ended = relay(desk, path, STATIONS[0], self._held(OWN, ask), lambda _: None, asked)
+            ended = self.carding.serve(self.token, self._held(OWN, ask), **asked)
         assert ended["do"] == "done", ended
         assert self.now()["state"] == "active"
         assert "puk-spent" not in self._concerns()
@@ -159,13 +167,11 @@ class UsbLife:
         return HeldToken(devices.SOFTHSM, label, lambda _: pin, ask)
 
     def _at_home(self, pin: bytes, ask: Ask, asked: Document) -> Document:
-        desk, path = Desk(self.carding.holder.client()), f"/v1/tokens/{self.token['id']}"
-        return relay(desk, path, "", self._held(pin, ask), lambda _: None, asked)
+        return self.carding.at_home(self.token, self._held(pin, ask), **asked)
 
     def _serve(self, service: str, ask: Ask) -> Document:
-        desk = Desk(self.carding.issuer.client())
-        path, reader = f"/v1/issuing/tokens/{self.token['id']}", UsbReader(devices.SOFTHSM, ask)
-        return relay(desk, path, STATIONS[0], reader, lambda _: None, {"service": service})
+        reader = UsbReader(devices.SOFTHSM, ask)
+        return self.carding.serve(self.token, reader, service=service)
 
     def _refused(self, service: str) -> Document:
         body = {"station": STATIONS[0], "atr": "", "protocol": 2, "service": service}
