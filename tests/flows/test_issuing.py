@@ -19,7 +19,7 @@ from tests.cards.simulator.models import FACTORY_3DES, FACTORY_PUK, MODELS
 from tests.cards.simulator.secure import SECURE
 from tests.cards.usb import Stick
 from tests.certifying import believed
-from tests.flows import canaries, unblocking
+from tests.flows import at_desks, canaries, unblocking
 from tests.flows.judged_cards import judged
 from tests.flows.usb_life import UsbLife
 from tests.operating import left, operated
@@ -174,7 +174,8 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     slots = {name: slot for slot, name in enumerate(STATIONS)}
     desk = logged_in(carding, carding.issuer)
     cards = {str(serial): _blank(carding, serial) for serial in (7001, 7002, 7003)}
-    batch = carding.order(*(token for _, token in cards.values()))[0]["batch"]
+    jobs = carding.order(*(token for _, token in cards.values()))
+    batch = jobs[0]["batch"]
     pulled, wrong, spoiled = (cards[serial][0] for serial in cards)
     spoiled.application.management_key = bytes(24)
     stranger = MODELS["yubico"].make()
@@ -194,6 +195,7 @@ def test_an_operator_who_reads_the_screen_makes_a_batch_at_two_stations(carding,
     told = desk.ask("issuing", "batch", batch, "--out", str(paper))
     assert [one["standing"] for one in told["items"]].count("done") == told["out"] == 2
     assert paper.read_bytes().startswith(b"%PDF-")
+    at_desks.bound_to_the_log(carding, jobs[0], desk)
 
 
 def test_who_leaves_finishes_what_is_in_the_reader_and_a_killed_pcscd_is_noticed(carding):
@@ -372,7 +374,8 @@ def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who
     assert behind() == {left["id"]}
     again = carding.serve(token, card, service="rekey")
     assert "already" in again["guidance"]
-    assert carding.serve(left, other, service="rekey")["do"] == "done"
+    desks = [logged_in(carding, each) for each in (carding.issuer, carding.holder)]
+    at_desks.by_commands(carding, other, left, *desks)
     assert not behind()
     card, token = _blank(carding, 9303)
     assert carding.insert(carding.order(token)[0], card)["standing"] == "done"

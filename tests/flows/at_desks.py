@@ -1,0 +1,65 @@
+"""What commands of the desk do to a finished card, and what is kept of a job: for the flows."""
+
+from hashlib import sha256
+from uuid import uuid4
+
+from hsm.pcsc.reader import wait_for_card
+from keyvault.domain.people import Role
+from tests.carding import OWN_PIN, STATIONS, Carding
+from tests.cards.bench import NAMES, Bench
+from tests.cards.simulator.card import Card
+from tests.stack import Document, ok
+from tests.surface.desk import Desk
+
+
+def by_commands(carding: Carding, card: Card, token: Document, issuer: Desk, holder: Desk) -> None:
+    """Rekeyed, unblocked before its holder, another PUK, unblocked at a station: processes."""
+    applet, at, serial = card.application, ("--station", STATIONS[0]), token["serial"]
+
+    def done(desk: Desk, *words: str, typed: str = "") -> None:
+        ended = desk.keyvault("desk", *words, "--reader", NAMES[0], "--json", typed=typed)
+        assert ended.status == 0, ended.err
+
+    with Bench() as bench:
+        bench.insert(card)
+        assert wait_for_card(NAMES[0], seconds=10)
+        before = applet.management_key
+        done(issuer, "rekey", token["id"], *at)
+        assert applet.management_key != before
+        for desk, where in ((holder, ()), (issuer, at)):
+            used, applet.pin.left = applet.puk.value, 0
+            carding.stop(serial, "block-pin")
+            words = ("unblock", token["id"], "--release", carding.released(serial), *where)
+            done(desk, *words, "--passphrase-fd", "0", typed=f"{OWN_PIN.decode()}\n")
+            assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
+            assert (applet.puk.value == used) is (not where)
+            done(issuer, "rotate-puk", token["id"], *at)
+            assert applet.puk.value != used
+
+
+def bound_to_the_log(carding: Carding, job: Document, desk: Desk) -> None:
+    """Each stop names the card's last word, and each session the text that an auditor gets."""
+    auditor = carding.stack.register(f"auditor-{uuid4().hex[:8]}", Role.AUDITOR).client()
+    query = {"stream": f"token:{job['token']}", "limit": 200}
+    events = ok(auditor.get("/v1/audit/events", params=query))["items"]
+    told = [one["payload"] for one in events if "trace" in (one["payload"] or {})]
+    stops = [one for one in told if "last" in one]
+    assert {(one["code"], one["last"]["error"]) for one in stops} == {("card-removed",) * 2}
+    assert all(one["last"]["instruction"] for one in stops)
+    path = f"/v1/issuing/jobs/{job['id']}/traces"
+    kept = ok(auditor.get(path))["items"]
+    assert len(kept) == len(stops) + 1
+    for one in kept:
+        text = auditor.get(f"/v1/issuing/traces/{one['session']}").content
+        bound = [each["trace"] for each in told if each["trace"]["session"] == one["session"]]
+        assert one["sha256"] in {each["sha256"] for each in bound}
+        lines = text.splitlines(keepends=True)
+        for each in bound:
+            until_then = b"".join(lines[: each["exchanges"] + 1])
+            assert sha256(until_then).hexdigest() == each["sha256"]
+    assert carding.holder.client().get(path).json()["code"] == "not-permitted"
+    folder = desk.session.parent / f"traces-{job['id']}"
+    sessions = desk.ask("issuing", "trace", job["id"], "--out", str(folder))["sessions"]
+    assert [len(one["exchanges"]) for one in sessions] == [one["exchanges"] for one in kept]
+    found = {sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    assert found == {one["sha256"] for one in kept}
