@@ -15,7 +15,7 @@ from keyvault.bootstrap import build
 from keyvault.carriers import carriers
 from keyvault.domain.errors import VaultError
 from keyvault.domain.notices import Carrier
-from keyvault.office import hold
+from keyvault.office import Stop, hold
 from keyvault.operations import (
     expiry,
     fsck,
@@ -35,7 +35,7 @@ from keyvault.settings import Settings
 log = logging.getLogger("clerk")
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Work while this process is the elected one, until `stop`."""
     vault, channels = build(settings), carriers(settings)
     slow = [

@@ -7,7 +7,6 @@ for. A witness that is slow or away delays none of the others.
 
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,7 +21,7 @@ from keyvault.domain.notes import Signature
 from keyvault.domain.policy import Policy, shown, stream_of
 from keyvault.domain.tree import consistency_proof
 from keyvault.domain.witnessing import AddCheckpoint, WitnessError
-from keyvault.office import hold
+from keyvault.office import Stop, hold
 from keyvault.settings import Settings, WitnessSettings
 from keyvault.store import Database, StoredCheckpoint
 from keyvault.witness.client import (
@@ -198,7 +197,7 @@ def _check_size(seen: int, old: int, known: int, newest: int) -> None:
     raise WitnessError(HTTPStatus.CONFLICT, reason, size=seen)
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Feed while this process is the elected one, until `stop`."""
     if settings.witnesses is None:
         raise InvalidInputError("the settings name no witnesses", next_step="see docs/witness.md")

@@ -5,10 +5,11 @@ whether the same again could go better.
 """
 
 import argparse
+import contextlib
 import logging
 import os
+import select
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,30 @@ from pathlib import Path
 from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.settings import Settings
 
-Run = Callable[[Settings, threading.Event], None]
+
+class Stop:
+    """Set once, when it is time to leave; any number of threads may wait for it.
+
+    An event of `threading` has a lock, and a handler of signals may run while the very thread that
+    it interrupts has just taken it: then nobody leaves ever. A pipe has none.
+    """
+
+    def __init__(self) -> None:
+        self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def set(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full, so it has been set
+            os.write(self._tell, b"\0")
+
+    def is_set(self) -> bool:
+        return self.wait(0)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most so long; return whether it is set."""
+        return bool(select.select([self._told], [], [], seconds)[0])
+
+
+Run = Callable[[Settings, Stop], None]
 """(settings, set when it is time to leave) → the office's work, turn by turn."""
 
 
@@ -44,7 +68,7 @@ def hold(
     parser.add_argument("--settings", type=Path, required=True)
     settings = Settings.load(parser.parse_args(arguments).settings)
     logging.basicConfig(level=logging.INFO, format=f"{name}: %(message)s")
-    stop, log = threading.Event(), logging.getLogger(name)
+    stop, log = Stop(), logging.getLogger(name)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:

@@ -8,7 +8,6 @@ what agrees with the head. One flipped bit that were signed would be wrong for e
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ from keyvault.domain.errors import (
 )
 from keyvault.domain.notes import Checkpoint, NoteError, VerifierKey, open_checkpoint
 from keyvault.domain.tree import tree_at
-from keyvault.office import Hopeless, hold
+from keyvault.office import Hopeless, Stop, hold
 from keyvault.settings import Settings
 from keyvault.shadow import BrokenLogError, Shadow, check_event
 from keyvault.store import Database, Reading, StoredCheckpoint
@@ -121,7 +120,7 @@ def log_keys(database: Database, genesis: str) -> list[VerifierKey]:
     return [VerifierKey.parse(line) for line in lines]
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Seal while this process is the elected one, until `stop`. Raises `BrokenLogError`."""
     database, gate = Database(settings.database, settings.node), Client(settings.log.socket)
     keys = log_keys(database, settings.genesis)

@@ -17,7 +17,7 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.domain.streams import Choice, Copy
-from keyvault.office import hold
+from keyvault.office import Stop, hold
 from keyvault.settings import Settings, SinkSettings
 from keyvault.sinks import Sink, sink_of
 from keyvault.store import Database, LoggedEvent
@@ -93,7 +93,7 @@ class Stream:
         with self._database.work() as work:
             work.commit(AuditEvent(kind, outcome, uuid4(), f"stream:{name}", ACTOR, told))
 
-    def live(self, stop: threading.Event, holds: Callable[[], bool]) -> None:
+    def live(self, stop: Stop, holds: Callable[[], bool]) -> None:
         """Ship until `stop`."""
         while not stop.is_set():
             shipped = 0
@@ -107,7 +107,7 @@ class Stream:
         self._sink.close()
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Ship while this process is the elected one, until `stop`."""
     if not settings.streams:
         raise InvalidInputError("the settings name no streams", next_step="see docs/streams.md")

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import logging
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from keyvault.domain.canonical import Document
 from keyvault.domain.clocks import ClockState, Reading, judged
 from keyvault.domain.errors import InvalidInputError, VaultError
 from keyvault.domain.times import text_of
-from keyvault.office import hold
+from keyvault.office import Stop, hold
 from keyvault.settings import AuthoritySettings, Settings, TimeSettings
 from keyvault.store import Database, StoredCheckpoint
 from keyvault.store.audit import StoredStamp
@@ -159,7 +158,7 @@ def _kept() -> bool | None:
     return bool(state != _TIME_ERROR)
 
 
-def run(settings: Settings, stop: threading.Event) -> None:
+def run(settings: Settings, stop: Stop) -> None:
     """Watch the clock, and stamp while this process is the elected one, until `stop`."""
     if settings.time is None:
         raise InvalidInputError("the settings have no [time]", next_step="see docs/time.md")
