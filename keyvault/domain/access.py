@@ -53,7 +53,7 @@ class Action(StrEnum):
     TOKEN_VET = "token:vet"  # noqa: S105  (allocate, hand out, let go on, revoke)
     TOKEN_ISSUE = "token:issue"  # noqa: S105  (keep the stock, personalise, send, destroy)
     TOKEN_WITNESS = "token:witness"  # noqa: S105  (sign as the second, count the stock)
-    TOKEN_TRACE = "token:trace"  # noqa: S105  (read what went to one and came back, masked)
+    TRACE_READ = "trace:read"  # what went to a token and came back, masked
     TOKEN_SUSPEND = "token:suspend"  # noqa: S105  (stop one)
     CERTIFICATE_ISSUE = "certificate:issue"  # by our own CA
     CEREMONY_HOLD = "ceremony:hold"  # begin one and hand in its transcript
@@ -123,7 +123,7 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     | _STOP
     | {Action.PEOPLE_CHANGE, Action.RULE_CHANGE}
     | {Action.TOKEN_VET, Action.TOKEN_SUSPEND, Action.CERTIFICATE_ISSUE},
-    Role.TOKEN_ISSUER: _READ | {Action.TOKEN_ISSUE, Action.TOKEN_SUSPEND, Action.TOKEN_TRACE},
+    Role.TOKEN_ISSUER: _READ | {Action.TOKEN_ISSUE, Action.TOKEN_SUSPEND, Action.TRACE_READ},
     Role.SENIOR_RESPONSIBLE_OFFICER: _ASK
     | _STOP
     | {Action.PEOPLE_CHANGE, Action.KEY_HOLD, Action.TOKEN_NOMINATE, Action.TOKEN_SUSPEND},
@@ -134,7 +134,7 @@ PERMISSIONS: dict[Role, frozenset[Action]] = {
     | _TOKEN_SECURITY
     | {Action.KEY_SUSPEND, Action.KEY_COMPROMISE, Action.KEY_HOLD},
     Role.AUDITOR: _READ
-    | {Action.REGISTER_EXPORT, Action.TOKEN_TRACE}
+    | {Action.REGISTER_EXPORT, Action.TRACE_READ}
     | {Action.AUDIT_READ, Action.AUDIT_EXPORT, Action.METRICS_READ},
     Role.CEREMONY_ADMINISTRATOR: _READ | {Action.CEREMONY_HOLD},
     Role.WITNESS: _READ | {Action.TOKEN_WITNESS},

@@ -60,7 +60,7 @@ def _line(document: Document) -> str:
 
 def of_job(vault: Vault, who: Principal, job: UUID) -> list[KeptTrace]:
     """The traces of a job that are kept, oldest first."""
-    permit(vault, who, Action.TOKEN_TRACE)
+    permit(vault, who, Action.TRACE_READ)
     with vault.database.reading() as work:
         work.issuing.get(job)
         return work.traces.of_job(job)
@@ -68,6 +68,6 @@ def of_job(vault: Vault, who: Principal, job: UUID) -> list[KeptTrace]:
 
 def get(vault: Vault, who: Principal, trace: UUID) -> KeptTrace:
     """Raises `NotFoundError` where it is not kept, or not any more."""
-    permit(vault, who, Action.TOKEN_TRACE)
+    permit(vault, who, Action.TRACE_READ)
     with vault.database.reading() as work:
         return work.traces.get(trace)

@@ -119,7 +119,7 @@ CALLS = {
     Action.TOKEN_VET: ("GET", "/v1/tokens/counts", None),
     Action.TOKEN_ISSUE: stated(Dispatch("x", "x", "x", "2026-01-01")),
     Action.TOKEN_WITNESS: stated(Count("x")),
-    Action.TOKEN_TRACE: ("GET", f"/v1/issuing/jobs/{NOBODY}/traces", None),
+    Action.TRACE_READ: ("GET", f"/v1/issuing/jobs/{NOBODY}/traces", None),
     Action.TOKEN_SUSPEND: ("POST", f"/v1/tokens/{NOBODY}/stops", {"step": "suspend", **REASON}),
     Action.CERTIFICATE_ISSUE: stated(
         CertifyKey(NOBODY, "client", "x", "00" * 32), "/v1/ca/certificates", request="AAAA"
