@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bench.openbao import OUT, READY_LIMIT
-from hsm.registry import module_of
+from hsm.modules import module_of
 from hsm.uri import Pkcs11Uri
 from tests.stack import free_port
 

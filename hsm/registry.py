@@ -1,25 +1,13 @@
 """From a URI to a device; and what can be asked of a module before anybody logs in."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
-from hsm import errors
 from hsm.device import Device
-from hsm.errors import TokenNotFoundError
-from hsm.modules import ask
+from hsm.modules import ask, module_of
 from hsm.pkcs11.session import Pkcs11Device
 from hsm.types import Algorithm, DeviceInfo, Mechanism, VerifyPolicy
 from hsm.uri import Pkcs11Uri, parse
-
-# Where distributions put PKCS#11 modules, for URIs that name a module instead of its path.
-DIRECTORIES = ("/usr/lib/softhsm", "/usr/lib/pkcs11", "/usr/local/lib", "/usr/local/lib/softhsm")
-MULTIARCH = (
-    "/usr/lib/*-linux-gnu/pkcs11",
-    "/usr/lib/*-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib64/pkcs11",
-)
 
 
 def open_device(
@@ -37,28 +25,6 @@ def open_device(
     """
     wanted = parse(uri)
     return Pkcs11Device(wanted, module_of(wanted), pin, verify=verify, cache_size=cache_size)
-
-
-def module_of(uri: Pkcs11Uri) -> str:
-    """The library file. `module-name` is looked up as RFC 7512 says: without lib and suffix."""
-    if uri.module_path:
-        return uri.module_path
-    name = uri.module_name
-    if not name or "/" in name:
-        raise errors.UriError(
-            "the PKCS#11 URI names no module",
-            next_step="Add ?module-path= with the path of the vendor's library.",
-        )
-    root = Path("/")
-    folders = [folder for p in (*DIRECTORIES, *MULTIARCH) for folder in sorted(root.glob(p[1:]))]
-    files = [folder / f for folder in folders for f in (f"{name}.so", f"lib{name}.so")]
-    found = next((str(file) for file in files if file.is_file()), "")
-    if not found:
-        raise TokenNotFoundError(
-            f"no PKCS#11 library named {name} is installed",
-            next_step="Install it, or give module-path in the URI.",
-        )
-    return found
 
 
 def probe(uri: str) -> DeviceInfo:

@@ -19,6 +19,7 @@ from hsm.errors import (
     PinIncorrectError,
 )
 from hsm.modules import ask as ask_module
+from hsm.modules import module_of
 from hsm.pcsc.piv import PivSlot
 from hsm.pcsc.token import piv_slot
 from hsm.tokens import SecretChange, Secrets, TokenSlot
@@ -94,8 +95,6 @@ class UsbKeys:
     @classmethod
     def of_uri(cls, uri: str, ask: Ask = ask_module) -> "UsbKeys":
         """`uri` names the module and, where there are several, the token (RFC 7512)."""
-        from hsm.registry import module_of  # noqa: PLC0415  (it loads what speaks PKCS#11)
-
         wanted = parse(uri)
         return cls(module_of(wanted), wanted.token, ask)
 

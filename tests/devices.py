@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from hsm.registry import initialise_token, module_of
+from hsm.modules import module_of
+from hsm.registry import initialise_token
 from hsm.uri import Pkcs11Uri, parse
 
 HERE = Path(__file__).parent

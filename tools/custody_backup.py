@@ -9,7 +9,8 @@ from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from hsm.registry import initialise_token, module_of
+from hsm.modules import module_of
+from hsm.registry import initialise_token
 from hsm.types import Mechanism
 from hsm.uri import parse
 from keyvault import bootstrap, signatures

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hsm.errors import HsmError
-from hsm.registry import module_of
+from hsm.modules import module_of
 from hsm.types import Mechanism
 from hsm.uri import parse
 from keyvault.domain.errors import NotReadyError, VaultError

@@ -8,7 +8,8 @@ from cli.command import command, group
 from cli.confirm import confirm
 from cli.output import answer, facts, say, table
 from cli.passphrases import Secrets
-from hsm.registry import initialise_token, list_tokens, module_of
+from hsm.modules import module_of
+from hsm.registry import initialise_token, list_tokens
 from hsm.uri import Pkcs11Uri
 from keyvault.domain.errors import InvalidInputError
 

@@ -16,7 +16,8 @@ from hsm.errors import (
     TokenNotFoundError,
     UriError,
 )
-from hsm.registry import initialise_token, list_tokens, module_of, open_device, probe
+from hsm.modules import module_of
+from hsm.registry import initialise_token, list_tokens, open_device, probe
 from hsm.types import Algorithm, Mechanism
 from hsm.uri import Pkcs11Uri, parse
 from tests import devices
