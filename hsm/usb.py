@@ -154,7 +154,9 @@ class Pkcs11Token:
         if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             raise CardForeignError("the key is neither an EC nor an RSA key")
         bits = f"EC-P{key.key_size}" if isinstance(key, ec.EllipticCurvePublicKey) else "RSA-2048"
-        digest = b64(sha256(message).digest())
+        hashed = hashes.Hash(_hash_of(key))
+        hashed.update(message)
+        digest = b64(hashed.finalize())
         answer = self._call("sign", **self._about(slot, secrets), digest=digest, algorithm=bits)
         raw = b64decode(answer["signature"])
         try:
@@ -331,8 +333,14 @@ def _checked(
     half = len(raw) // 2
     r, s = int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
     signature = encode_dss_signature(r, s)
-    key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    key.verify(signature, message, ec.ECDSA(_hash_of(key)))
     return signature
+
+
+def _hash_of(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> hashes.HashAlgorithm:
+    """With P-384 SHA-384, with all others SHA-256, as cards have it."""
+    is_p384 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
+    return hashes.SHA384() if is_p384 else hashes.SHA256()
 
 
 def b64(data: bytes) -> str:

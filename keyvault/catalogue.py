@@ -174,9 +174,9 @@ STOCK.COUNTED token right=number statement=object
 STOCK.DISCREPANCY token missing=list place=text statement=text surplus=list
 STOCK.SETTLED token finding=text statement=text
 FILE.SIGNED key name=text reason=text? serial=text? sha256=text signature_sha256=text
-  signer=text?
+  signer=text? sha384=text?
 FILE.VERIFIED use name=text reason=text? serial=text? sha256=text signature_sha256=text
-  signer=text?
+  signer=text? sha384=text?
 QUORUM.AT_RISK access level=text text=text able=list needed=number margins=list
 QUORUM.RECOVERED access level=text text=text able=list needed=number margins=list
 CEREMONY.STARTED key ceremony=text name=text script_sha256=text title=text version=number

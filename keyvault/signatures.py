@@ -18,7 +18,7 @@ from keyvault.domain.notes import (
     cosignature_parts,
     cosigned_message,
 )
-from keyvault.domain.profiles import ECDSA_SHA256
+from keyvault.domain.profiles import ECDSA_SHA256, ECDSA_SHA384
 
 DER = serialization.Encoding.DER
 ALGORITHM = ec.ECDSA(hashes.SHA256())
@@ -164,8 +164,8 @@ def spki_of_certificate(certificate: bytes) -> bytes:
 
 # AlgorithmIdentifiers (RFC 5758, RFC 4055) by which requests and certificates are signed.
 _HASHES: dict[bytes, hashes.HashAlgorithm] = {
-    bytes.fromhex("300a06082a8648ce3d040302"): hashes.SHA256(),
-    bytes.fromhex("300a06082a8648ce3d040303"): hashes.SHA384(),
+    ECDSA_SHA256: hashes.SHA256(),
+    ECDSA_SHA384: hashes.SHA384(),
     bytes.fromhex("300d06092a864886f70d01010b0500"): hashes.SHA256(),
     bytes.fromhex("300d06092a864886f70d01010c0500"): hashes.SHA384(),
     bytes.fromhex("300d06092a864886f70d01010d0500"): hashes.SHA512(),
@@ -191,5 +191,13 @@ def verify_x509(spki: bytes, algorithm: bytes, message: bytes, signature: bytes)
 
 
 def verify_possession(spki: bytes, signature: bytes, message: bytes) -> bool:
-    """Check what a token signed: ECDSA in DER, or RSA PKCS#1 v1.5, both with SHA-256."""
-    return verify_x509(spki, ECDSA_SHA256, message, signature)
+    """Check what a token signed: ECDSA in DER, or RSA PKCS#1 v1.5. SHA-384 with keys of P-384."""
+    return verify_x509(spki, ECDSA_SHA384 if is_p384(spki) else ECDSA_SHA256, message, signature)
+
+
+P384_SPKI = bytes.fromhex("3076301006072a8648ce3d020106052b81040022036200")
+
+
+def is_p384(spki: bytes) -> bool:
+    """Whether a key (SPKI, DER) is of P-384: it signs with SHA-384 (SP 800-78-4, 3.2)."""
+    return spki.startswith(P384_SPKI)

@@ -2,7 +2,7 @@
 
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
-from hashlib import file_digest, sha256
+from hashlib import sha256, sha384
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -25,6 +25,7 @@ from keyvault.operations import cms
 from keyvault.signatures import spki_of_certificate
 
 app = group("Sign and check files.")
+PIECE = 1_048_576  # bytes of a file that are read at once
 
 FilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The file, of any size.")]
 Certificates = Annotated[
@@ -52,15 +53,15 @@ def sign(
     It is detached CMS, which `openssl cms -verify` checks, too.
     """
     chain = [_der(path) for path in certificate]
-    here, digest = open_session(session), _digest(file)
+    here, digests = open_session(session), _digests(file)
     server = Server.of(here)
-    words = cms.attributes(digest, chain[0], datetime.now(UTC))
+    words = cms.attributes(digests, chain[0], datetime.now(UTC))
     place = given(credential, card, reader)
     at = place or place_of(here.credential)
     signer = at.to_decide(Secrets(passphrase_fd), [spki_of_certificate(chain[0])])
     made = cms.assemble(words, chain, signer.sign(words))
     target = out or file.with_name(f"{file.name}.p7s")
-    _told(server, "signed", file, digest, made)
+    _told(server, "signed", file, digests, made)
     target.write_bytes(made)
     say(f"the signature is in {target}")
 
@@ -85,11 +86,11 @@ def sign_by_key(
     and that the next one issued it.
     """
     door = Server(server, ca, (certificate, private_key))
-    certificates, digest = _chain(chain), _digest(file)
+    certificates, digests = _chain(chain), _digests(file)
     now = datetime.now(UTC)
-    words = cms.attributes(digest, certificates[0], now)
+    words = cms.attributes(digests, certificates[0], now)
     made = cms.assemble(words, certificates, _by_key(door, key, words))
-    found = cms.check(made, digest, certificates[1:], now)
+    found = cms.check(made, digests, certificates[1:], now)
     target = out or file.with_name(f"{file.name}.p7s")
     target.write_bytes(made)
     say(f"the signature is in {target}")
@@ -105,11 +106,12 @@ def _chain(paths: list[Path]) -> list[bytes]:
 
 def _by_key(door: Server, key: UUID, words: bytes) -> bytes:
     algorithm = Algorithm(door.get(f"/v1/keys/{key}")["algorithm"])
-    body: Document = {"digest": b64encode(sha256(words).digest()).decode()}
+    hashed = (sha384 if algorithm is Algorithm.EC_P384 else sha256)(words).digest()
+    body: Document = {"digest": b64encode(hashed).decode()}
     if algorithm.startswith("RSA"):
         body["mechanism"] = str(Mechanism.RSA_PKCS1_SHA256)
-    elif algorithm is not Algorithm.EC_P256:
-        raise InvalidInputError(f"files are signed by EC-P256 and RSA keys, not {algorithm}")
+    elif not algorithm.startswith("EC-"):
+        raise InvalidInputError(f"files are signed by EC and RSA keys, not {algorithm}")
     return der_of(
         b64decode(door.post(f"/v1/keys/{key}/signatures", body)["signatures"][0]), algorithm
     )
@@ -130,26 +132,31 @@ def verify(
     The server knows what is revoked; --trust asks nobody.
     """
     made = bytes_of(signature or file.with_name(f"{file.name}.p7s"))
-    digest = _digest(file)
+    digests = _digests(file)
     if trust:
-        found = cms.check(made, digest, [_der(path) for path in trust], datetime.now(UTC))
+        found = cms.check(made, digests, [_der(path) for path in trust], datetime.now(UTC))
         say("the signature is good; whether it was revoked meanwhile was not asked")
         told: Document = {"subject": found.subject, "signed_at": str(found.signed_at)}
         answer(told, facts(told.items()))
         return
-    _told(Server.of(open_session(session)), "verified", file, digest, made)
+    _told(Server.of(open_session(session)), "verified", file, digests, made)
 
 
-def _told(server: Server, act: str, file: Path, digest: bytes, made: bytes) -> None:
-    body = {"name": file.name, "sha256": digest.hex(), "signature": b64encode(made).decode()}
+def _told(server: Server, act: str, file: Path, digests: cms.Digests, made: bytes) -> None:
+    body = {"name": file.name, "sha256": digests.sha256.hex(), "sha384": digests.sha384.hex()}
+    body["signature"] = b64encode(made).decode()
     done = server.post(f"/v1/files/{act}", body)
     names = ("subject", "serial", "signed_at")
     answer(done, facts([(name.replace("_", " "), done[name]) for name in names]))
 
 
-def _digest(file: Path) -> bytes:
+def _digests(file: Path) -> cms.Digests:
+    first, second = sha256(), sha384()
     with file.open("rb") as data:
-        return file_digest(data, "sha256").digest()
+        while piece := data.read(PIECE):
+            first.update(piece)
+            second.update(piece)
+    return cms.Digests(first.digest(), second.digest())
 
 
 def _der(path: Path) -> bytes:

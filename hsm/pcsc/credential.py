@@ -6,7 +6,7 @@ Slot 9D opens what was sealed for them.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeGuard
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -60,6 +60,8 @@ class CardKeys:
 class PivCredential:
     """Signs with one slot of the card in one reader: ECDSA P-256 with SHA-256, in DER.
 
+    A key of P-384 signs with SHA-384: files, for a person's own key is of P-256.
+
     Every signature is a session of its own with its own PIN: the card is opened exclusively and
     reset, must show the key that is pinned here before the PIN is asked for, and is reset again.
     Nothing is kept between, so a card may be pulled and put back. The card itself wants the PIN
@@ -78,7 +80,8 @@ class PivCredential:
         """`spki` is the enrolled key in DER; `seconds` the deadline of each command."""
         self._reader = reader
         self._slot = slot
-        self._key = _p256(slot, _public_key(spki))
+        key = _public_key(spki)
+        self._key = key if _is_p384(key) else _p256(slot, key)
         self._ask_pin = ask_pin
         self._seconds = seconds
 
@@ -156,6 +159,10 @@ def _public_key(spki: bytes) -> PublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         return key
     raise CardForeignError("the key is neither an EC nor an RSA key")
+
+
+def _is_p384(key: PublicKey) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
 
 
 def _p256(slot: PivSlot, key: PublicKey) -> ec.EllipticCurvePublicKey:

@@ -121,7 +121,7 @@ class Tag(IntEnum):
     EXPIRATION_DATE = 0x35
 
 
-AGREEING: dict[type[ec.EllipticCurve], PivAlgorithm] = {
+ALGORITHM_OF: dict[type[ec.EllipticCurve], PivAlgorithm] = {
     ec.SECP256R1: PivAlgorithm.ECC_P256,
     ec.SECP384R1: PivAlgorithm.ECC_P384,
 }
@@ -238,9 +238,10 @@ class PivCard:
         raise error
 
     def sign(self, slot: PivSlot, key: PublicKey, message: bytes) -> bytes:
-        """Sign with SHA-256 and check the signature under `key` before anybody sees it.
+        """Sign and check the signature under `key` before anybody sees it.
 
-        ECDSA P-256 (DER), or RSA-2048 with PKCS #1 v1.5. `key` is the enrolled one, or that of a
+        ECDSA (DER) of P-256 with SHA-256 or of P-384 with SHA-384, or RSA-2048 with PKCS #1 v1.5
+        and SHA-256. `key` is the enrolled one, or that of a
         certificate somebody checked. Raises `IntegrityError` where the card signs something else.
         """
         algorithm, challenge = _prepared(key, message)
@@ -259,7 +260,7 @@ class PivCard:
         SP 800-73-4 part 2, annex A.5. Whoever can checks what the card answers: here nobody can.
         Raises `MechanismUnsupportedError` at keys of other or of different curves.
         """
-        algorithm = AGREEING.get(type(key.curve))
+        algorithm = ALGORITHM_OF.get(type(key.curve))
         if algorithm is None or not isinstance(peer.curve, type(key.curve)):
             raise MechanismUnsupportedError("a card agrees here on P-256 or P-384, both alike")
         point = peer.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -329,18 +330,24 @@ def _must_fall(before: int, after: int) -> None:
 
 def _prepared(key: PublicKey, message: bytes) -> tuple[PivAlgorithm, bytes]:
     """What the card gets: a digest, or for RSA the whole encoded block (RFC 8017, 9.2)."""
-    digest = hashes.Hash(hashes.SHA256())
+    digest = hashes.Hash(_hash_of(key))
     digest.update(message)
     value = digest.finalize()
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return PivAlgorithm.ECC_P256, value
+    if isinstance(key, ec.EllipticCurvePublicKey) and type(key.curve) in ALGORITHM_OF:
+        return ALGORITHM_OF[type(key.curve)], value
     if isinstance(key, rsa.RSAPublicKey) and key.key_size == RSA_SIZE * 8:
         info = SHA256_DIGEST_INFO + value
         return PivAlgorithm.RSA_2048, b"\0\1" + b"\xff" * (RSA_SIZE - len(info) - 3) + b"\0" + info
     raise MechanismUnsupportedError(
-        "a card signs here with ECDSA P-256 or RSA-2048",
+        "a card signs here with ECDSA P-256 or P-384, or RSA-2048",
         next_step="Enrol a card that has such a key.",
     )
+
+
+def _hash_of(key: PublicKey) -> hashes.HashAlgorithm:
+    """SP 800-78-4, 3.2: with P-384 SHA-384, with all others SHA-256."""
+    curve = key.curve if isinstance(key, ec.EllipticCurvePublicKey) else None
+    return hashes.SHA384() if isinstance(curve, ec.SECP384R1) else hashes.SHA256()
 
 
 def _check(key: PublicKey, signature: bytes, message: bytes) -> None:
@@ -348,7 +355,7 @@ def _check(key: PublicKey, signature: bytes, message: bytes) -> None:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
         else:
-            key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            key.verify(signature, message, ec.ECDSA(_hash_of(key)))
     except InvalidSignature:
         raise IntegrityError(
             "the card's signature is not of this message under the expected key",

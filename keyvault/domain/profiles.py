@@ -79,6 +79,7 @@ class Profile:
 
 
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+ECDSA_SHA384 = bytes.fromhex("300a06082a8648ce3d040303")
 RSA_SHA256 = bytes.fromhex("300d06092a864886f70d01010b0500")
 PROFILES: dict[ProfileName, Profile] = {
     ProfileName.SMKI_ORGANISATION: Profile(

@@ -1,6 +1,7 @@
 """Signed files: CMS with a detached signature (RFC 5652), made by a token or by a key of ours.
 
-What is signed are attributes: the file's SHA-256, when it was signed, and by which certificate.
+What is signed are attributes: the file's hash, when it was signed, and by which certificate. The
+hash is SHA-256, with a key of P-384 SHA-384 (RFC 5754, RFC 5753).
 Checking needs no service: the chain up to roots that the caller believes is looked at here.
 """
 
@@ -24,6 +25,26 @@ CHAIN_LIMIT = 8  # certificates
 
 
 @dataclass(frozen=True, slots=True)
+class Digests:
+    """Of one file. SHA-384 is empty where nobody gave it: keys of P-384 need it."""
+
+    sha256: bytes
+    sha384: bytes = b""
+
+    def of(self, name: str) -> bytes:
+        """The one that a signature names. Raises `FileSignatureError`."""
+        given = {"sha256": self.sha256, "sha384": self.sha384}.get(name)
+        if given is None:
+            raise FileSignatureError("it is signed neither with SHA-256 nor with SHA-384")
+        if not given:
+            raise FileSignatureError(
+                "it is signed with SHA-384, and the file's was not given",
+                next_step="send sha384 beside sha256",
+            )
+        return given
+
+
+@dataclass(frozen=True, slots=True)
 class Signer:
     """Who signed a file, and when they said so."""
 
@@ -33,12 +54,17 @@ class Signer:
     signed_at: datetime
 
 
-def attributes(digest: bytes, certificate: bytes, now: datetime) -> bytes:
-    """What is to be signed (DER, a SET) for a file with this SHA-256."""
+def hash_of(certificate: bytes) -> str:
+    """What a certificate's key signs with: "sha256" or "sha384"."""
+    return "sha384" if signatures.is_p384(signatures.spki_of_certificate(certificate)) else "sha256"
+
+
+def attributes(digests: Digests, certificate: bytes, now: datetime) -> bytes:
+    """What is to be signed (DER, a SET) for a file."""
     named = tsp.ESSCertIDv2({"cert_hash": sha256(certificate).digest()})
     values = {
         "content_type": "data",
-        "message_digest": digest,
+        "message_digest": digests.of(hash_of(certificate)),
         "signing_time": cms.Time({"utc_time": core.UTCTime(now.replace(microsecond=0))}),
         "signing_certificate_v2": tsp.SigningCertificateV2({"certs": [named]}),
     }
@@ -48,10 +74,11 @@ def attributes(digest: bytes, certificate: bytes, now: datetime) -> bytes:
 
 def assemble(signed: bytes, chain: Sequence[bytes], signature: bytes) -> bytes:
     """The CMS (DER) of attributes and the signature over them. `chain` begins with the signer's."""
+    digest = algos.DigestAlgorithm({"algorithm": hash_of(chain[0])})
     info = {
         "version": "v1",
         "sid": _named(chain[0]),
-        "digest_algorithm": algos.DigestAlgorithm({"algorithm": "sha256"}),
+        "digest_algorithm": digest,
         "signed_attrs": cms.CMSAttributes.load(signed),
         "signature_algorithm": {"algorithm": _algorithm(chain[0])},
         "signature": signature,
@@ -59,7 +86,7 @@ def assemble(signed: bytes, chain: Sequence[bytes], signature: bytes) -> bytes:
     data = cms.SignedData(
         {
             "version": "v1",
-            "digest_algorithms": [algos.DigestAlgorithm({"algorithm": "sha256"})],
+            "digest_algorithms": [digest],
             "encap_content_info": {"content_type": "data"},
             "certificates": [asn1.Certificate.load(each) for each in chain],
             "signer_infos": [cms.SignerInfo(info)],
@@ -76,15 +103,16 @@ def _named(certificate: bytes) -> Any:
 
 def _algorithm(certificate: bytes) -> str:
     key = x509.load_der_x509_certificate(certificate).public_key()
-    return "sha256_rsa" if isinstance(key, rsa.RSAPublicKey) else "sha256_ecdsa"
+    is_rsa = isinstance(key, rsa.RSAPublicKey)
+    return "sha256_rsa" if is_rsa else f"{hash_of(certificate)}_ecdsa"
 
 
-def check(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> Signer:
-    """Say who signed the file with this SHA-256. Raises `FileSignatureError` with what is wrong."""
+def check(data: bytes, digests: Digests, roots: Sequence[bytes], now: datetime) -> Signer:
+    """Say who signed the file with these hashes. Raises `FileSignatureError` with what is wrong."""
     if len(data) > CMS_LIMIT:
         raise FileSignatureError(f"a signature has at most {CMS_LIMIT} bytes")
     try:
-        return _checked(data, digest, roots, now)
+        return _checked(data, digests, roots, now)
     except UNREADABLE as error:
         raise FileSignatureError(
             "this is no CMS signature by one signer", next_step="give the .p7s beside the file"
@@ -99,10 +127,10 @@ UNREADABLE = (
 )
 
 
-def _checked(data: bytes, digest: bytes, roots: Sequence[bytes], now: datetime) -> Signer:
+def _checked(data: bytes, digests: Digests, roots: Sequence[bytes], now: datetime) -> Signer:
     info, certificates = _taken_apart(data)
     found = _said(info)
-    if found["message_digest"].native != digest:
+    if found["message_digest"].native != digests.of(_digest_name(info)):
         raise FileSignatureError(
             "this is another file than the one that was signed, or it was changed since",
             next_step="ask for the file again",
@@ -161,10 +189,14 @@ def _signer(info: Any, certificates: Sequence[x509.Certificate]) -> x509.Certifi
 def _check_signature(info: Any, leaf: x509.Certificate) -> None:
     spki = signatures.spki_of_certificate(leaf.public_bytes(signatures.DER))
     message = b"\x31" + info["signed_attrs"].dump()[1:]  # signed as a SET, sent as [0]
-    if info["digest_algorithm"]["algorithm"].native != "sha256":
-        raise FileSignatureError("it is not signed with SHA-256")
+    if _digest_name(info) != hash_of(leaf.public_bytes(signatures.DER)):
+        raise FileSignatureError("it is not signed with the hash that goes with its key")
     if not signatures.verify_possession(spki, info["signature"].native, message):
         raise FileSignatureError("the signature is not by the key of its certificate")
+
+
+def _digest_name(info: Any) -> str:
+    return str(info["digest_algorithm"]["algorithm"].native)
 
 
 def _check_usage(leaf: x509.Certificate) -> None:

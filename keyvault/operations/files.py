@@ -12,7 +12,7 @@ from keyvault.domain.errors import FileSignatureError
 from keyvault.domain.people import thumbprint
 from keyvault.domain.token_profiles import serial_text
 from keyvault.operations import cms
-from keyvault.operations.cms import Signer
+from keyvault.operations.cms import Digests, Signer
 from keyvault.operations.tokens import token_stream
 from keyvault.operations.vault import Vault, permit
 from keyvault.signatures import spki_of_certificate
@@ -23,10 +23,10 @@ ROOTS = 500  # watched ones that are looked at
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file by its name and SHA-256, and the signature beside it (CMS, DER)."""
+    """A file by its name and hashes, and the signature beside it (CMS, DER)."""
 
     name: str
-    digest: bytes
+    digests: Digests
     signature: bytes
 
 
@@ -44,7 +44,7 @@ def _written(vault: Vault, who: Principal, file: File, kind: EventType) -> Signe
     role = permit(vault, who, Action.TOKEN_OWN).role
     told: Document = {
         "name": file.name,
-        "sha256": file.digest.hex(),
+        "sha256": file.digests.sha256.hex(),
         "signature_sha256": sha256(file.signature).hexdigest(),
     }
     try:
@@ -56,6 +56,8 @@ def _written(vault: Vault, who: Principal, file: File, kind: EventType) -> Signe
             work.commit(AuditEvent(kind, refused, uuid4(), "files", who.actor, told, role))
         raise
     told |= {"signer": signer.subject, "serial": serial_text(signer.serial)}
+    if cms.hash_of(signer.certificate) == "sha384":
+        told["sha384"] = file.digests.sha384.hex()  # it is this one that was signed
     stream = token_stream(token) if token else "files"
     with vault.database.work() as work:
         if kind is EventType.FILE_SIGNED:
@@ -67,7 +69,7 @@ def _written(vault: Vault, who: Principal, file: File, kind: EventType) -> Signe
 def _checked(vault: Vault, file: File) -> tuple[Signer, UUID | None]:
     with vault.database.reading() as work:
         roots = _roots(work)
-    signer = cms.check(file.signature, file.digest, roots, vault.clock())
+    signer = cms.check(file.signature, file.digests, roots, vault.clock())
     name = thumbprint(spki_of_certificate(signer.certificate))
     with vault.database.reading() as work:
         token = work.tokens.token_of_key(name)

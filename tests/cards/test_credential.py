@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from hsm import errors
 from hsm.pcsc.credential import SIGNING, CardKeys, PivCredential
@@ -14,7 +16,7 @@ from keyvault import signatures
 from tests.cards.bench import NAMES, Bench
 from tests.cards.conftest import inserted
 from tests.cards.simulator.card import Card
-from tests.cards.simulator.holder import CERTIFICATES, container, personalised
+from tests.cards.simulator.holder import CERTIFICATES, certificate, container, personalised
 from tests.cards.simulator.hostile import GENERAL_AUTHENTICATE, VERIFY
 from tests.cards.simulator.piv import PIN
 from tests.cards.simulator.vpcd import VirtualCard
@@ -94,6 +96,18 @@ def test_a_key_that_is_not_of_p256_is_refused_at_enrolment(
         keys.key(slot)
     [other] = {*SIGNING} - {slot}
     assert keys.key(other) == spki_of(virtual.card, other)
+
+
+def test_a_key_of_p384_signs_files_with_sha_384_and_no_person_enrols_it(
+    virtual: VirtualCard,
+) -> None:
+    applet, key = virtual.card.application, ec.generate_private_key(ec.SECP384R1())
+    applet.keys[0x9C] = key
+    applet.objects[0x5FC10A] = container(certificate(key, "P-384"))
+    signed = PivCredential.of_card(READER, PivSlot.SIGNATURE, lambda _: PIN).sign(b"a file")
+    key.public_key().verify(signed, b"a file", ec.ECDSA(hashes.SHA384()))
+    with pytest.raises(errors.CardForeignError, match="people sign with keys of P-256"):
+        CardKeys.of_card(READER).key(PivSlot.SIGNATURE)
 
 
 def test_both_keys_are_read_without_a_pin(virtual: VirtualCard) -> None:

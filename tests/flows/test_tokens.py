@@ -288,7 +288,7 @@ def test_a_file_is_signed_by_a_token_and_openssl_agrees(house, life, tmp_path):
     above = door.get(f"/v1/ca/{issuing}/certificate").content
 
     def signed(key: Key, leaf: bytes) -> bytes:
-        words = cms.attributes(digest, leaf, datetime.now(UTC))
+        words = cms.attributes(cms.Digests(digest), leaf, datetime.now(UTC))
         return cms.assemble(words, [leaf, above], key.sign(words))
 
     def told(signature: bytes, found: bytes = digest, act: str = "verified"):

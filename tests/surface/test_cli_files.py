@@ -91,9 +91,10 @@ def test_thresholds_signed_by_a_card_hold_until_a_byte_is_changed(
 
 
 def test_a_key_in_the_hsm_signs_the_same_file_and_no_wrong_certificate_is_put_to_it(
-    stack, signing_key, dcc, desk, virtual, authorities, folder
+    stack, dcc, desk, virtual, authorities, folder
 ):
     assert virtual
+    signing_key = stack.active_key(algorithm="EC-P384")
     found = ok(stack.person("alice").client().get(f"/v1/keys/{signing_key}"))
     own = load_der_public_key(b64decode(found["public_key"]))
     stranger = ec.generate_private_key(ec.SECP256R1()).public_key()

@@ -3,13 +3,17 @@
 Whole ones are tried by OpenSSL in tests/surface and tests/flows.
 """
 
+import subprocess
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from hashlib import sha256, sha384
 
 import pytest
 from asn1crypto import cms as asn1
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +23,7 @@ from keyvault.signatures import ALGORITHM
 from tests.authority import Authority, named, usage
 
 FILE = b"device,limit\r\nall,10\r\n"
-DIGEST = sha256(FILE).digest()
+DIGEST = cms.Digests(sha256(FILE).digest(), sha384(FILE).digest())
 NOW = datetime.now(UTC)
 ROOT, ISSUING = Authority.pair()
 SIGNER = Authority(named("signer"))  # its name and key; the certificate is the issuing one's
@@ -37,7 +41,7 @@ CHAIN = [LEAF, ISSUING.certificate()]
 ROOTS = [ROOT.certificate()]
 
 
-def made(leaf: bytes = LEAF, digest: bytes = DIGEST, words: bytes | None = None) -> bytes:
+def made(leaf: bytes = LEAF, digest: cms.Digests = DIGEST, words: bytes | None = None) -> bytes:
     words = words or cms.attributes(digest, leaf, NOW)
     return cms.assemble(words, [leaf, CHAIN[1]], SIGNER.key.sign(words, ALGORITHM))
 
@@ -45,7 +49,7 @@ def made(leaf: bytes = LEAF, digest: bytes = DIGEST, words: bytes | None = None)
 GOOD = made()
 
 
-def refused(data: bytes, why: str, digest: bytes = DIGEST, now: datetime = NOW) -> None:
+def refused(data: bytes, why: str, digest: cms.Digests = DIGEST, now: datetime = NOW) -> None:
     with pytest.raises(FileSignatureError, match=why):
         cms.check(data, digest, ROOTS, now)
 
@@ -57,7 +61,7 @@ def test_a_good_signature_says_who_signed_and_when():
 
 
 def test_another_file_is_refused():
-    refused(GOOD, "another file", sha256(FILE.replace(b"10", b"11")).digest())
+    refused(GOOD, "another file", cms.Digests(sha256(FILE.replace(b"10", b"11")).digest()))
 
 
 @pytest.mark.parametrize("bit", ["key_agreement", "key_cert_sign", "key_encipherment"])
@@ -138,3 +142,31 @@ def test_whatever_byte_is_flipped_it_is_refused_or_says_the_same(at, flip):
     except FileSignatureError:
         return
     assert found == cms.check(GOOD, DIGEST, ROOTS, NOW)  # a byte that nobody signs, nor reads
+
+
+def of_p384(how: hashes.HashAlgorithm, leaf: bytes, digests: cms.Digests = DIGEST) -> bytes:
+    words = cms.attributes(digests, leaf, NOW)
+    return cms.assemble(words, [leaf, CHAIN[1]], P384.sign(words, ec.ECDSA(how)))
+
+
+P384 = ec.generate_private_key(ec.SECP384R1())
+
+
+def test_a_key_of_p384_signs_with_sha_384_and_with_nothing_else(tmp_path):
+    leaf = certificate("digital_signature", public_key=P384.public_key())
+    good = of_p384(hashes.SHA384(), leaf)
+    assert cms.check(good, DIGEST, ROOTS, NOW).certificate == leaf
+    (tmp_path / "file").write_bytes(FILE)
+    (tmp_path / "file.p7s").write_bytes(good)
+    root = x509.load_der_x509_certificate(ROOTS[0]).public_bytes(Encoding.PEM)
+    (tmp_path / "root.pem").write_bytes(root)
+    words = "openssl cms -verify -inform DER -binary -in file.p7s -content file -CAfile root.pem"
+    subprocess.run([*words.split(), "-out", "out"], cwd=tmp_path, capture_output=True, check=True)
+    refused(of_p384(hashes.SHA256(), leaf), "not by the key")
+    refused(good, "was not given", cms.Digests(DIGEST.sha256))
+    refused(good, "another file", cms.Digests(DIGEST.sha256, sha384(b"").digest()))
+    weaker = asn1.ContentInfo.load(good)
+    weaker["content"]["signer_infos"][0]["digest_algorithm"] = {"algorithm": "sha256"}
+    refused(weaker.dump(force=True), "another file|goes with its key")
+    wrong = certificate("key_agreement", public_key=P384.public_key())
+    refused(of_p384(hashes.SHA384(), wrong), "not one to sign")
