@@ -137,7 +137,7 @@ def make_key(request: Answer) -> Answer:
 
 
 def sign(request: Answer) -> Answer:
-    """Sign a digest (SHA-384 with P-384): raw r || s, or PKCS #1 v1.5. Checked before it is given out."""
+    """Sign a digest (SHA-384 with P-384): raw r || s, or PKCS #1 v1.5, checked here."""
     device = _device(request)
     try:
         rsa = Algorithm(request["algorithm"]) is Algorithm.RSA_2048
