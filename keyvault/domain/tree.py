@@ -83,6 +83,14 @@ class Tree:
     def root(self) -> bytes:
         return _fold(self.peaks) if self.peaks else EMPTY_ROOT
 
+    def at(self, size: int, read: ReadHash) -> "Tree":
+        """Return this tree as it was with `size` leaves. Only what has grown since is read.
+
+        The largest subtrees of both are the same, so a log's newest pages do, however long it is.
+        """
+        mine = dict(zip(_places(0, self.size), self.peaks, strict=True))
+        return tree_at(lambda *place: mine.get(place) or read(*place), size)
+
     def to_bytes(self) -> bytes:
         """Return the size as 8 bytes, big-endian, then the peaks."""
         return self.size.to_bytes(8, "big") + b"".join(self.peaks)
@@ -331,11 +339,16 @@ def _middle(start: int, end: int) -> int:
     return start + (1 << ((end - start - 1).bit_length() - 1))
 
 
-def _peaks(read: ReadHash, start: int, end: int) -> Iterator[bytes]:
+def _places(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield level and index of the full subtrees that make up leaves [start, end)."""
     while start < end:
         level = (end - start).bit_length() - 1
-        yield read(level, start >> level)
+        yield level, start >> level
         start += 1 << level
+
+
+def _peaks(read: ReadHash, start: int, end: int) -> Iterator[bytes]:
+    return (read(*place) for place in _places(start, end))
 
 
 def _root(read: ReadHash, start: int, end: int) -> bytes:

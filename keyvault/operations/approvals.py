@@ -39,7 +39,6 @@ from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
 from keyvault.domain.standing import Reach
 from keyvault.domain.times import text_of
-from keyvault.domain.tree import tree_at
 from keyvault.operations import executors, witnesses
 from keyvault.operations.acts.base import Acting, Asking
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
@@ -211,11 +210,8 @@ def _check(vault: Vault, work: Work, asked: ApprovalRequest, approval: Approval)
         )
     if any(approval.approver == earlier.approver for earlier in asked.approvals):
         raise ConflictError(f"{approval.approver} has decided on this request already")
-    seen = approval.seen
-    if not (
-        seen.size <= work.audit.head().size
-        and tree_at(work.audit.hashes(), seen.size).root.hex() == seen.root
-    ):
+    seen, head = approval.seen, work.audit.head()
+    if seen.size > head.size or head.at(seen.size, work.audit.hashes()).root.hex() != seen.root:
         raise ApprovalInvalidError(
             f"{approval.approver} saw another log than this one",
             next_step="compare checkpoints: somebody may have rolled the log back",

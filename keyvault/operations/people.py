@@ -19,7 +19,6 @@ from keyvault.domain.chain import Record
 from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
 from keyvault.domain.people import Person, System, thumbprint
 from keyvault.domain.times import time_of
-from keyvault.domain.tree import tree_at
 from keyvault.operations.vault import Vault, permit
 from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Reading
@@ -230,7 +229,7 @@ def _check_delegation(
 def is_fresh(work: Reading, named: str, now: datetime) -> bool:
     size_text, _, root = named.partition(":")
     size, head = int(size_text) if size_text.isdecimal() else -1, work.audit.head()
-    if not 0 < size <= head.size or tree_at(work.audit.hashes(), size).root.hex() != root:
+    if not 0 < size <= head.size or head.at(size, work.audit.hashes()).root.hex() != root:
         return False
     return size == head.size or now - work.audit.event(size).time <= CHALLENGE_LIFE
 

@@ -75,6 +75,19 @@ def test_three_hundred_trees_have_the_root_of_the_recursive_definition():
 def test_many_leaves_at_once_make_the_same_tree_as_one_by_one(size, more):
     grown = t.tree_at(READ, size).plus_all(LEAVES[size : size + more])
     assert grown == t.tree_at(READ, min(size + more, len(LEAVES)))
+    assert grown.at(size, READ) == t.tree_at(READ, size)
+
+
+def test_an_earlier_tree_is_found_without_reading_what_both_trees_have():
+    read = []
+
+    def watched(level, index):
+        read.append(index << level)
+        return READ(level, index)
+
+    assert t.tree_at(READ, 300).at(299, watched) == t.tree_at(READ, 299)
+    assert min(read) >= 296
+    assert t.tree_at(READ, 300).at(300, lambda *_: b"") == t.tree_at(READ, 300)
 
 
 def test_every_proof_of_small_trees_is_the_one_the_rfc_defines():
