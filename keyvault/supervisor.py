@@ -1,7 +1,8 @@
 """All processes of the service under one roof: the embedded default for one host.
 
 In production each is its own unit and OS user. This keeps the same shape: separate processes,
-the gates started one after another since SoftHSM rewrites its token file at every login.
+the gates started one after another since SoftHSM rewrites its token file at every login. Who needs
+no gate to start begins at once: to load a program takes longer than anything that it does then.
 """
 
 import ctypes
@@ -40,11 +41,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One process: what to run, and how to tell that it is ready."""
+    """One process: what to run, and how to tell that it is ready.
+
+    `beside`: it needs nobody else to start, so it does while the others wait for each other.
+    """
 
     name: str
     arguments: tuple[str, ...]  # of the Python interpreter
     ready: Callable[[], bool]
+    beside: bool = False
 
     @property
     def line(self) -> list[str]:
@@ -52,7 +57,7 @@ class Service:
 
 
 def services(settings: Settings, config: Path) -> list[Service]:
-    """Every process in the order in which they start."""
+    """Every process, in the order in which those start that need the ones before them."""
     path = str(config.resolve())
     gate = ("-m", "keyvault.gate", "--settings", path, "--module")
     return [
@@ -63,6 +68,7 @@ def services(settings: Settings, config: Path) -> list[Service]:
             "recorder",
             ("-m", "keyvault.recorder", "--settings", path),
             lambda: _listens(settings.recorder),
+            beside=True,
         ),
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
         *_offices(settings, path),
@@ -91,7 +97,7 @@ def _offices(settings: Settings, path: str) -> Iterator[Service]:
 def _api(settings: Settings, path: str, number: int) -> Service:
     name = f"api-{number + 1}" if number else "api"
     line = ("-m", "api.server", "--settings", path, "--worker", str(number + 1))
-    return Service(name, line, lambda: _alive(settings.api))
+    return Service(name, line, lambda: _alive(settings.api), beside=True)
 
 
 def _alive(api: ApiSettings) -> bool:
@@ -176,8 +182,12 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._asked_to_stop)
         try:
-            for service in self.services:
-                self._bring_up(service)
+            self._children = [_Child(service) for service in self.services]
+            for child in self._children:
+                if child.service.beside and not self._stopping():
+                    child.start()
+            for child in self._children:
+                self._bring_up(child)
             if not self._stopping():
                 on_ready()
             while not self._stopping():
@@ -192,12 +202,10 @@ class Supervisor:
     def _stopping(self) -> bool:
         return self._asked
 
-    def _bring_up(self, service: Service) -> None:
+    def _bring_up(self, child: _Child) -> None:
         if self._stopping():
             return
-        child = _Child(service)
-        self._children.append(child)
-        process = child.start()
+        service, process = child.service, child.process or child.start()
         until = time.monotonic() + START_LIMIT
         while not self._stopping() and not service.ready():
             ended = process.poll()
@@ -232,7 +240,7 @@ class Supervisor:
         self.say(f"{child.service.name} ended with status {status}")
 
     def _stop_all(self) -> None:
-        # The last started ends first, so that nobody calls what is gone.
+        # The last one ends first, so that nobody calls what is gone.
         for child in reversed(self._children):
             if child.process is not None and child.process.poll() is None:
                 child.process.terminate()

@@ -14,6 +14,7 @@ from keyvault.supervisor import HOPELESS
 PREAMBLE = """
 import sys
 from pathlib import Path
+from dataclasses import replace
 from keyvault.supervisor import Service, Supervisor
 folder = Path(sys.argv[1])
 def say(words): print(words, file=sys.stderr, flush=True)
@@ -68,6 +69,21 @@ def test_services_start_one_after_another_and_then_it_is_ready(tmp_path):
     until(lambda: starts(tmp_path, "second") == 1)
     out, err = ended(process)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_who_needs_nobody_before_it_starts_beside_them(tmp_path):
+    process = supervised(
+        tmp_path,
+        """
+        first = service("first", FOR_EVER, lambda: (folder / "second").exists())
+        parts = [first, replace(service("second", FOR_EVER), beside=True)]
+        Supervisor(parts, say).run(lambda: print("ready", flush=True))
+        """,
+    )
+    assert process.stdout.readline() == "ready\n"
+    out, err = ended(process)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert (starts(tmp_path, "first"), starts(tmp_path, "second")) == (1, 1)
 
 
 def test_what_dies_is_started_again_ever_more_slowly(tmp_path):
