@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from keyvault.domain.audit import EventType, Outcome
 from keyvault.domain.canonical import Document
@@ -20,7 +20,7 @@ from keyvault.domain.tree import TILE_WIDTH, ReadHash, TileReader, Tree, tile_ha
 from keyvault.store import tables
 from keyvault.store.heads import stream_heads
 from keyvault.store.log import LEEWAY_MS
-from keyvault.store.paging import Order
+from keyvault.store.paging import Order, searched_by_few
 from keyvault.store.rows import moment, ticks
 
 _EVENT = tables.event
@@ -33,7 +33,6 @@ _STAMP = tables.time_stamp
 _SINK = tables.sink
 _ORDER = Order(_EVENT.c.time_ms, _EVENT.c.idx, int)
 _STRIDE = 1_000  # rows read at once
-_FEW = 1_000  # events: so many are read one by one for a page
 _ROOT_DIGITS = 8  # of a checkpoint, as event headers quote it
 
 
@@ -130,30 +129,10 @@ class Audit:
         """
         known = {"type": type, "outcome": outcome, "stream": stream, "actor": actor, "scope": scope}
         times = list(_between(since, until))
-        by = self._fewest(list(_equal(known)), times)
+        by = searched_by_few(self._connection, list(_equal(known)), times)
         query = _events().where(*by, *times)
         rows, following = _ORDER.page(self._connection, query, after, limit)
         return [_event(row) for row in rows], following
-
-    def _fewest(
-        self, filters: list[ColumnElement[bool]], times: list[ColumnElement[bool]]
-    ) -> list[ColumnElement[bool]]:
-        """Of several filters, let SQLite search by one that few events pass.
-
-        It keeps no statistics and would take the index of any, and read a million events for the
-        ten of a rare type. PostgreSQL knows what is rare.
-        """
-        if len(filters) <= 1 or self._connection.dialect.name != "sqlite":
-            return filters
-        counts = [
-            select(func.count())
-            .select_from(select(literal(1)).where(one, *times).limit(_FEW).subquery())
-            .scalar_subquery()
-            for one in filters
-        ]
-        found = self._connection.execute(select(*counts)).one()
-        chosen = found.index(min(found))
-        return [one if at == chosen else one.is_(True) for at, one in enumerate(filters)]
 
     def without(self, stream: str, kind: EventType, limit: int) -> list[LoggedEvent]:
         """Return the first events of a stream that are of any type but one, the oldest first."""
