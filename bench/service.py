@@ -1,9 +1,11 @@
 """The service under test: its keys, a system that may use them, and how a load of it is run."""
 
 import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.measure import Scenario, python
 from bench.openbao import OUT
@@ -77,6 +79,23 @@ class Service:
         """The client program, as the enrolled system."""
         who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))
         return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
+
+
+def ready_after(stack: Stack) -> float:
+    """Seconds from `keyvault serve` to its word that it is ready; then it is ended again."""
+    line = (sys.executable, "-m", "cli", "serve", "--config", str(stack.config))
+    began = time.perf_counter()
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout is not None
+        said = served.stdout.readline()
+        seconds = time.perf_counter() - began
+        served.terminate()
+        words = served.communicate()[1]
+    if not said.startswith("ready"):
+        raise SystemExit(f"keyvault serve did not get ready:\n{words}")
+    return round(seconds, 2)
 
 
 def compiled(source: str, *options: str) -> Path:
