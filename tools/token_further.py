@@ -6,10 +6,11 @@ from cli.desk.relaying import relay
 from hsm.pcsc.holder import HeldCard
 from hsm.pcsc.reader import PcscCard
 from tests.authority import Authority
-from tests.carding import OWN_PIN, STATIONS, Desk
+from tests.carding import OWN_PIN, Desk
 from tests.cards.bench import NAMES
 from tests.cards.simulator.models import MODELS
 from tests.certifying import believed
+from tests.flows.at_desks import by_commands
 from tests.stack import Document, ok
 from tools.token_bench import Demo, blank, must, note
 
@@ -67,12 +68,21 @@ def next_master(demo: Demo) -> None:
     carding.new_master()
     must(_behind(demo, token), "token 5001 has a management key of an older master")
     virtual = demo.insert(card)
-    path = f"/v1/issuing/tokens/{token['id']}"
-    desk = Desk(carding.issuer.client())
-    with PcscCard(NAMES[0]) as reader:
-        ended = relay(desk, path, STATIONS[0], reader, lambda _: None, {"service": "rekey"})
-    must(not _behind(demo, token), f"rekeyed: {ended['guidance']}")
+    note("keyvault desk rekey; blocked twice: desk unblock before harry, then at the station")
+    by_commands(carding, card, token)
+    must(not _behind(demo, token), "rekeyed, unblocked twice, each time with another PUK then")
     demo.pull(virtual)
+    _told(demo, token)
+
+
+def _told(demo: Demo, token: Document) -> None:
+    """What an auditor reads of these sessions."""
+    client = demo.carding.issuer.client()
+    jobs = ok(client.get("/v1/issuing/jobs", params={"limit": 200}))["items"]
+    (job,) = [each["id"] for each in jobs if each["token"] == token["id"]]
+    kept = ok(client.get(f"/v1/issuing/jobs/{job}/traces"))["items"]
+    count = sum(one["exchanges"] for one in kept)
+    must(count > 0, f"{count} exchanges of {len(kept)} sessions are kept, without any secret")
 
 
 def _behind(demo: Demo, token: Document) -> bool:

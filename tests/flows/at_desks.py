@@ -5,36 +5,51 @@ from uuid import uuid4
 
 from hsm.pcsc.reader import wait_for_card
 from keyvault.domain.people import Role
+from tests.callers import Someone
 from tests.carding import OWN_PIN, STATIONS, Carding
 from tests.cards.bench import NAMES, Bench
 from tests.cards.simulator.card import Card
-from tests.stack import Document, ok
+from tests.stack import PASSPHRASE, Document, ok
 from tests.surface.desk import Desk
 
 
-def by_commands(carding: Carding, card: Card, token: Document, issuer: Desk, holder: Desk) -> None:
+def logged_in(carding: Carding, person: Someone) -> Desk:
+    """The person's own command line."""
+    stack = carding.stack
+    desk = Desk(stack.folder, person.id, stack.folder / f"{person.id}.key", PASSPHRASE.decode())
+    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
+    return desk
+
+
+def inserted(carding: Carding, card: Card, token: Document) -> None:
+    """As below, in a reader of its own."""
+    with Bench() as bench:
+        bench.insert(card)
+        assert wait_for_card(NAMES[0], seconds=10)
+        by_commands(carding, card, token)
+
+
+def by_commands(carding: Carding, card: Card, token: Document) -> None:
     """Rekeyed, unblocked before its holder, another PUK, unblocked at a station: processes."""
+    issuer, holder = (logged_in(carding, each) for each in (carding.issuer, carding.holder))
     applet, at, serial = card.application, ("--station", STATIONS[0]), token["serial"]
 
     def done(desk: Desk, *words: str, typed: str = "") -> None:
         ended = desk.keyvault("desk", *words, "--reader", NAMES[0], "--json", typed=typed)
         assert ended.status == 0, ended.err
 
-    with Bench() as bench:
-        bench.insert(card)
-        assert wait_for_card(NAMES[0], seconds=10)
-        before = applet.management_key
-        done(issuer, "rekey", token["id"], *at)
-        assert applet.management_key != before
-        for desk, where in ((holder, ()), (issuer, at)):
-            used, applet.pin.left = applet.puk.value, 0
-            carding.stop(serial, "block-pin")
-            words = ("unblock", token["id"], "--release", carding.released(serial), *where)
-            done(desk, *words, "--passphrase-fd", "0", typed=f"{OWN_PIN.decode()}\n")
-            assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
-            assert (applet.puk.value == used) is (not where)
-            done(issuer, "rotate-puk", token["id"], *at)
-            assert applet.puk.value != used
+    before = applet.management_key
+    done(issuer, "rekey", token["id"], *at)
+    assert applet.management_key != before
+    for desk, where in ((holder, ()), (issuer, at)):
+        used, applet.pin.left = applet.puk.value, 0
+        carding.stop(serial, "block-pin")
+        words = ("unblock", token["id"], "--release", carding.released(serial), *where)
+        done(desk, *words, "--passphrase-fd", "0", typed=f"{OWN_PIN.decode()}\n")
+        assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
+        assert (applet.puk.value == used) is (not where)
+        done(issuer, "rotate-puk", token["id"], *at)
+        assert applet.puk.value != used
 
 
 def bound_to_the_log(carding: Carding, job: Document, desk: Desk) -> None:

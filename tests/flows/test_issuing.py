@@ -20,11 +20,11 @@ from tests.cards.simulator.secure import SECURE
 from tests.cards.usb import Stick
 from tests.certifying import believed
 from tests.flows import at_desks, canaries, unblocking
+from tests.flows.at_desks import logged_in
 from tests.flows.judged_cards import judged
 from tests.flows.usb_life import UsbLife
 from tests.operating import left, operated
-from tests.stack import PASSPHRASE, Stack, ok
-from tests.surface.desk import Desk
+from tests.stack import Stack, ok
 
 PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
 
@@ -41,8 +41,8 @@ def carding():
         yield Carding.on(stack, str(models))
 
 
-def _blank(carding, serial):
-    card = MODELS["yubico"].make()
+def _blank(carding, serial, models=MODELS):
+    card = models["yubico"].make()
     card.application.serial = serial
     return card, carding.allocated(str(serial))
 
@@ -220,10 +220,8 @@ def test_a_card_unblocked_before_its_holder_gets_another_puk_at_the_next_station
 def test_a_card_with_a_secure_channel_is_unblocked_before_its_holder_and_nobody_sees_its_puk(
     carding,
 ):
-    card = SECURE["yubico"].make()
-    card.application.serial = 9103
-    desk = logged_in(carding, carding.holder)
-    unblocking.through_its_channel(carding, card, carding.allocated("9103"), desk)
+    card, token = _blank(carding, 9103, SECURE)
+    unblocking.through_its_channel(carding, card, token, logged_in(carding, carding.holder))
 
 
 def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(carding, tmp_path):
@@ -260,14 +258,6 @@ def test_a_holder_chooses_the_pin_and_what_the_card_was_sent_with_is_dead(cardin
     assert (applet.pin.value, applet.pin.left) == (OWN_PIN, applet.pin.limit)
     carding.activate("9101", card)
     assert carding.token("9101")["state"] == "active"
-
-
-def logged_in(carding, person):
-    """The person's own command line."""
-    stack = carding.stack
-    desk = Desk(stack.folder, person.id, stack.folder / f"{person.id}.key", PASSPHRASE.decode())
-    assert desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis).status == 0
-    return desk
 
 
 @pytest.fixture
@@ -350,8 +340,8 @@ def test_what_a_token_or_an_authority_cannot_do_is_not_ordered(carding):
 @pytest.mark.soak  # the service starts anew; tests/cards pulls a card at each APDU of it
 def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who_is_behind(carding):
     fleet = {}
-    for serial in (9301, 9302):
-        card, token = _blank(carding, serial)
+    for serial, models in ((9301, MODELS), (9302, MODELS), (9304, SECURE)):
+        card, token = _blank(carding, serial, models)
         carding.insert(carding.order(token)[0], card)
         carding.activated(str(serial), card)
         fleet[token["id"]] = (card, token)
@@ -363,7 +353,7 @@ def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who
     assert not behind()
     carding.new_master()
     assert behind() == set(fleet)
-    (card, token), (other, left) = fleet.values()
+    (card, token), (other, left), (secured, last) = fleet.values()
     keys = {card.application.management_key, other.application.management_key}
     for pulled in (Puller(card, 5, executed=True), PulledAt(card, 0xFF)):
         ended = carding.serve(token, pulled, service="rekey")
@@ -371,11 +361,14 @@ def test_a_fleet_moves_to_the_next_master_card_by_card_and_the_register_says_who
     assert card.application.management_key not in keys  # and nobody has written that down
     assert carding.serve(token, card, service="rekey")["do"] == "done"
     assert card.application.management_key not in keys
-    assert behind() == {left["id"]}
+    assert behind() == {left["id"], last["id"]}
     again = carding.serve(token, card, service="rekey")
     assert "already" in again["guidance"]
-    desks = [logged_in(carding, each) for each in (carding.issuer, carding.holder)]
-    at_desks.by_commands(carding, other, left, *desks)
+    at_desks.inserted(carding, other, left)
+    pulled = PulledAt(secured, 0xD8)  # its channel has the next keys, and it obeys the one before
+    assert carding.serve(last, pulled, service="rekey")["code"] == "card-removed"
+    assert carding.serve(last, secured, service="rekey")["do"] == "done"
+    assert set(secured.domain.sets) == {2}
     assert not behind()
     card, token = _blank(carding, 9303)
     assert carding.insert(carding.order(token)[0], card)["standing"] == "done"
