@@ -95,7 +95,7 @@ class SecuredToken(PivToken):
     def take_over(self, *, begun: bool, taken: bool) -> str:
         if not any(map(self._opens, self._sets)):
             self._replace_factory(taken=taken)
-        return super().take_over(begun=begun, taken=taken) + ", own secure channel"
+        return super().take_over(begun=begun, taken=taken)
 
     def _opens(self, own: OwnKeys) -> bool:
         """Go on through the channel with this key set, if the card has it."""

@@ -73,6 +73,8 @@ def test_all_that_is_secret_to_a_card_goes_through_its_channel(tmp_path, model):
     converged(card, house)
     is_own(card)
     assert house.job.channel
+    kept = "as delivered" if model != "yubico" else "own"
+    assert kept in house.job.facts["obeys"]  # by which the register knows whom a new master is for
     seen = b"".join(card.log)
     for secret in (PIN, PUK, FACTORY_PIN, card.application.management_key):
         assert secret not in seen
