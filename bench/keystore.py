@@ -12,13 +12,16 @@ neither the api nor the gate holds it.
 import argparse
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +29,8 @@ from statistics import median
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
-
 from bench.measure import Scenario, measure, memory
+from bench.registers import WORDS, insert
 from bench.service import Service
 from hsm.device import Device
 from hsm.registry import open_device
@@ -38,33 +40,31 @@ from keyvault.domain.scopes import Scope
 from keyvault.gate.keks import MAC_ID
 from keyvault.gate.register import Register
 from keyvault.settings import Settings
-from keyvault.store import Database
+from keyvault.store import Database, tables
 from keyvault.store.keys import Keys
+from tests.databases import MEMORY
 from tests.stack import SCOPE, Stack
 
 RESIDENT, CACHED, CYCLE = 1_000, 100, 6_000  # CYCLE: more than the gate's cache holds
 ONCE = ("first", "miss", "flood")  # every key of the list once
 KEK_ID = service_key_id(kek_name(1))
-NUMBERS = (
-    "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
-    " SELECT i FROM n"
-)
+NUMBERS = WORDS["sqlite"]["numbers"]
 ID = "printf('%08x-0000-4000-8000-%012x', i, i)"
 ROWS = f"""
 INSERT INTO key (id, scope, label, algorithm, usage, key_class, residence, verify, extractable,
     state, version, created_at, protect_until, process_until, public_key, check_value, owner)
 SELECT {ID}, :scope, 'label ' || (i % 97), 'EC-P256', 'sign', 'bulk', 'wrapped', 'never', 0,
     'active', 1, 1700000000000000 + i, 1900000000000000, 1900000000000000, zeroblob(91), '', 'alice'
-FROM ({NUMBERS})
+FROM {NUMBERS}
 """  # noqa: S608  (our own words)
 BLOBS = f"""
 INSERT INTO wrapped_key
 SELECT {ID}, '', 'EC-P256', 'sign', 0, 0, zeroblob(160), :kek, :mac_key, zeroblob(32), zeroblob(91)
-FROM ({NUMBERS})
+FROM {NUMBERS}
 """  # noqa: S608  (our own words)
 LIVES = f"""
 INSERT INTO life
-SELECT unhex_id(i), 'bulk', 'never', 0, 'active', 1900000000, 1900000000, 1 FROM ({NUMBERS})
+SELECT unhex_id(i), 'bulk', 'never', 0, 'active', 1900000000, 1900000000, 1 FROM {NUMBERS}
 """  # noqa: S608  (our own words)
 
 
@@ -93,6 +93,11 @@ def make(settings: Settings, size: Size, told: Path) -> None:
     database = Database(settings.database, settings.node)
     gates = Register(settings.state / "gate.db")._file  # noqa: SLF001  (rows that nobody asked for)
     gates.execute("BEGIN")
+    fill = size.rows - size.resident - size.wrapped
+    if fill > 0:
+        given = {"scope": str(Scope(**SCOPE)), "kek": KEK_ID, "mac_key": MAC_ID}
+        insert(database, {tables.key: ROWS, tables.wrapped_key: BLOBS}, fill, **given)
+        _fill_gate(gates, fill)
     engine = database._engine  # noqa: SLF001  (the same)
     with engine.connect() as connection, told.open("w") as lines:
         rooms = Keys(connection)
@@ -102,13 +107,6 @@ def make(settings: Settings, size: Size, told: Path) -> None:
             gates.execute("INSERT INTO life VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _life(key))
             spki = b64encode(key.public_key).decode()
             lines.write(f"/v1/keys/{key.id}/signatures\t{spki}\n")
-        fill = size.rows - size.resident - size.wrapped
-        if fill > 0:
-            connection.execute(text(ROWS.format(last=fill - 1)), {"scope": str(Scope(**SCOPE))})
-            under = {"kek": KEK_ID, "mac_key": MAC_ID}
-            connection.execute(text(BLOBS.format(last=fill - 1)), under)
-            _fill_gate(gates, fill)
-        connection.execute(text("ANALYZE"))
         connection.commit()
     gates.execute("COMMIT")
     device.close()
@@ -147,7 +145,7 @@ def _life(key: Key) -> tuple[Any, ...]:
 
 def _fill_gate(gates: sqlite3.Connection, rows: int) -> None:
     gates.create_function("unhex_id", 1, lambda i: UUID(fields=(i, 0, 0x4000, 0x80, 0, i)).bytes)
-    gates.execute(LIVES.format(last=rows - 1))
+    gates.execute(LIVES, {"last": rows - 1})
 
 
 # Measuring
@@ -196,21 +194,35 @@ class Store:
         self.seen.setdefault(scenario.name, []).append(measure(scenario, seconds, {}))
 
 
-def started(running: ExitStack, size: Size) -> Store:
-    """A service with so many keys, made before it starts."""
-    stack = running.enter_context(Stack.make())
+def filled(stack: Stack, size: Size) -> Path:
+    """Make so many keys for a service that does not run; return the file that names them."""
     told = stack.folder / "keys.tsv"
-    line = (
-        sys.executable,
-        "-m",
-        "bench.keystore",
-        "--make",
-        str(stack.config),
-        "--told",
-        str(told),
-    )
-    environment = {**os.environ, **stack.settings.keys.environment}
-    subprocess.run([*line, *map(str, size)], check=True, env=environment)
+    line = (sys.executable, "-m", "bench.keystore", "--make", str(stack.config))
+    environment = stack.settings.keys.environment
+    with in_memory(Path(environment["SOFTHSM2_CONF"])) as tokens:
+        subprocess.run(
+            [*line, "--told", str(told), *map(str, size)],
+            check=True,
+            env={**os.environ, **environment, "SOFTHSM2_CONF": str(tokens)},
+        )
+    return told
+
+
+@contextmanager
+def in_memory(configuration: Path) -> Iterator[Path]:
+    """SoftHSM's tokens in memory for a while: on a disk a key may take a tenth of a second."""
+    text = configuration.read_text()
+    tokens = text.partition("directories.tokendir = ")[2].partition("\n")[0]
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        shutil.copytree(tokens, folder, dirs_exist_ok=True)
+        other = configuration.with_name("memory.conf")
+        other.write_text(text.replace(tokens, folder))
+        yield other
+        shutil.copytree(folder, tokens, dirs_exist_ok=True)
+
+
+def started(stack: Stack, size: Size, told: Path) -> Store:
+    """The service that has these keys, from its first process on."""
     began = time.perf_counter()
     stack.start()
     ready = round(time.perf_counter() - began, 2)
@@ -247,7 +259,11 @@ def lines_of(store: Store, base: Store, at: str) -> Iterator[dict[str, Any]]:
 
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     with ExitStack() as running:
-        stores = [started(running, size) for size in SIZES]
+        sizes = [Size(*size) for size in options.sizes] or SIZES
+        stacks = [running.enter_context(Stack.make()) for _ in sizes]
+        with ThreadPoolExecutor() as makers:
+            told = list(makers.map(filled, stacks, sizes))
+        stores = list(map(started, stacks, sizes, told))
         for store in stores:
             store.run("first", 1, store.lines[: CACHED // 2], 60)
             store.run("warm", 1, store.cached, 2.0)
@@ -270,6 +286,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--misses", type=int, default=200, help="of one round")
+    parser.add_argument(
+        "--size",
+        dest="sizes",
+        metavar="N",
+        type=int,
+        nargs=3,
+        action="append",
+        default=[],
+        help="keys, in the token, wrapped and used; once for each register",
+    )
     parser.add_argument("--make", type=Path, help="only this, as the bench calls itself")
     parser.add_argument("--told", type=Path)
     parser.add_argument("size", type=int, nargs="*")

@@ -85,13 +85,13 @@ def fill(database: Database, rows: int) -> None:
     insert(database, {tables.key: _ROW.format(**words)}, rows)
 
 
-def insert(database: Database, statements: dict[Table, str], rows: int) -> None:
+def insert(database: Database, statements: dict[Table, str], rows: int, **given: object) -> None:
     """Fill tables by one statement each; their indexes are made afterwards, which is faster."""
     with database._engine.connect() as connection:  # noqa: SLF001  (rows without events: bench only)
         for table, statement in statements.items():
             for index in table.indexes:
                 index.drop(connection)
-            connection.execute(text(statement), {"last": rows - 1})
+            connection.execute(text(statement), {"last": rows - 1, **given})
             for index in table.indexes:
                 index.create(connection)
         connection.commit()

@@ -61,7 +61,6 @@ class ApiSettings(_Strict):
     private_key: Path
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     body_limit: int = 1_048_576  # bytes
-    in_flight: Annotated[int, Field(ge=1, le=65_536)] = 1_024  # calls at once of each process
     session_hours: Annotated[int, Field(ge=1, le=24)] = 8
     rates: RateSettings = RateSettings()
     proxy: ProxySettings | None = None
