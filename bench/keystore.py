@@ -17,7 +17,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,7 @@ from uuid import UUID, uuid4
 
 from bench.measure import Scenario, measure, memory
 from bench.registers import WORDS, insert
-from bench.service import Service
+from bench.service import Service, ready_after
 from hsm.device import Device
 from hsm.registry import open_device
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, VerifyPolicy
@@ -223,9 +222,8 @@ def in_memory(configuration: Path) -> Iterator[Path]:
 
 def started(stack: Stack, size: Size, told: Path) -> Store:
     """The service that has these keys, from its first process on."""
-    began = time.perf_counter()
+    ready = ready_after(stack)
     stack.start()
-    ready = round(time.perf_counter() - began, 2)
     service = Service(stack, [])
     idle = {part: round(memory(pid)) for part, pid in service.processes().items()}
     return Store(size, service, ready, idle, told.read_text().splitlines())
