@@ -40,10 +40,13 @@ def judged(carding: Carding, token: Document, card: Card, folder: Path) -> None:
 
 
 def _authorities(carding: Carding) -> list[bytes]:
+    """The root, then whom it certified."""
     client = carding.issuer.client()
     keys = [one["key"] for one in ok(client.get("/v1/ca"))["items"]]
     ders = [client.get(f"/v1/ca/{key}/certificate").content for key in keys]
-    return [x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in ders]
+    read = map(x509.load_der_x509_certificate, ders)
+    ordered = sorted(read, key=lambda one: one.issuer != one.subject)
+    return [each.public_bytes(Encoding.PEM) for each in ordered]
 
 
 def _read_by_opensc(folder: Path) -> bytes:
