@@ -146,7 +146,7 @@ def _template(scope: Any) -> str:
     template: str | None = scope.get(TEMPLATE)
     if template is not None:
         return template
-    return getattr(scope.get("route"), "path", LOST)
+    return getattr(scope.get("route"), "path_format", LOST)  # as it is documented
 
 
 def _method(scope: Any) -> str:
