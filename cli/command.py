@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
@@ -16,6 +17,12 @@ _JSON = inspect.Parameter(
     default=False,
     annotation=Annotated[bool, typer.Option("--json", help="Answer in JSON, on stdout.")],
 )
+# The settings, for commands that run on the service's own host.
+ConfigFile = Annotated[
+    Path,
+    typer.Option("--config", metavar="FILE", envvar="KEYVAULT_CONFIG", help="keyvault.toml"),
+]
+DEFAULT_CONFIG = Path("keyvault.toml")
 
 
 def group(help_text: str) -> typer.Typer:

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command, group
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.errors import EvidenceError
-from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.output import answer, facts, say
 from keyvault import bootstrap
 from keyvault.archive import reader

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command, group
-from cli.local.database import DEFAULT_CONFIG, ConfigFile
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.local.layout import write_new
 from cli.output import answer, facts, say
 from keyvault import bootstrap

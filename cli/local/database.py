@@ -1,11 +1,6 @@
 """The database: bring it to this version, and settle what a crash left behind."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from cli.command import command, group
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.errors import FindingsError
 from cli.output import answer, say, table
 from keyvault import bootstrap
@@ -15,13 +10,6 @@ from keyvault.settings import Settings
 from keyvault.store.unit_of_work import Database
 
 app = group("Look after the database.")
-
-
-ConfigFile = Annotated[
-    Path,
-    typer.Option("--config", metavar="FILE", envvar="KEYVAULT_CONFIG", help="keyvault.toml"),
-]
-DEFAULT_CONFIG = Path("keyvault.toml")
 
 
 @command(app, "migrate", "keyvault migrate --config keyvault.toml")

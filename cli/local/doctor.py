@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 
-from cli.command import command, group
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.errors import FindingsError
 from cli.local import host, modules
-from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.output import answer, say, table
 from hsm.errors import HsmError
 from keyvault.domain.errors import VaultError

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command, group
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.confirm import confirm
 from cli.desk.signing import KeyCard, KeyFile
 from cli.errors import UsageError
-from cli.local.database import DEFAULT_CONFIG, ConfigFile
 from cli.output import answer, facts, say
 from cli.passphrases import PassphraseFd, Secrets
 from keyvault import bootstrap

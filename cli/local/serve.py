@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.command import command, group
-from cli.local.database import DEFAULT_CONFIG, ConfigFile
+from cli.command import DEFAULT_CONFIG, ConfigFile, command, group
 from cli.output import answer, say
 from keyvault.domain.errors import InvalidInputError
 from keyvault.settings import Settings
@@ -19,11 +18,22 @@ class Part(StrEnum):
     API = "api"
     GATE = "gate"
     LOG_GATE = "log-gate"
+    SPARE_GATE = "spare-gate"
     RECORDER = "recorder"
     SEALER = "sealer"
     FEEDER = "feeder"
     STAMPER = "stamper"
     SHIPPER = "shipper"
+    CLERK = "clerk"
+
+
+# Which settings a part needs that not every service has, and where they are described.
+SECTIONS = {
+    Part.SPARE_GATE: "[spare]: docs/custody.md",
+    Part.FEEDER: "[witnesses]: docs/witness.md",
+    Part.STAMPER: "[time]: docs/time.md",
+    Part.SHIPPER: "[[streams]]: docs/streams.md",
+}
 
 
 app = group("Run the service.")
@@ -46,7 +56,7 @@ def serve(
         line = next((service.line for service in known if service.name == part), None)
         if line is None:
             raise InvalidInputError(
-                f"these settings have no {part}", next_step="name witnesses first: docs/witness.md"
+                f"these settings have no {part}", next_step=f"write {SECTIONS[part]}"
             )
         os.execv(line[0], line)  # noqa: S606  (this process becomes the part, for its unit)
     url = f"https://{settings.api.host}:{settings.api.port}"
