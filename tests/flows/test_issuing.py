@@ -127,7 +127,7 @@ def test_who_comes_back_to_a_desk_ends_the_session_that_was_left_open(carding):
 def test_a_usb_token_is_made_by_the_same_job(carding, tmp_path):
     """And lives as a card does, until it is wiped."""
     with Stick.make(tmp_path) as stick:
-        UsbLife.of(carding, stick, logged_in(carding, carding.holder)).lived()
+        UsbLife.of(carding, stick).lived()
 
 
 def test_an_abandoned_job_leaves_no_certificate_in_force_and_a_card_to_begin_anew_with(carding):

@@ -2,7 +2,6 @@
 
 from base64 import b64decode
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,10 +19,13 @@ from tests import devices
 from tests.carding import STATIONS, Carding
 from tests.cards.usb import Stick, pulled_at
 from tests.flows import canaries
+from tests.flows.at_desks import logged_in
 from tests.stack import Document, ok
+from tests.surface.desk import Desk, keyvault
 
 OWN = b"my own PIN"
 NEW = b"another of mine"
+AT = ("--station", STATIONS[0])
 CHOOSING = 4  # calls of a session that goes on where a PIN was chosen
 
 
@@ -31,17 +33,20 @@ CHOOSING = 4  # calls of a session that goes on where a PIN was chosen
 class UsbLife:
     carding: Carding
     stick: Stick
-    holder: Any  # the holder's command line
+    holder: Desk
+    issuer: Desk
     token: Document
 
     @classmethod
-    def of(cls, carding: Carding, stick: Stick, holder: Any) -> "UsbLife":
+    def of(cls, carding: Carding, stick: Stick) -> "UsbLife":
+        desks = (logged_in(carding, each) for each in (carding.holder, carding.issuer))
         kind, serial = TokenKind.PKCS11, f"USB-{uuid4().hex[:8]}"
         token = carding.allocated(serial, kind=kind, profile="with-agreement")
-        return cls(carding, stick, holder, token)
+        return cls(carding, stick, *desks, token)
 
     def lived(self) -> None:
-        for step in (self.made, self.chosen, self.activated, self.opens, self.unblocked):
+        steps = self.made, self.chosen, self.activated, self.opens, self.changed, self.unblocked
+        for step in steps:
             step()
         self.unblocked_at_a_station()
         self.wiped()
@@ -94,11 +99,8 @@ class UsbLife:
             for executed in (False, True):
                 ended = self._at_home(OWN, pulled_at(self.stick.ask, at, executed=executed), asked)
                 assert ended["code"] == "card-removed", (at, ended)
-        own = ("--module", devices.SOFTHSM, "--passphrase-fd", "0", "--json")
-        typed = f"{OWN.decode()}\n"
-        ended = self.holder.keyvault("desk", "choose-pin", self.token["id"], *own, typed=typed)
-        assert ended.status == 0, ended.err
-        assert "keyvault tokens activate" in ended.err
+        said = self._typed(self.holder, "choose-pin", pins=(OWN,))
+        assert "keyvault tokens activate" in said
         assert self.now()["facts"]["pin_chosen"]
 
     def activated(self) -> None:
@@ -115,6 +117,14 @@ class UsbLife:
         box = sealed.seal(opener.spki, b"a share", b"for a test")
         assert sealed.opened_by(opener.agree, opener.spki, box, b"for a test") == b"a share"
 
+    def changed(self) -> None:
+        """The PIN, by its holder: no server hears of it."""
+        own = ("--module", devices.SOFTHSM, "--passphrase-fd", "0", "--json")
+        typed = b"\n".join((OWN, NEW, b"")).decode()
+        ended = keyvault("desk", "pin", *own, typed=typed)
+        assert ended.status == 0, ended.err
+        assert self.keys().credential(TokenSlot.SIGNATURE, lambda: NEW).sign(b"x")
+
     def unblocked(self) -> None:
         """Before the holder, which spends the SO-PIN; it is replaced at a station."""
         self.carding.stop(self.serial, "block-pin")
@@ -122,13 +132,12 @@ class UsbLife:
         for at in (2, 3):
             ended = self._at_home(NEW, pulled_at(self.stick.ask, at, executed=True), asked)
             assert ended["code"] == "card-removed", ended
-        ended = self._at_home(NEW, self.stick.ask, asked)
-        assert ended["do"] == "done", ended
+        self._typed(self.holder, "unblock", "--release", asked["statement"], pins=(NEW,))
         assert self.now()["state"] == "active"
         assert "puk-spent" in self._concerns()
         ended = self._serve("rotate-puk", pulled_at(self.stick.ask, 2, executed=True))
         assert ended["code"] == "card-removed", ended
-        assert self._serve("rotate-puk", self.stick.ask)["do"] == "done"
+        self._typed(self.issuer, "rotate-puk", *AT)
         assert "puk-spent" not in self._concerns()
         assert self._refused("rekey")["code"] == "issue-state"
 
@@ -153,11 +162,20 @@ class UsbLife:
         carding.says(carding.issuer, back, self.now(), second=carding.holder)
         ended = self._serve("wipe", pulled_at(self.stick.ask, 2, executed=True))
         assert ended["code"] == "card-removed", ended
-        assert self._serve("wipe", self.stick.ask)["do"] == "done"
+        self._typed(self.issuer, "wipe", *AT)
         with pytest.raises(CardObjectMissingError):
             self.keys().key(TokenSlot.SIGNATURE)
 
     # What a desk lends
+
+    def _typed(self, desk: Desk, verb: str, *words: str, pins: tuple[bytes, ...] = ()) -> str:
+        """A command of a desk about this token, as a process; what it said to who typed it."""
+        typed = b"".join(pin + b"\n" for pin in pins).decode()
+        reading = ("--passphrase-fd", "0") if pins else ()
+        own = ("--module", devices.SOFTHSM, *reading, "--json")
+        ended = desk.keyvault("desk", verb, self.token["id"], *words, *own, typed=typed)
+        assert ended.status == 0, ended.err
+        return ended.err
 
     def _lent(self) -> UsbReader:
         return UsbReader(devices.SOFTHSM, self.stick.ask)
