@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from api.rest.auth import Repeat, V, Who, known_parameters
 from api.rest.problems import documented
-from api.rest.schemas.common import Id, Limit
+from api.rest.schemas.common import Cursor, Id, Limit
 from api.rest.schemas.issuing import (
     AbandonIn,
     AnswerIn,
@@ -41,7 +41,6 @@ _PDF = "application/pdf"
 _NDJSON = "application/x-ndjson"
 _SESSIONS = "/v1/issuing/sessions"
 _STATIONS = "/v1/issuing/stations"
-Cursor = Annotated[str | None, Query(max_length=200)]
 
 
 @router.post(_JOBS, status_code=201, operation_id="order_issue", responses=_CHANGE)
@@ -58,7 +57,7 @@ def list_issues(
     who: Who,
     standing: Annotated[Standing | None, Query()] = None,
     batch: Annotated[str | None, Query(max_length=40)] = None,
-    after: Cursor = None,
+    after: Annotated[Cursor | None, Query()] = None,
     limit: Limit = 50,
 ) -> JobsOut:
     """List issuing jobs, newest first."""
