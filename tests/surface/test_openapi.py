@@ -29,6 +29,7 @@ BEYOND_SCHEMA = [
     "prove_inclusion",
     "prove_consistency",
     "export_key",
+    "export_evidence",
     "sign",
     "verify",
     "encrypt",

@@ -11,8 +11,11 @@ from keyvault.domain.registers import Form, Register
 from keyvault.operations import registers
 
 router = APIRouter(tags=["registers"], dependencies=[Depends(known_parameters)])
-_FILE = {"type": "string", "format": "binary"}
 _MEDIA = {Form.CSV: "text/csv; charset=utf-8; header=present", Form.JSON: "application/json"}
+_CONTENT = {
+    "text/csv": {"schema": {"type": "string", "format": "binary"}},
+    "application/json": {"schema": {"type": "object"}},
+}
 
 
 @router.get(
@@ -23,7 +26,7 @@ _MEDIA = {Form.CSV: "text/csv; charset=utf-8; header=present", Form.JSON: "appli
         **documented(403),
         200: {
             "description": "The register, as long as it may be",
-            "content": {media.partition(";")[0]: {"schema": _FILE} for media in _MEDIA.values()},
+            "content": _CONTENT,
         },
     },
 )
