@@ -23,7 +23,7 @@ from keyvault.domain.times import text_of
 from tests.evidence.world import rezip, unzip
 from tests.stack import SCOPE, Stack, ok
 
-OTHER = {"party": "ZEUS", "user_role": "GS", "user_id": "00-99"}
+OTHER = {"party": "ZEUS", "user_role": "GS", "user_id": "00-99-D5-1F-30-01-00-07"}
 
 
 def live(stack):
@@ -234,7 +234,7 @@ def test_an_erased_payload_is_gone_and_everything_else_still_proves(check, expor
 @pytest.mark.parametrize(
     ("name", "other", "own"),
     [
-        ("pack", ("gas-7", "ZEUS", "00-99", "dora"), "dcc-1"),
+        ("pack", ("gas-7", "ZEUS", OTHER["user_id"], "dora"), "dcc-1"),
         ("other pack", ("dcc-1", "ACME", SCOPE["user_id"], "dora"), "gas-7"),
     ],
 )
