@@ -46,7 +46,4 @@ def check(
         "objects": names,
     }
     say("all of it is as its issuer signed it; whether the signer was revoked was not asked")
-    answer(
-        told,
-        facts([(name, value) for name, value in {**told, "objects": ", ".join(names)}.items()]),
-    )
+    answer(told, facts({**told, "objects": ", ".join(names)}.items()))
