@@ -13,7 +13,7 @@ import uvloop
 
 from hsm.types import Mechanism, VerifyPolicy
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
-from keyvault.gate.client import GateClient
+from keyvault.gate.hot import GateClient
 from keyvault.settings import Settings
 from keyvault.store.recorder_client import RecorderClient
 

@@ -12,7 +12,8 @@ from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import VaultError
 from keyvault.gate.breaker import Breaker
-from keyvault.gate.client import Gate, GateClient
+from keyvault.gate.client import Gate
+from keyvault.gate.hot import GateClient
 from keyvault.operations.vault import Vault
 from keyvault.settings import Settings
 from keyvault.store.cosigned import Cosigned

@@ -2,11 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hsm.errors import DeviceUnavailableError
+from hsm.errors import DeviceTimeoutError, DeviceUnavailableError
 
+DEADLINE = 10.0  # seconds a device call may take; ModuleSettings.deadline
+GRACE = 5.0  # seconds more than the gate has itself, so that its own answer comes first
+STATUS_TIMEOUT = 2.5  # seconds: a gate that is slower than this is not ready
 FAILURES = 3  # in a row, until the breaker opens
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds until one call is let through to try
 
@@ -78,3 +82,28 @@ class Breaker:
                 self._next_try = self._clock() + self._pause
         if opens and self._on_change:
             self._on_change(False, reason)
+
+
+@contextmanager
+def watched(breaker: Breaker, deadline: float) -> Iterator[None]:
+    """Tell the breaker how a call went, and say whether the device was silent or gone."""
+    started = time.monotonic()
+    try:
+        yield
+    except DeviceUnavailableError as error:
+        breaker.failed(str(error))
+        raise
+    except OSError as error:
+        failure = _failure(error, late=time.monotonic() - started >= deadline)
+        breaker.failed(str(failure))
+        raise failure from error
+    except Exception:
+        breaker.succeeded()  # a no is an answer, too
+        raise
+    breaker.succeeded()
+
+
+def _failure(error: OSError, *, late: bool) -> DeviceUnavailableError:
+    if late or isinstance(error, TimeoutError):
+        return DeviceTimeoutError("the device did not answer in time", next_step="try again soon")
+    return DeviceUnavailableError(f"the gate is away: {error}", next_step="try again")

@@ -1,133 +1,33 @@
-"""What the rest of the house knows of the gate: an async client, and its blocking twin.
+"""The gate for what is rare: a blocking client, which first brings it up to the newest authority.
 
-`GateClient` uses keys, and loads a wrapped one that the gate does not hold. `Gate` does what is
-rare, and first brings the gate up to the newest authority. Both stop asking for a while when the
-device is down.
+Its twin that uses keys all day is `keyvault.gate.hot`. Both stop asking for a while when the device
+is down.
 """
 
-import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsm.errors import DeviceTimeoutError, DeviceUnavailableError, KeyNotFoundError
+from hsm.errors import DeviceUnavailableError
 from hsm.types import Mechanism, ObjectRecord, VerifyPolicy, WrappedKey
 from keyvault import wire
 from keyvault.domain.canonical import Document
-from keyvault.gate.breaker import Breaker, State
+from keyvault.gate.breaker import DEADLINE, GRACE, STATUS_TIMEOUT, Breaker, State, watched
 from keyvault.gate.documents import record_of, wrapped_document, wrapped_of
 
-DEADLINE = 10.0  # seconds a device call may take; ModuleSettings.deadline
-GRACE = 5.0  # seconds more than the gate has itself, so that its own answer comes first
 SLOW = 6  # deadlines for a call that makes or lists keys
-STATUS_TIMEOUT = 2.5  # seconds: a gate that is slower than this is not ready
 PUSH = 100  # authority records in one call
 
 Texts = Sequence[str]
 RecordsFrom = Callable[[int], Sequence[Document]]
 """(number) → the authority records from that number on, as documents."""
-Wrapped = Callable[[bytes], WrappedKey | None]
-"""(key id) → the key's wrapped record, or None for a resident key."""
-
-
-class GateClient:
-    """The gate for one event loop. Calls of one turn of the loop share a frame.
-
-    Every method raises the gate's own errors, `DeviceTimeoutError`, and `DeviceUnavailableError`
-    with `retry_after` while the device is down. A process has one `breaker` for all its clients.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        wrapped: Wrapped = lambda _: None,
-        breaker: Breaker | None = None,
-        deadline: float = DEADLINE,
-    ) -> None:
-        self._wire = wire.AsyncClient(path)
-        self._wrapped = wrapped
-        self._deadline = deadline
-        self._breaker = breaker or Breaker()
-
-    @property
-    def state(self) -> State:
-        return self._breaker.state
-
-    async def close(self) -> None:
-        await self._wire.close()
-
-    async def status(self) -> Document:
-        return dict(await self._once("status", timeout=STATUS_TIMEOUT))
-
-    async def sign(
-        self,
-        key_id: bytes,
-        mechanism: Mechanism,
-        data: Sequence[bytes],
-        verify: VerifyPolicy = VerifyPolicy.ALWAYS,
-    ) -> list[bytes]:
-        """Sign up to 1,000 digests. `verify` says how often each is checked before release."""
-        return list(await self._use(key_id, "sign", mechanism, data, verify))
-
-    async def verify(
-        self, key_id: bytes, mechanism: Mechanism, data: bytes, signature: bytes
-    ) -> bool:
-        return bool(await self._use(key_id, "verify", mechanism, data, signature))
-
-    async def encrypt(
-        self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
-    ) -> bytes:
-        return bytes(await self._use(key_id, "encrypt", mechanism, data, aad))
-
-    async def decrypt(
-        self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
-    ) -> bytes:
-        return bytes(await self._use(key_id, "decrypt", mechanism, data, aad))
-
-    async def mac(self, key_id: bytes, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
-        return bytes(await self._use(key_id, "mac", mechanism, data, iv))
-
-    async def seal_agreed(
-        self, key_id: bytes, terms: Document, series: str, plaintext: bytes, aad: bytes
-    ) -> Document:
-        """Protect a message under a key agreed on: {"data", "in_module", "highest"}."""
-        return dict(await self._use(key_id, "seal_agreed", terms, series, plaintext, aad))
-
-    async def open_agreed(
-        self, key_id: bytes, terms: Document, sealed: bytes, aad: bytes
-    ) -> Document:
-        """The reverse: {"data", "in_module"}. Raises `DataInvalidError` if the tag is wrong."""
-        return dict(await self._use(key_id, "open_agreed", terms, sealed, aad))
-
-    async def random(self, size: int) -> bytes:
-        self._breaker.check()
-        return bytes(await self._once("random", size))
-
-    async def _use(self, key_id: bytes, method: str, *args: Any) -> Any:
-        self._breaker.check()
-        try:
-            return await self._once(method, key_id, *args)
-        except KeyNotFoundError:
-            wrapped = await asyncio.to_thread(self._wrapped, key_id)
-            if wrapped is None:
-                raise
-        loading = self._once("load", wrapped_document(wrapped))
-        _, result = await asyncio.gather(loading, self._once(method, key_id, *args))  # one frame
-        return result
-
-    async def _once(self, method: str, *args: Any, timeout: float = 0) -> Any:  # noqa: ASYNC109  (handed on to the wire's one timer)
-        patience = timeout or self._deadline + GRACE
-        with _watched(self._breaker, self._deadline):
-            return await self._wire.call(method, *args, timeout=patience)
 
 
 class Gate:
     """The gate for threads that may wait: whatever is rare, one call at a time.
 
-    Raises what `GateClient` raises.
+    Every method raises the gate's own errors, `DeviceTimeoutError`, and `DeviceUnavailableError`
+    with `retry_after` while the device is down.
     """
 
     def __init__(
@@ -359,7 +259,7 @@ class Gate:
         return self._once(self._wire, method, *args, timeout=SLOW * self._deadline + GRACE)
 
     def _once(self, over: wire.Client, method: str, *args: Any, timeout: float) -> Any:
-        with _watched(self._breaker, self._deadline):
+        with watched(self._breaker, self._deadline):
             return over.call(method, *args, timeout=timeout)
 
 
@@ -373,28 +273,3 @@ def objects_at(path: Path, timeout: float) -> list[ObjectRecord]:
         raise DeviceUnavailableError(words, next_step="see runbook hsm-down") from error
     finally:
         client.close()
-
-
-@contextmanager
-def _watched(breaker: Breaker, deadline: float) -> Iterator[None]:
-    """Tell the breaker how a call went, and say whether the device was silent or gone."""
-    started = time.monotonic()
-    try:
-        yield
-    except DeviceUnavailableError as error:
-        breaker.failed(str(error))
-        raise
-    except OSError as error:
-        failure = _failure(error, late=time.monotonic() - started >= deadline)
-        breaker.failed(str(failure))
-        raise failure from error
-    except Exception:
-        breaker.succeeded()  # a no is an answer, too
-        raise
-    breaker.succeeded()
-
-
-def _failure(error: OSError, *, late: bool) -> DeviceUnavailableError:
-    if late or isinstance(error, TimeoutError):
-        return DeviceTimeoutError("the device did not answer in time", next_step="try again soon")
-    return DeviceUnavailableError(f"the gate is away: {error}", next_step="try again")

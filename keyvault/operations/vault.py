@@ -27,7 +27,8 @@ from keyvault.domain.keys import Key
 from keyvault.domain.notes import VerifierKey
 from keyvault.domain.people import System
 from keyvault.domain.standing import Where
-from keyvault.gate.client import Gate, GateClient
+from keyvault.gate.client import Gate
+from keyvault.gate.hot import GateClient
 from keyvault.operations.relays import Relays
 from keyvault.settings import Settings
 from keyvault.store.cosigned import Cosigned

@@ -26,7 +26,8 @@ from keyvault.domain.people import Role
 from keyvault.domain.rules import Rule
 from keyvault.domain.times import text_of
 from keyvault.gate import ceremony
-from keyvault.gate.client import Gate, GateClient
+from keyvault.gate.client import Gate
+from keyvault.gate.hot import GateClient
 from keyvault.settings import Settings
 from keyvault.signatures import verify
 from tests import devices

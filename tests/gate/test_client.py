@@ -18,8 +18,9 @@ from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy, WrappedKey
 from keyvault.domain.errors import InvalidInputError, NotPermittedError
 from keyvault.domain.keys import service_key_id
 from keyvault.gate.breaker import FAILURES, LONGEST_PAUSE, Breaker
-from keyvault.gate.client import Gate, GateClient
+from keyvault.gate.client import Gate
 from keyvault.gate.documents import wrapped_document, wrapped_of
+from keyvault.gate.hot import GateClient
 from tests import devices
 from tests.gate.house import DEADLINE, DIGEST, House, active, order, worker_of
 

@@ -21,7 +21,7 @@ from hsm.errors import (
 from hsm.types import Mechanism
 from keyvault.domain.errors import AuthorityError, AuthorityMissingError, ReplayedError
 from keyvault.gate import ceremony
-from keyvault.gate.client import GateClient
+from keyvault.gate.hot import GateClient
 from tests import devices
 from tests.gate.house import DEADLINE, DIGEST, House, active, ask, order, signed, worker_of
 
