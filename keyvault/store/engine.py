@@ -5,13 +5,21 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    PoolProxiedConnection,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -156,9 +164,10 @@ class Standing:
             driver_of(connection).rollback()
 
 
-def driver_of(connection: Connection) -> Any:
+def driver_of(connection: Connection | PoolProxiedConnection) -> Any:
     """The driver's own connection, past the layers."""
-    return connection.connection.dbapi_connection
+    pooled = connection.connection if isinstance(connection, Connection) else connection
+    return pooled.dbapi_connection
 
 
 def commit(connection: Connection) -> None:
@@ -189,6 +198,13 @@ def reading(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "postgresql":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with _connected(engine, **options) as connection:
+        yield connection
+
+
+@contextmanager
+def glancing(engine: Engine) -> Iterator[PoolProxiedConnection]:
+    """Give a connection for one statement, which is a snapshot by itself, past all layers."""
+    with translated(), closing(engine.raw_connection()) as connection:
         yield connection
 
 

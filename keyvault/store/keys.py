@@ -3,12 +3,15 @@
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    PoolProxiedConnection,
     Row,
     bindparam,
     delete,
@@ -18,6 +21,8 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.expression import Executable
 
 from hsm.types import Algorithm, KeySpec, KeyUsage, VerifyPolicy, WrappedKey
 from keyvault.domain.errors import ConflictError, NotFoundError
@@ -25,6 +30,7 @@ from keyvault.domain.keys import Key, KeyState, Residence
 from keyvault.domain.scopes import Scope
 from keyvault.store import tables
 from keyvault.store.paging import Order
+from keyvault.store.prepared import MANY, Prepared
 from keyvault.store.rows import insert_new, moment, ticks
 
 _KEY = tables.key
@@ -32,6 +38,9 @@ _WRAPPED = tables.wrapped_key
 _REQUEST = tables.approval_request
 _ORDER = Order(_KEY.c.created_at, _KEY.c.id, str, newest_first=True)
 _GET = select(_KEY).where(_KEY.c.id == bindparam("of"))
+_VERSIONS = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(MANY))
+_BOTH = select(*_KEY.c, *_WRAPPED.c).select_from(_KEY.outerjoin(_WRAPPED))
+_BOTH = _BOTH.where(_KEY.c.id == bindparam("of"))
 _CHANGE = update(_KEY).where(_KEY.c.id == bindparam("of"), _KEY.c.version == bindparam("was"))
 
 
@@ -163,8 +172,8 @@ class Keys:
 
     def versions(self, key_ids: list[str]) -> dict[str, int]:
         """Return the version of each of these keys that exists."""
-        query = select(_KEY.c.id, _KEY.c.version).where(_KEY.c.id.in_(key_ids))
-        return {row.id: row.version for row in self._connection.execute(query)}
+        statement = _prepared(_VERSIONS, self._connection.dialect)
+        return dict(statement.among(self._connection, key_ids)) if key_ids else {}
 
     def ordered_by(self, person: str, limit: int) -> tuple[list[UUID], int]:
         """Return the ids of keys that a person ordered, the newest first, and how many there are.
@@ -181,6 +190,24 @@ class Keys:
     def count_by_state(self) -> dict[KeyState, int]:
         query = select(_KEY.c.state, func.count()).group_by(_KEY.c.state)
         return {KeyState(state): count for state, count in self._connection.execute(query)}
+
+
+@lru_cache(maxsize=16)
+def _prepared(statement: Executable, dialect: Dialect, *names: str) -> Prepared:
+    return Prepared(statement, dialect, names)
+
+
+def both(
+    connection: PoolProxiedConnection, dialect: Dialect, key_id: UUID
+) -> tuple[Key, WrappedKey | None]:
+    """A key and its wrapped record, if it has one, by one statement. Raises `NotFoundError`."""
+    row = _prepared(_BOTH, dialect, "of").first(connection, str(key_id))
+    if row is None:
+        raise no_key(key_id)
+    columns = len(_KEY.c)
+    wrapped = SimpleNamespace(**dict(zip(_WRAPPED.c.keys(), row[columns:], strict=True)))
+    key = SimpleNamespace(**dict(zip(_KEY.c.keys(), row[:columns], strict=True)))
+    return _key(key), None if wrapped.key_id is None else _wrapped_key(wrapped)
 
 
 def no_key(key_id: UUID) -> NotFoundError:
@@ -225,7 +252,7 @@ def _row(key: Key) -> dict[str, Any]:
     }
 
 
-def _key(row: Row[Any]) -> Key:
+def _key(row: Row[Any] | SimpleNamespace) -> Key:
     return Key(
         id=UUID(row.id),
         scope=Scope.parse(row.scope),
@@ -235,7 +262,7 @@ def _key(row: Row[Any]) -> Key:
         key_class=row.key_class,
         residence=Residence(row.residence),
         verify=VerifyPolicy(row.verify),
-        extractable=row.extractable,
+        extractable=bool(row.extractable),  # SQLite has numbers
         state=KeyState(row.state),
         version=row.version,
         created_at=moment(row.created_at),
@@ -267,14 +294,14 @@ def _wrapped_row(key_id: UUID, wrapped: WrappedKey) -> dict[str, Any]:
     }
 
 
-def _wrapped_key(row: Row[Any]) -> WrappedKey:
+def _wrapped_key(row: Row[Any] | SimpleNamespace) -> WrappedKey:
     spec = KeySpec(
         key_id=UUID(row.key_id).bytes,
         label=row.label,
         algorithm=Algorithm(row.algorithm),
         usage=KeyUsage(row.usage),
-        extractable=row.extractable,
-        trusted=row.trusted,
+        extractable=bool(row.extractable),
+        trusted=bool(row.trusted),
     )
     return WrappedKey(spec, row.blob, row.kek_id, row.mac_key_id, row.mac, row.public_key)
 

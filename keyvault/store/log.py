@@ -21,11 +21,11 @@ from keyvault.domain.errors import LogUnavailableError
 from keyvault.domain.tree import Tree
 from keyvault.store import tables
 from keyvault.store.engine import Standing
-from keyvault.store.prepared import Prepared
+from keyvault.store.prepared import MANY, Prepared
 
 _HEAD = tables.log_head
 _COUNTER = tables.stream_head
-_COUNTERS = select(_COUNTER).where(_COUNTER.c.name.in_(bindparam("names", expanding=True)))
+_COUNTERS = select(_COUNTER.c.name, _COUNTER.c.next).where(_COUNTER.c.name.in_(MANY))
 _RANDOM = 10  # bytes of a UUIDv7 that are not time
 LEEWAY_MS = 60_000  # what verifiers allow the clocks of several hosts to differ
 _MEMORY_LIMIT = 200_000  # counters or key versions, some 200 bytes each
@@ -132,8 +132,7 @@ class Log:
         unknown = names - counters.keys()
         if unknown:
             counters.update(dict.fromkeys(unknown, 0))
-            rows = self._connection.execute(_COUNTERS, {"names": sorted(unknown)})
-            counters.update((row.name, row.next) for row in rows)
+            counters.update(self._statements.counters.among(self._connection, sorted(unknown)))
 
     def _next(self, name: str) -> int:
         number = self.memory.counters[name]
@@ -172,6 +171,7 @@ class _Statements:
     def __init__(self, dialect: Dialect) -> None:
         head = select(*(_HEAD.c[name] for name in ("size", "peaks", *_QUOTED)))
         self.head = Prepared(head.with_for_update(), dialect)
+        self.counters = Prepared(_COUNTERS, dialect)
         event = ("idx", "leaf", "leaf_hash", *_FOUND_BY)
         self.event = Prepared(insert(tables.event), dialect, event)
         payload = ("idx", "salt", "payload")

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, PoolProxiedConnection, literal_column
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.expression import Executable
 
 from keyvault.store.engine import driver_of
 
 _NAMED = re.compile(r"%\((\w+)\)s")  # psycopg's
+_MANY = "_so_many_values_"
+# What a column is `in_`, in a statement that is asked by `among`.
+MANY: list[ColumnElement[Any]] = [literal_column(_MANY)]
 
 
 class Prepared:
@@ -33,6 +36,7 @@ class Prepared:
         text = str(compiled)
         order = compiled.positiontup or _NAMED.findall(text)
         self.text = _NAMED.sub("%s", text)
+        self._place = "?" if dialect.paramstyle == "qmark" else "%s"
         self._arrange = None
         if order != list(names):
             self._arrange = itemgetter(*map(names.index, order))
@@ -45,10 +49,20 @@ class Prepared:
         cursor.close()
         return touched
 
-    def first(self, connection: Connection) -> tuple[Any, ...] | None:
-        """Run it without parameters and return the first row."""
+    def first(
+        self, connection: Connection | PoolProxiedConnection, *row: Any
+    ) -> tuple[Any, ...] | None:
+        """Run it with these parameters, or none, and return the first row."""
         cursor = driver_of(connection).cursor()
-        cursor.execute(self.text)
-        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.execute(self.text, row)
+        first: tuple[Any, ...] | None = cursor.fetchone()
         cursor.close()
-        return row
+        return first
+
+    def among(self, connection: Connection, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run it for what is in these values, at least one, where it says `in_(MANY)`."""
+        cursor = driver_of(connection).cursor()
+        cursor.execute(self.text.replace(_MANY, ", ".join([self._place] * len(values))), values)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        cursor.close()
+        return rows
