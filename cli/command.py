@@ -28,7 +28,11 @@ DEFAULT_CONFIG = Path("keyvault.toml")
 def group(help_text: str) -> typer.Typer:
     """Make a noun, to hang verbs under."""
     return typer.Typer(
-        help=help_text, no_args_is_help=True, rich_markup_mode=None, add_completion=False
+        help=help_text,
+        short_help=help_text,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
     )
 
 
@@ -39,7 +43,10 @@ def command(
     epilog = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
-        app.command(name, epilog=epilog)(_with_json(function))
+        # Said by itself, the sentence stands whole in the list of commands; else it is cut.
+        first = " ".join(inspect.cleandoc(function.__doc__ or "").split()).partition(". ")[0]
+        short = f"{first.rstrip('.')}."
+        app.command(name, epilog=epilog, short_help=short)(_with_json(function))
         return function
 
     return register

@@ -83,7 +83,8 @@ def assembled(first: str) -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        epilog="\b\nEvery command takes --json. Exit statuses are those of sysexits.h.",
+        epilog="\b\nBegin with: keyvault login --help. Every command takes --json.\n"
+        "Exit statuses are those of sysexits.h.",
     )
     known = first in VERBS or first in NOUNS
     for module in dict.fromkeys(VERBS[word] for word in VERBS if word == first or not known):
@@ -107,7 +108,7 @@ def main() -> NoReturn:
     except (VaultError, HsmError) as error:
         status = _failed(error)
     except typer.TyperException as error:
-        status = _misused(error.format_message())
+        status = _misused(error)
     except (typer.Abort, KeyboardInterrupt):
         status = INTERRUPTED
     except BrokenPipeError:
@@ -115,15 +116,18 @@ def main() -> NoReturn:
         status = os.EX_IOERR
     except OSError as error:
         say(_plain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")))
-        status = os.EX_OSERR
+        status = os.EX_NOINPUT if isinstance(error, FileNotFoundError) else os.EX_OSERR
     sys.exit(status if isinstance(status, int) else os.EX_OK)
 
 
-def _misused(message: str) -> int:
+def _misused(error: typer.TyperException) -> int:
+    message = error.format_message()
     if message.startswith("Usage:"):  # nothing was asked, so the help is the message
         print(message, file=sys.stderr)
         return os.EX_USAGE
-    return _failed(UsageError(message, next_step="keyvault --help"))
+    context = getattr(error, "ctx", None)  # of the command that could not be read, if it got there
+    asked = context.command_path if context else "keyvault"
+    return _failed(UsageError(_plain(message), next_step=f"{asked} --help"))
 
 
 def _failed(error: VaultError | HsmError) -> int:
@@ -131,14 +135,14 @@ def _failed(error: VaultError | HsmError) -> int:
         body = {"code": error.code, "message": str(error), "next_step": error.next_step}
         print(json.dumps({"error": body}), file=sys.stderr)
     else:
-        say(_plain(str(error)))
+        say(str(error).strip().rstrip("."))  # as it is: it may begin with somebody's name
         if error.next_step:
             say(f"next step: {_plain(error.next_step)}")
     return exit_status(error)
 
 
 def _plain(text: str) -> str:
-    """Lower case at the front, unless it is a name or an abbreviation, and no full stop."""
+    """Lower case at the front, unless it is an abbreviation, and no full stop."""
     text = printable(text.strip()).rstrip(".")
     first, _, rest = text.partition(" ")
     return f"{first.lower()} {rest}".rstrip() if first.istitle() and rest else text
