@@ -129,7 +129,7 @@ class Faults:
     calls: Path
 
     def order(self, function: str, fault: str) -> None:
-        """`fault`: flip, hang, crash, device-error, general-error; see shim.c."""
+        """`fault`: flip, hang, crash, device-error, general-error, full; see shim.c."""
         self.control.write_text(f"{function} {fault}\n")
 
     def heal(self) -> None:

@@ -14,7 +14,7 @@ from cli.local.layout import write_new
 from cli.output import answer, facts, say, table
 from cli.passphrases import PassphraseFd, Secrets
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, NotFoundError
 from keyvault.domain.notes import NoteError, VerifierKey
 from keyvault.domain.witnessing import MAX_REQUEST_SIZE
 from keyvault.witness.key import WitnessKey, is_encrypted
@@ -67,14 +67,14 @@ def trust(
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Watch one more log, or take one more key of a log; a running witness knows it at once."""
-    memory = State(folder).trust(_verifier(vkey))
+    memory = _state(folder).trust(_verifier(vkey))
     answer({"logs": [log.origin for log in memory.logs]}, f"{len(memory.logs)} logs are watched")
 
 
 @command(app, "show", "keyvault witness show --folder witness")
 def show(folder: Folder = DEFAULT_FOLDER) -> None:
     """Show the witness's verifier key, and what it has seen of each log."""
-    memory = State(folder).read()
+    memory = _state(folder).read()
     logs: list[Document] = [
         {
             "origin": log.origin,
@@ -132,8 +132,18 @@ def sign(
     answer({"cosignature": str(out)}, facts([("carry back", out)]))
 
 
+def _state(folder: Path) -> State:
+    """A folder that was named wrongly is no witness that has lost its memory."""
+    if not (folder / KEY_FILE).exists():
+        raise NotFoundError(
+            f"no witness lives in {folder}",
+            next_step="name its folder with --folder, or make one: keyvault witness init",
+        )
+    return State(folder)
+
+
 def _opened(folder: Path, passphrase_fd: int | None) -> Witness:
-    state = State(folder)
+    state = _state(folder)
     name, file = state.read().witness.name, folder / KEY_FILE
     secret = (
         Secrets(passphrase_fd).next("passphrase of the witness") if is_encrypted(file) else None

@@ -57,7 +57,7 @@ def _busy(number: int, name: str, raised: type[p11.PKCS11Error]) -> Row:
 
 def _full(number: int, name: str, raised: type[p11.PKCS11Error], what: str) -> Row:
     return Row(
-        number, name, raised, hsm.DeviceFullError, what, "Free room on the device, then repeat."
+        number, name, raised, hsm.DeviceFullError, what, "Free room on the device, then ask again."
     )
 
 

@@ -22,6 +22,7 @@ from keyvault.domain.notes import (
 MAX_POLICY_SIZE = 65_536  # bytes
 MAX_LINES_OF_A_KIND = 32  # what the specification asks for, and enough
 NONE = "none"
+MEND = "mend the file that [witnesses] policy in the settings names; nothing was changed"
 _FORBIDDEN = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
 _COUNT = re.compile(r"[1-9][0-9]{0,3}")
 
@@ -30,6 +31,9 @@ class PolicyError(InvalidInputError):
     """A line of a policy is not what the syntax allows. The message names the line."""
 
     code = "policy-invalid"
+
+    def __init__(self, message: str, *, next_step: str = MEND) -> None:
+        super().__init__(message, next_step=next_step)
 
 
 @dataclass(frozen=True, slots=True)

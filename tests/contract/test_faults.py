@@ -8,7 +8,13 @@ import time
 
 import pytest
 
-from hsm.errors import DeviceUnavailableError, HsmError, IntegrityError, PinIncorrectError
+from hsm.errors import (
+    DeviceFullError,
+    DeviceUnavailableError,
+    HsmError,
+    IntegrityError,
+    PinIncorrectError,
+)
 from hsm.registry import list_tokens, open_device, probe
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy
 from tests import devices
@@ -83,6 +89,43 @@ def test_a_key_born_faulty_leaves_nothing_on_the_token(
     faults.heal()
     assert device.find(spec.key_id) == []
     assert device.generate(spec).spec == spec
+
+
+@pytest.mark.parametrize(
+    ("usage", "algorithm", "function"),
+    [
+        (U.SIGN, A.EC_P256, "C_GenerateKeyPair"),
+        (U.ENCRYPT, A.AES_256, "C_GenerateKey"),
+    ],
+)
+def test_a_token_without_room_says_so_and_its_keys_go_on(
+    faults, device, usage, algorithm, function
+) -> None:
+    older = device.generate(spec_of(A.EC_P256, U.SIGN)).spec.key_id
+    spec = spec_of(algorithm, usage)
+    faults.order(function, "full")
+    with pytest.raises(DeviceFullError, match="the token is full") as caught:
+        device.generate(spec)
+    assert (caught.value.code, caught.value.cause) == ("hsm-full", "CKR_DEVICE_MEMORY")
+    assert "Free room" in caught.value.next_step
+    assert device.find(spec.key_id) == []
+    assert len(device.sign(older, M.ECDSA, DIGEST)) == 64
+    faults.heal()
+    assert device.generate(spec).spec == spec
+
+
+def test_a_restored_pair_whose_public_half_finds_no_room_leaves_no_private_half(
+    faults, device
+) -> None:
+    kek = device.generate(spec_of(A.AES_256, U.WRAP, trusted=True)).spec.key_id
+    made = device.generate(spec_of(A.EC_P256, U.SIGN, extractable=True))
+    blob, spec = device.wrap(kek, made.spec.key_id), spec_of(A.EC_P256, U.SIGN)
+    faults.order("C_CreateObject", "full")
+    with pytest.raises(DeviceFullError):
+        device.unwrap(kek, blob, spec, public_key=made.public_key)
+    assert device.find(spec.key_id) == []
+    faults.heal()
+    assert device.unwrap(kek, blob, spec, public_key=made.public_key).spec == spec
 
 
 def test_a_lost_session_stays_lost_and_a_second_failure_changes_nothing(

@@ -80,6 +80,16 @@ def test_what_is_not_there_is_named(tmp_path, opened, change) -> None:
     assert caught.value.next_step
 
 
+def test_a_second_login_of_one_process_is_refused_and_the_first_goes_on(tmp_path, opened) -> None:
+    token = devices.softhsm(tmp_path)
+    first = opened(token)
+    with pytest.raises(HsmError, match="logged in") as caught:
+        opened(token)
+    assert (caught.value.code, caught.value.cause) == ("hsm-error", "CKR_USER_ALREADY_LOGGED_IN")
+    assert caught.value.next_step
+    assert len(first.random(4)) == 4
+
+
 def test_two_tokens_that_match_are_ambiguous(tmp_path, opened) -> None:
     token = devices.softhsm(tmp_path, "twin")
     devices.softhsm(tmp_path, "twin")

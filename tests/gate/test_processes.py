@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hsm.errors import (
+    DeviceFullError,
     DeviceTimeoutError,
     DeviceUnavailableError,
     HsmError,
@@ -224,6 +225,23 @@ def test_a_call_that_the_module_did_not_like_does_not_cost_the_worker(
     faults.heal()
     assert faulty.sign(key)
     assert gate.status()["pid"] == before
+
+
+def test_a_full_token_refuses_a_new_key_and_nothing_else(faulty: House, faults: devices.Faults):
+    faulty.start()
+    gate = faulty.gate()
+    key = active(gate, order())["key_id"]
+    request = ask(order()).document
+    faults.order("C_GenerateKeyPair", "full")
+    with pytest.raises(DeviceFullError, match="full") as caught:
+        gate.execute(request, signed(request))
+    assert "ask again" in caught.value.next_step
+    assert faulty.sign(key)
+    faults.heal()
+    with pytest.raises(ReplayedError):
+        gate.execute(request, signed(request))
+    again = ask(order()).document
+    assert gate.execute(again, signed(again))["key_id"]
 
 
 def test_a_wrong_signature_is_never_released(faulty: House, faults: devices.Faults):

@@ -136,6 +136,7 @@ def test_slot_9c_wants_the_pin_before_every_signature(piv: PivCard) -> None:
     assert piv.sign(PivSlot.SIGNATURE, key, b"first")
     with pytest.raises(errors.CardRefusedError, match="6982") as caught:
         piv.sign(PivSlot.SIGNATURE, key, b"second")
+    assert caught.value.code == "card-refused"
     assert "PIN" in caught.value.next_step
 
 

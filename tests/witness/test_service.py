@@ -14,6 +14,7 @@ import pytest
 from keyvault.bootstrap import build
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import NotWitnessedError, RolledBackError
+from keyvault.domain.policy import PolicyError
 from keyvault.operations import approvals, health
 from keyvault.sealer import log_keys
 from keyvault.store import Database
@@ -277,6 +278,19 @@ def test_a_witness_without_a_network_is_fed_by_files(house, vault):
     assert (status, "sent no cosignature" in said) == (75, True)
     status, _, said = house.run("request", "--witness", "w9", "--out", str(house.folder / "x"))
     assert (status, "names no witness w9" in said) == (66, True)
+
+
+def test_a_policy_with_a_wrong_line_is_refused_by_its_code_and_the_line_is_named(house, stack):
+    wrong = stack.config.with_name("wrong.policy")
+    wrong.write_bytes(house.policy.read_bytes().replace(b"quorum any-two", b"quorum any-three"))
+    config = stack.config.with_name("wrong.toml")
+    config.write_text(stack.config.read_text().replace(house.policy.name, wrong.name))
+    out = house.folder / "never"
+    status, _, said = command("request", *W3, "--out", str(out), "--config", str(config))
+    assert (status, PolicyError.code) == (65, "policy-invalid")
+    assert "line 6 of the policy names any-three" in said
+    assert "mend the file" in said
+    assert not out.exists()
 
 
 W3 = ("--witness", "w3")

@@ -9,6 +9,7 @@
  *         crash         the process dies of SIGSEGV
  *         device-error  the call is made, then CKR_DEVICE_ERROR is reported: what it made exists
  *         general-error the call is made, then CKR_GENERAL_ERROR is reported
+ *         full          the call is not made, and CKR_DEVICE_MEMORY is reported
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -23,7 +24,7 @@
 static CK_FUNCTION_LIST *real;
 static CK_FUNCTION_LIST list;
 
-enum fault { NONE, FLIP, DEVICE_ERROR, GENERAL_ERROR };
+enum fault { NONE, FLIP, DEVICE_ERROR, GENERAL_ERROR, FULL };
 
 static void note(const char *function)
 {
@@ -61,12 +62,16 @@ static enum fault ordered(const char *function)
         return FLIP;
     if (!strcmp(fault, "device-error"))
         return DEVICE_ERROR;
+    if (!strcmp(fault, "full"))
+        return FULL;
     return !strcmp(fault, "general-error") ? GENERAL_ERROR : NONE;
 }
 
 /* Obey, or call the real function and remember whether its output shall be spoilt. */
 #define OBEY(function, ...)                                   \
     enum fault fault = ordered(#function);                    \
+    if (fault == FULL)                                        \
+        return CKR_DEVICE_MEMORY;                             \
     CK_RV rv = real->function(__VA_ARGS__);                   \
     if (fault == DEVICE_ERROR)                                \
         return CKR_DEVICE_ERROR;                              \
