@@ -25,7 +25,7 @@ from api.tls import Trust
 from keyvault import bootstrap
 from keyvault.domain.errors import InvalidInputError
 from keyvault.operations.vault import Vault
-from keyvault.settings import ProxySettings, Settings
+from keyvault.settings import ProxySettings, Settings, numbered
 from keyvault.wire import listen as listen_at
 
 GRACE = 10  # seconds for calls under way when told to stop
@@ -95,10 +95,7 @@ def listen_to_proxy(settings: Settings, worker: int) -> socket.socket | None:
     if proxy is None:
         return None
     uids(proxy)  # better known now
-    path = proxy.socket
-    if worker > 1:
-        path = path.with_stem(f"{path.stem}-{worker}")
-    return listen_at(path, mode=0o660)
+    return listen_at(numbered(proxy.socket, worker), mode=0o660)
 
 
 def uids(proxy: ProxySettings) -> frozenset[int]:

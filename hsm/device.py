@@ -84,6 +84,9 @@ class KeyMaker(Protocol):
     def destroy(self, key_id: bytes) -> int:
         """Destroy every object with this CKA_ID; return how many there were."""
 
+    def drop(self, key_id: bytes) -> None:
+        """Hold nothing of a key any more: no handle, no unwrapped object. The token stays as is."""
+
 
 class KeyWrapper(Protocol):
     def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:

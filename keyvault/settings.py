@@ -15,8 +15,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def numbered(path: Path, number: int) -> Path:
+    """Where the n-th worker listens: beside the first, its number before the suffix."""
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
 class ModuleSettings(_Strict):
-    """One PKCS#11 token behind one gate."""
+    """One PKCS#11 token behind one gate, or behind several of the same host."""
 
     uri: str  # RFC 7512, without a PIN
     socket: Path  # where its gate listens
@@ -31,6 +36,21 @@ class ModuleSettings(_Strict):
     ] = ()  # CKA_IDs, not ours
     callers: tuple[str, ...] = ()  # OS users that its gate answers, beside the gate's own
     environment: dict[str, str] = {}  # for the module alone, such as SOFTHSM2_CONF
+    workers: Annotated[int, Field(ge=1, le=64)] = 1  # gates side by side; of `keys` alone
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """Where its gates listen; the first is the one that acts on keys."""
+        return tuple(numbered(self.socket, number) for number in range(1, self.workers + 1))
+
+    def socket_of(self, worker: int) -> Path:
+        """Where one of them listens, counted from 1. Raises `InvalidInputError`."""
+        if not 1 <= worker <= self.workers:
+            raise InvalidInputError(
+                f"these settings have {self.workers} of this gate, and no number {worker}",
+                next_step="raise keys.workers, or start fewer of them",
+            )
+        return numbered(self.socket, worker)
 
 
 class Rate(_Strict):
@@ -249,6 +269,12 @@ class Settings(_Strict):
     # Where the sealer also writes the newest checkpoint: another disk, which no restored
     # database brings back. What it says is demanded at every start.
     anchor: Path | None = None
+
+    @model_validator(mode="after")
+    def _alone(self) -> Self:
+        if self.log.workers > 1 or (self.spare is not None and self.spare.workers > 1):
+            raise ValueError("only [keys] has workers: the log and the spare have one gate each")
+        return self
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

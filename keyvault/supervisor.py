@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 from hsm.errors import HsmError
 from keyvault.domain.errors import BusyError, NotReadyError, VaultError
-from keyvault.settings import ApiSettings, ModuleSettings, Settings
+from keyvault.settings import ApiSettings, Settings
 from keyvault.wire import Client
 
 START_LIMIT = 120.0  # seconds until a process has to be ready; somebody may have to type a PIN
@@ -61,8 +62,8 @@ def services(settings: Settings, config: Path) -> list[Service]:
     path = str(config.resolve())
     gate = ("-m", "keyvault.gate", "--settings", path, "--module")
     return [
-        Service("gate", (*gate, "keys"), lambda: _answers(settings.keys)),
-        Service("log-gate", (*gate, "log"), lambda: _answers(settings.log)),
+        *_gates(settings, gate),
+        Service("log-gate", (*gate, "log"), lambda: _answers(settings.log.socket)),
         *_spare(settings, gate),
         Service(
             "recorder",
@@ -73,13 +74,25 @@ def services(settings: Settings, config: Path) -> list[Service]:
         Service("sealer", ("-m", "keyvault.sealer", "--settings", path), lambda: True),
         *_offices(settings, path),
         Service("clerk", ("-m", "keyvault.clerk", "--settings", path), lambda: True),
-        *(_api(settings, path, number) for number in range(settings.api.workers)),
+        *(_api(settings, path, number) for number in range(1, settings.api.workers + 1)),
     ]
+
+
+def _gates(settings: Settings, gate: tuple[str, ...]) -> Iterator[Service]:
+    """Those of the keys: each is a keeper and its worker, and logs in when the one before has."""
+    for number, place in enumerate(settings.keys.sockets, 1):
+        line = (*gate, "keys", "--worker", str(number))
+        yield Service(part("gate", number), line, partial(_answers, place))
+
+
+def part(name: str, number: int) -> str:
+    """What the n-th process of a kind is called: the first has no number."""
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _spare(settings: Settings, gate: tuple[str, ...]) -> Iterator[Service]:
     if (module := settings.spare) is not None:
-        yield Service("spare-gate", (*gate, "spare"), lambda: _answers(module))
+        yield Service("spare-gate", (*gate, "spare"), lambda: _answers(module.socket))
 
 
 def _offices(settings: Settings, path: str) -> Iterator[Service]:
@@ -95,9 +108,8 @@ def _offices(settings: Settings, path: str) -> Iterator[Service]:
 
 
 def _api(settings: Settings, path: str, number: int) -> Service:
-    name = f"api-{number + 1}" if number else "api"
-    line = ("-m", "api.server", "--settings", path, "--worker", str(number + 1))
-    return Service(name, line, lambda: _alive(settings.api), beside=True)
+    line = ("-m", "api.server", "--settings", path, "--worker", str(number))
+    return Service(part("api", number), line, lambda: _alive(settings.api), beside=True)
 
 
 def _alive(api: ApiSettings) -> bool:
@@ -115,9 +127,9 @@ def _alive(api: ApiSettings) -> bool:
         line.close()
 
 
-def _answers(module: ModuleSettings) -> bool:
+def _answers(place: Path) -> bool:
     try:
-        client = Client(module.socket)
+        client = Client(place)
         try:
             client.call("status", timeout=5)
         finally:

@@ -233,12 +233,19 @@ class Pkcs11Device(Carrying):
     @guarded
     def destroy(self, key_id: bytes) -> int:
         """The private half goes first, so that a crash leaves no key that still works."""
-        self._resident.pop(key_id, None)
-        self._cache.drop(key_id)
+        self._drop(key_id)
         found = self._on_token({Attribute.ID: key_id})
         for each in sorted(found, key=lambda o: o[Attribute.CLASS] is ObjectClass.PUBLIC_KEY):
             each.destroy()
         return len(found)
+
+    @guarded
+    def drop(self, key_id: bytes) -> None:
+        self._drop(key_id)
+
+    def _drop(self, key_id: bytes) -> None:
+        self._resident.pop(key_id, None)
+        self._cache.drop(key_id)
 
     @guarded
     def wrap(self, kek_id: bytes, key_id: bytes) -> bytes:

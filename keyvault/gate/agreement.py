@@ -33,13 +33,16 @@ class AgreementGate:
         settings: Settings,
         usable: Callable[[bytes, Purpose], bytes | WrappedKey],
         order: Callable[[UUID], Request | None],
+        *,
+        gives: bool = True,
     ) -> None:
+        """`gives`: this gate is the one of its host that gives counters."""
         self._device = device
         self._usable = usable
         self._order = order
         self._cells: dict[bytes, CellUsage] = {}  # an order never changes
         self._sandbox = settings.accept_published_keys
-        self._counters = CounterMemory(settings.state / "counters")
+        self._counters = CounterMemory(settings.state / "counters", gives=gives)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         return {

@@ -75,9 +75,10 @@ class RedeemedAnchor:
 
     def check(self) -> None:
         """Raise `RolledBackError` if token or register are older than the other has seen."""
+        # Another gate of this host may redeem meanwhile, in this order: register, token, register.
+        written = self._register.anchored(self._serial)
         values = self._device.get_data(self._label)
-        there = int(values[0]) if values else 0
-        written, redeemed = self._register.anchored(self._serial), self._register.redeemed()
+        there, redeemed = int(values[0]) if values else 0, self._register.redeemed()
         if there < written:
             raise RolledBackError(
                 f"the token is an older copy: it has seen {there} redeemed requests, and had seen "

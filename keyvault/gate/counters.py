@@ -32,14 +32,19 @@ class _Known:
 class CounterMemory:
     """Never lets a number be given twice, whatever the database says."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.monotonic, *, gives: bool = True
+    ) -> None:
         self._folder = folder
+        self._gives = gives
         self._clock = clock
         self._known: dict[str, _Known] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def highest(self, series: str) -> int:
         """The highest number that was ever given, 0 if none was. Raises `NotReadyError`."""
+        if not self._gives:  # then another process does, and what it last wrote counts
+            self._known.pop(series, None)
         return self._of(series).highest
 
     def issue(self, series: str, first: int, last: int) -> None:

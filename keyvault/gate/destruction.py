@@ -1,5 +1,6 @@
 """Certificates of destruction: signed only while the gate itself finds nothing left of the key."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from hsm.device import Device
@@ -14,11 +15,14 @@ from keyvault.gate.services import EVIDENCE, ordinary, sign_p256
 STATEMENT_LIMIT = 65_536  # bytes
 
 
-def sign_destruction(device: Device, register: Register, statement: bytes) -> bytes:
+def sign_destruction(
+    device: Device, register: Register, forget: Callable[[bytes], None], statement: bytes
+) -> bytes:
     """Sign a statement with the evidence key: DER, over `DESTRUCTION_CONTEXT` and the statement.
 
     It names the key and the request that this gate redeemed to destroy it. Raises `KeyStateError`
-    while the key lives here or any object with its CKA_ID is on the token.
+    while the key lives here or any object with its CKA_ID is on the token. `forget` has the other
+    gates of this host let go of it, and raises `DeviceUnavailableError` while one may not have.
     """
     try:
         document = parse(statement, max_size=STATEMENT_LIMIT)
@@ -33,4 +37,5 @@ def sign_destruction(device: Device, register: Register, statement: bytes) -> by
         raise KeyStateError(
             "something of the key is still there", next_step="find out what: keyvault reconcile"
         )
+    forget(key.bytes)
     return sign_p256(device, EVIDENCE, DESTRUCTION_CONTEXT + statement)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from keyvault.domain.errors import InvalidInputError
-from keyvault.gate.process import find_pin, harden, pipe_of, wipe
+from keyvault.gate.process import find_pin, harden, pipe_of, title, wipe
 from keyvault.settings import ModuleSettings, Settings
 from keyvault.wire import listen
 
@@ -33,22 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m keyvault.gate")
     parser.add_argument("--settings", type=Path, required=True)
     parser.add_argument("--module", choices=("keys", "log", "spare"), required=True)
+    parser.add_argument("--worker", type=int, default=1, help="its number, from 1")
     parser.add_argument("--pin-fd", type=int)
     options = parser.parse_args(arguments)
-    logging.basicConfig(format=f"gate {options.module}: %(message)s", level=logging.INFO)
+    logging.basicConfig(format=f"{title(options)}: %(message)s", level=logging.INFO)
     harden()
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)
     try:
         settings = Settings.load(options.settings)
         module: ModuleSettings = getattr(settings, options.module)
+        place = module.socket_of(options.worker)
         pin = find_pin(settings, module, options.pin_fd)
-        with listen(module.socket, shared=bool(module.callers)) as listener:
+        with listen(place, shared=bool(module.callers)) as listener:
             try:
-                return Keeper(options.settings, options.module, module, pin).keep(listener)
+                return Keeper(options, module, pin).keep(listener)
             finally:
                 wipe(pin)
-                module.socket.unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
     except (InvalidInputError, OSError) as error:
         log.error("%s", error)  # noqa: TRY400  (a sentence for the operator, not a traceback)
         return os.EX_CONFIG
@@ -60,9 +62,8 @@ class Keeper:
     They inherit the listening socket, so who calls between two of them only waits.
     """
 
-    def __init__(self, settings: Path, name: str, module: ModuleSettings, pin: bytearray) -> None:
-        self._settings = settings
-        self._name = name
+    def __init__(self, options: argparse.Namespace, module: ModuleSettings, pin: bytearray) -> None:
+        self._options = options
         self._environment = module.environment
         self._pin = pin
         self._pause = FIRST_PAUSE
@@ -94,8 +95,9 @@ class Keeper:
     def _start(self, listener: socket.socket) -> subprocess.Popen[bytes]:
         with pipe_of(self._pin) as pin:
             values = {
-                "settings": self._settings,
-                "module": self._name,
+                "settings": self._options.settings,
+                "module": self._options.module,
+                "worker": self._options.worker,
                 "listener-fd": listener.fileno(),
                 "pin-fd": pin,
                 "keeper": os.getpid(),

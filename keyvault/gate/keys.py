@@ -35,8 +35,6 @@ from keyvault.domain.commands import (
 from keyvault.domain.errors import (
     AuthorityError,
     InvalidInputError,
-    ModuleLevelError,
-    ModuleLocationError,
     VaultError,
 )
 from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence
@@ -48,12 +46,15 @@ from keyvault.gate.backups import Backups
 from keyvault.gate.cards import CardGate, refuse_reserved
 from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
-from keyvault.gate.documents import made_document, ordered, spec_of, wrapped_of
+from keyvault.gate.declared import Declared
+from keyvault.gate.documents import made_document, ordered, wrapped_of
 from keyvault.gate.handovers import HandoverGate, check_may_leave, check_resident
+from keyvault.gate.inventory import Inventory
 from keyvault.gate.keks import ON_KEKS, Keks, check_resting
 from keyvault.gate.register import Register
 from keyvault.gate.restoring import Restoring
 from keyvault.gate.services import ordinary
+from keyvault.gate.siblings import Siblings
 from keyvault.settings import Settings
 
 MAX_ITEMS = 1_000  # of one call to sign
@@ -64,8 +65,11 @@ METHODS = (
     *("authority", "execute", "stop", "load", "issue_session", "session_ca", "sign_manifest"),
     *("sign_destruction", "sign_report", "report_certificate"),
     *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
-    *("inventory", "inspect", "discard_public_half", "withdraw"),
-    "certification_requests",
+    *("withdraw", "certification_requests", "forget", "sign_part"),
+)
+USES = (
+    *("load", "forget", "sign", "sign_part", "verify", "encrypt", "decrypt", "mac", "random"),
+    *("seal_agreed", "open_agreed"),
 )
 
 _CERTIFIED = (CertifyAuthority, CertifySigner)
@@ -88,11 +92,14 @@ class KeysGate:
         self,
         device: Device,
         settings: Settings,
+        worker: int = 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         spare: bool = False,
     ) -> None:
         self._device = device
+        self._first = worker == 1
+        self._siblings = Siblings(() if spare else settings.keys.sockets[1:])
         self._clock = clock
         self._register = Register(settings.state / "gate.db", settings.keys.cache)
         self._certification = Certification(device, self._register, settings.state / "requests")
@@ -100,8 +107,7 @@ class KeysGate:
         self._trust = Trust(settings.origin, settings.genesis, memory, clock)
         self._loaded: dict[bytes, WrappedKey] = {}
         self._cache = settings.keys.cache
-        self._place = settings.keys.location.partition(",")[0].strip()
-        self._level = 0 if device.info.is_softhsm else settings.keys.level
+        self._declared = Declared(device, settings.keys)
         self._anchor = RedeemedAnchor(device, self._register, settings.node)
         self._anchor.check()
         self._restoring = Restoring(device, self._register, settings, may_restore=spare)
@@ -113,18 +119,22 @@ class KeysGate:
         self._keks = Keks(device)
         self._backups = Backups(device, self._register)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
-        self._agreement = AgreementGate(device, settings, self._usable, self._register.get)
+        uses = self._usable, self._register.get
+        self._agreement = AgreementGate(device, settings, *uses, gives=self._first)
         known = self._register, self._trust
         self._authorities = Authorities(device, *known, folder, settings.ca.url)
         self._cards = CardGate(device, settings, self._register, self._trust, clock)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
+        """What may be asked: everything at the first gate, and at those beside it only uses."""
         own = {name: getattr(self, name) for name in METHODS}
         parts = (
             *(self._agreement, self._authorities, self._cards),
             *(self._handovers, self._backups, self._restoring, self._keks),
+            Inventory(self._device),
         )
-        return own | {name: how for part in parts for name, how in part.methods().items()}
+        every = own | {name: how for part in parts for name, how in part.methods().items()}
+        return every if self._first else {name: every[name] for name in USES}
 
     def status(self) -> Document:
         authority = {**self._trust.position(), "seen": self._trust.seen}
@@ -149,7 +159,7 @@ class KeysGate:
         if not again:  # or it was cleared before: who left meanwhile does not undo that
             self._trust.clear(request, approvals, known, now)
         key_class = None if known is None else self._trust.current.key_class(known)
-        self._check_level(command, key_class)
+        self._declared.check(command, key_class)
         act = self._handovers.act(request, key_class) or self._keks.act(command)
         act = act or self._act(request, command, key_class)
         if not again:
@@ -213,22 +223,6 @@ class KeysGate:
             case _:
                 raise InvalidInputError(f"{command.name} is nothing that the gate does")
 
-    def _check_level(self, command: Command, key_class: KeyClass | None) -> None:
-        """Refuse a key whose class asks for a better module than this one is declared to be."""
-        needed, level = key_class.module_level if key_class else 0, self._level
-        if isinstance(command, NewKey) and level < needed:
-            raise ModuleLevelError(
-                f"this module counts as level {level}, and the class asks for {needed}",
-                next_step="declare the level of a validated module; SoftHSM has none",
-            )
-        place = key_class.location if key_class else None
-        if place is not None and place != self._place:
-            raise ModuleLocationError(
-                f"keys of this class rest in {place}, and this module is declared to stand in"
-                f" {self._place or 'no place'}",
-                next_step="choose another module or class, or declare keys.location",
-            )
-
     def _move(self, key_id: bytes, state: KeyState) -> Document:
         """Change a key's state. The one that an active one follows protects nothing new then."""
         order = self._register.get(UUID(bytes=key_id)) if state is KeyState.ACTIVE else None
@@ -272,7 +266,15 @@ class KeysGate:
     def _destroy(self, key_id: bytes) -> Document:
         self._register.move(key_id, KeyState.DESTROYED)
         self._loaded.pop(key_id, None)
-        return {"destroyed": self._device.destroy(key_id)}
+        destroyed = self._device.destroy(key_id)
+        self._siblings.forget(key_id)
+        return {"destroyed": destroyed}
+
+    def forget(self, key_id: bytes) -> None:
+        """Hold nothing of a key that another gate has destroyed, and see that it has."""
+        self._register.refresh()
+        self._loaded.pop(key_id, None)
+        self._device.drop(key_id)
 
     # Use of keys: who may is decided above; the device holds each key to its one purpose.
 
@@ -310,6 +312,15 @@ class KeysGate:
         key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
         self._authorities.refuse(key_id)
         return self._device.sign_all(key, how, data, verify=VerifyPolicy(verify))
+
+    def sign_part(self, key_id: bytes, *what: Any) -> list[bytes]:
+        """Some of the signatures of one call, or none where all have to be made by one gate.
+
+        The uses of a guarded key are allowed all at once, and a wrapped one is in one gate.
+        """
+        life = self._register.life(key_id)
+        whole = life is not None and (life.guarded or life.wrapped)
+        return [] if whole else self.sign(key_id, *what)
 
     def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
         key = self._usable(key_id, Purpose.PROCESS)
@@ -369,7 +380,8 @@ class KeysGate:
         return services.sign_manifest(self._device, manifest)
 
     def sign_destruction(self, statement: bytes) -> bytes:
-        return destruction.sign_destruction(self._device, self._register, statement)
+        told = self._siblings.forget
+        return destruction.sign_destruction(self._device, self._register, told, statement)
 
     def sign_report(self, attributes: bytes) -> bytes:
         return reports.sign(self._device, attributes)
@@ -377,24 +389,6 @@ class KeysGate:
     def report_certificate(self) -> bytes:
         return reports.certificate(self._device, self._trust.current.origin)
 
-    # What is on the token, for reconciling.
-
-    def inventory(self) -> list[Document]:
-        return [asdict(record) for record in self._device.inventory()]
-
-    def inspect(self, key_id: bytes, spec: Document) -> Document:
-        """Read a resident key back and test it, as after its making."""
-        return made_document(self._device.inspect(spec_of({**spec, "key_id": ordinary(key_id)})))
-
     def withdraw(self, request_id: bytes) -> None:
         """From here on this request can make nothing, also if it is on its way to the gate."""
         self._register.withdraw(UUID(bytes=request_id))
-
-    def discard_public_half(self, key_id: bytes) -> int:
-        """Destroy what a crash left of a pair. Raises `KeyUnusableError` if a secret is there."""
-        found = self._device.find(ordinary(key_id))
-        if any(record.object_class != "PUBLIC_KEY" for record in found):
-            raise KeyUnusableError(
-                "there is more than a public half", next_step="a key is destroyed by approval"
-            )
-        return self._device.destroy(key_id) if found else 0

@@ -1,7 +1,9 @@
 """What the gate's processes ask of the kernel, and how they handle a PIN."""
 
+import argparse
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -35,6 +37,25 @@ def die_with(parent: int) -> None:
 def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def title(options: argparse.Namespace) -> str:
+    """What a process's lines in the journal begin with."""
+    number = f"-{options.worker}" if options.worker > 1 else ""
+    return f"gate {options.module}{number}"
+
+
+@contextlib.contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Wait until no other gate of this host logs in; the kernel lets go for who dies here.
+
+    SoftHSM writes its token's file anew at every login, and who reads it half written finds a
+    token that has no PIN: a refusal that no gate may try to better.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def wipe(secret: bytearray) -> None:

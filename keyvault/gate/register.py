@@ -152,7 +152,7 @@ class Register:
     def life(self, key_id: bytes) -> Life | None:
         """What is known of a key, as new as `STALE` allows."""
         if time.monotonic() - self._looked >= STALE:
-            self._refresh()
+            self.refresh()
         known = self._known.get(key_id)
         return known or self._read(key_id)
 
@@ -245,7 +245,7 @@ class Register:
         self._known[key_id] = life
         return life
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Forget what is held if another gate of this host has written meanwhile."""
         version = self._file.execute("PRAGMA data_version").fetchone()[0]
         if version != self._version:

@@ -12,6 +12,7 @@ import pwd
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from keyvault.domain.errors import RolledBackError, VaultError
 from keyvault.gate.deadlines import SLOW, deadline, timed
 from keyvault.gate.keys import KeysGate
 from keyvault.gate.log import LogGate
-from keyvault.gate.process import die_with, harden, read_pin, wipe
+from keyvault.gate.process import die_with, harden, read_pin, title, turn, wipe
 from keyvault.gate.refusals import Refusals
 from keyvault.settings import ModuleSettings, Settings
 from keyvault.wire import Server
@@ -42,13 +43,14 @@ log = logging.getLogger("keyvault.gate")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to leave. Exit codes EX_NOPERM and EX_CONFIG say: do not try again."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format=f"gate {options.module}: %(message)s", level=logging.INFO)
+    logging.basicConfig(format=f"{title(options)}: %(message)s", level=logging.INFO)
     harden()
     die_with(options.keeper)
     settings = Settings.load(options.settings)
     module: ModuleSettings = getattr(settings, options.module)
     try:
-        device = opened(module, options.pin_fd)
+        with turn(settings.state / "login.lock") if module.workers > 1 else nullcontext():
+            device = opened(module, options.pin_fd)
     except HsmError as error:
         log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
         return exit_code(error)
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gate = (
             LogGate(device, settings)
             if options.module == "log"
-            else KeysGate(device, settings, spare=options.module == "spare")
+            else KeysGate(device, settings, options.worker, spare=options.module == "spare")
         )
     except RolledBackError as error:
         log.error("%s; next step: %s", error, error.next_step)  # noqa: TRY400  (a sentence)
@@ -161,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m keyvault.gate.worker")
     parser.add_argument("--settings", type=Path, required=True)
     parser.add_argument("--module", choices=("keys", "log", "spare"), required=True)
-    for name in ("listener-fd", "pin-fd", "keeper", "restarts"):
+    for name in ("worker", "listener-fd", "pin-fd", "keeper", "restarts"):
         parser.add_argument(f"--{name}", type=int, required=True)
     return parser
 
