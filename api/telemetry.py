@@ -159,7 +159,8 @@ _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"
 
 # Name, text, and the labels if it has any.
 _GAUGES = (
-    ("gate_up", "1 if the gate of the keys answers"),
+    ("gate_up", "1 if the gate of the keys answers; of several the first, which acts on keys"),
+    ("gate_worker_up", "1 if this one of the keys' gates answers", "worker"),
     ("log_events", "Events in the log"),
     ("log_sealed", "Events under the newest checkpoint"),
     ("checkpoint_lag", "Events that no checkpoint covers yet"),
@@ -198,7 +199,9 @@ class Gauges:
 
     def show(self, figures: Figures) -> None:
         """Take over what was just read."""
-        self._gauges["gate_up"].set(figures.gate_up)
+        self._gauges["gate_up"].set(figures.gates_up[0])
+        for number, up in enumerate(figures.gates_up, 1):
+            self._gauges["gate_worker_up"].labels(str(number)).set(up)
         self._gauges["log_events"].set(figures.log_events)
         self._gauges["log_sealed"].set(figures.log_sealed)
         self._gauges["checkpoint_lag"].set(figures.log_events - figures.log_sealed)

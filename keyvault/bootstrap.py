@@ -27,22 +27,25 @@ log = logging.getLogger("keyvault")
 def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
     database = Database(settings.database, node=settings.node)
-    breaker = Breaker(partial(_report_in_background, database))
-    socket, deadline = settings.keys.socket, settings.keys.deadline
+    module = settings.keys
+    breakers = [
+        Breaker(partial(_report_in_background, database, number))
+        for number in range(1, module.workers + 1)
+    ]
     return Vault(
         settings=settings,
         database=database,
         gate=Gate(
-            socket,
+            module.socket,
             records_from=lambda number: _records(database, number),
-            breaker=breaker,
-            deadline=deadline,
+            breaker=breakers[0],
+            deadline=module.deadline,
         ),
         hot=GateClient(
-            socket,
+            *module.sockets,
             wrapped=lambda key_id: _wrapped(database, key_id),
-            breaker=breaker,
-            deadline=deadline,
+            breakers=breakers,
+            deadline=module.deadline,
         ),
         recorder=RecorderClient(settings.recorder),
         recorder_status=wire.Client(settings.recorder),
@@ -75,8 +78,10 @@ def _wrapped(database: Database, key_id: bytes) -> WrappedKey | None:
         return work.keys.wrapped(UUID(bytes=key_id))
 
 
-def _report_in_background(database: Database, up: bool, reason: str) -> None:
-    """Write down a change of the device's state. Who noticed it has a call to answer."""
+def _report_in_background(database: Database, gate: int, up: bool, reason: str) -> None:
+    """Write down a change of a gate's state. Who noticed it has a call to answer."""
+    if gate > 1:
+        reason = f"gate {gate}: {reason or 'it answers'}"
     threading.Thread(target=_report, args=(database, up, reason)).start()
 
 

@@ -70,7 +70,7 @@ def disk(settings: Settings) -> Iterator[Check]:
 
 def sockets(settings: Settings) -> Iterator[Check]:
     """Paths that fit, in a folder where nobody else can put one."""
-    paths = (settings.keys.socket, settings.log.socket, settings.recorder)
+    paths = (*settings.keys.sockets, settings.log.socket, settings.recorder)
     too_long = [path for path in paths if len(os.fsencode(path)) > SOCKET_PATH_LIMIT]
     yield Check(
         "socket paths",

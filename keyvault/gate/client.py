@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hsm.errors import DeviceUnavailableError
+from hsm.errors import DeviceUnavailableError, HsmError
 from hsm.types import Mechanism, ObjectRecord, VerifyPolicy, WrappedKey
 from keyvault import wire
 from keyvault.domain.canonical import Document
+from keyvault.domain.errors import VaultError
 from keyvault.gate.breaker import DEADLINE, GRACE, STATUS_TIMEOUT, Breaker, State, watched
 from keyvault.gate.documents import record_of, wrapped_document, wrapped_of
 
@@ -261,6 +262,18 @@ class Gate:
     def _once(self, over: wire.Client, method: str, *args: Any, timeout: float) -> Any:
         with watched(self._breaker, self._deadline):
             return over.call(method, *args, timeout=timeout)
+
+
+def silence_of(path: Path) -> str:
+    """Why a gate does not answer, or nothing if it does."""
+    client = wire.Client(path)
+    try:
+        client.call("status", timeout=STATUS_TIMEOUT)
+    except (OSError, HsmError, VaultError) as error:
+        return str(error)
+    finally:
+        client.close()
+    return ""
 
 
 def objects_at(path: Path, timeout: float) -> list[ObjectRecord]:

@@ -1,53 +1,102 @@
-"""The gate for what is asked all day: an async client, which loads a wrapped key that is missing.
+"""The gates for what is asked all day: an async client, which loads a wrapped key that is missing.
 
-It stops asking for a while when the device is down.
+It spreads its calls over the gates of one host, and stops asking for a while what is down.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hsm.errors import KeyNotFoundError
+from hsm.errors import DeviceUnavailableError, HsmError, KeyNotFoundError
 from hsm.types import Mechanism, VerifyPolicy, WrappedKey
 from keyvault import wire
 from keyvault.domain.canonical import Document
+from keyvault.domain.errors import VaultError
 from keyvault.gate.breaker import DEADLINE, GRACE, STATUS_TIMEOUT, Breaker, State, watched
 from keyvault.gate.documents import wrapped_document
 
+WHOLE = 16  # digests that one gate signs in a call: parts of less cost more than they bring
+SETTLED = 100_000  # keys of which is remembered that one gate serves them
+
 Wrapped = Callable[[bytes], WrappedKey | None]
 """(key id) → the key's wrapped record, or None for a resident key."""
+Fresh = Callable[[bytes], WrappedKey | None]
+"""(key id) → a wrapped record that was read just now, given once, to go along with the use."""
+
+
+class _Gate:
+    """One of the gates: the way to it, whether it answers, and how much it has to do."""
+
+    def __init__(self, path: Path, breaker: Breaker, deadline: float) -> None:
+        self.wire = wire.AsyncClient(path)
+        self.breaker = breaker
+        self.in_flight = 0
+        self._deadline = deadline
+
+    async def call(self, method: str, *args: Any, timeout: float = 0) -> Any:  # noqa: ASYNC109  (handed on to the wire's one timer)
+        patience = timeout or self._deadline + GRACE
+        self.in_flight += 1
+        try:
+            with watched(self.breaker, self._deadline):
+                return await self.wire.call(method, *args, timeout=patience)
+        finally:
+            self.in_flight -= 1
+
+    def rouse(self) -> "asyncio.Task[None] | None":
+        """Ask one that is down whether it is back, if it is time to; no caller's use is risked."""
+        try:
+            self.breaker.check()
+        except DeviceUnavailableError:
+            return None
+        return asyncio.create_task(self._probe())
+
+    async def _probe(self) -> None:
+        with suppress(HsmError, VaultError):
+            await self.call("status", timeout=STATUS_TIMEOUT)
 
 
 class GateClient:
-    """The gate for one event loop. Calls of one turn of the loop share a frame.
+    """The gates of one token for one event loop. Calls of one turn of the loop share a frame.
+
+    A use of a resident key goes where the fewest calls are in flight, one of a wrapped or a guarded
+    key to the gate that its id falls on, so that it is unwrapped once. What is down is left out.
 
     Every method raises the gate's own errors, `DeviceTimeoutError`, and `DeviceUnavailableError`
-    with `retry_after` while the device is down. A process has one `breaker` for all its clients.
+    with `retry_after` while all of them are down. A process has one breaker for each gate.
     """
 
     def __init__(
         self,
-        path: Path,
-        *,
+        *paths: Path,
         wrapped: Wrapped = lambda _: None,
-        breaker: Breaker | None = None,
+        fresh: Fresh = lambda _: None,
+        breakers: Sequence[Breaker] = (),
         deadline: float = DEADLINE,
     ) -> None:
-        self._wire = wire.AsyncClient(path)
+        given = breakers or [Breaker() for _ in paths]
+        self._gates = [_Gate(*one, deadline) for one in zip(paths, given, strict=True)]
         self._wrapped = wrapped
-        self._deadline = deadline
-        self._breaker = breaker or Breaker()
+        self._fresh = fresh
+        self._settled: dict[bytes, None] = {}
+        self._turns = count()
+        self._probes: set[asyncio.Task[None]] = set()
 
     @property
-    def state(self) -> State:
-        return self._breaker.state
+    def states(self) -> list[State]:
+        """Of each gate, the first one's first."""
+        return [gate.breaker.state for gate in self._gates]
 
     async def close(self) -> None:
-        await self._wire.close()
+        for probe in self._probes:
+            probe.cancel()
+        for gate in self._gates:
+            await gate.wire.close()
 
     async def status(self) -> Document:
-        return dict(await self._once("status", timeout=STATUS_TIMEOUT))
+        return dict(await self._gates[0].call("status", timeout=STATUS_TIMEOUT))
 
     async def sign(
         self,
@@ -56,7 +105,14 @@ class GateClient:
         data: Sequence[bytes],
         verify: VerifyPolicy = VerifyPolicy.ALWAYS,
     ) -> list[bytes]:
-        """Sign up to 1,000 digests. `verify` says how often each is checked before release."""
+        """Sign up to 1,000 digests. `verify` says how often each is checked before release.
+
+        Many are signed by all gates side by side; if one of them fails, none is given.
+        """
+        if len(data) > WHOLE and len(self._gates) > 1 and key_id not in self._settled:
+            signatures = await self._sign_in_parts(key_id, mechanism, data, verify)
+            if signatures:
+                return signatures
         return list(await self._use(key_id, "sign", mechanism, data, verify))
 
     async def verify(
@@ -90,22 +146,84 @@ class GateClient:
         return dict(await self._use(key_id, "open_agreed", terms, sealed, aad))
 
     async def random(self, size: int) -> bytes:
-        self._breaker.check()
-        return bytes(await self._once("random", size))
+        return bytes(await self._idlest(self._up()).call("random", size))
 
     async def _use(self, key_id: bytes, method: str, *args: Any) -> Any:
-        self._breaker.check()
-        try:
-            return await self._once(method, key_id, *args)
-        except KeyNotFoundError:
-            wrapped = await asyncio.to_thread(self._wrapped, key_id)
-            if wrapped is None:
-                raise
-        loading = self._once("load", wrapped_document(wrapped))
-        _, result = await asyncio.gather(loading, self._once(method, key_id, *args))  # one frame
+        wrapped = self._fresh(key_id)
+        if wrapped is None:
+            try:
+                return await self._gate_of(key_id).call(method, key_id, *args)
+            except KeyNotFoundError:
+                wrapped = await asyncio.to_thread(self._wrapped, key_id)
+                if wrapped is None:
+                    raise
+        self._settle(key_id)
+        gate = self._gate_of(key_id)
+        loading = gate.call("load", wrapped_document(wrapped))
+        _, result = await asyncio.gather(loading, gate.call(method, key_id, *args))  # one frame
         return result
 
-    async def _once(self, method: str, *args: Any, timeout: float = 0) -> Any:  # noqa: ASYNC109  (handed on to the wire's one timer)
-        patience = timeout or self._deadline + GRACE
-        with watched(self._breaker, self._deadline):
-            return await self._wire.call(method, *args, timeout=patience)
+    async def _sign_in_parts(
+        self, key_id: bytes, mechanism: Mechanism, data: Sequence[bytes], verify: VerifyPolicy
+    ) -> list[bytes]:
+        """The signatures in order, or none if one gate has to make all of them."""
+        up = self._up()
+        size = -(-len(data) // len(up))
+        parts = [data[start : start + size] for start in range(0, len(data), size)]
+        calls = (
+            gate.call("sign_part", key_id, mechanism, part, verify)
+            for gate, part in zip(up, parts, strict=False)
+        )
+        try:
+            made = await asyncio.gather(*calls)
+        except KeyNotFoundError:
+            made = [[]]
+        if not all(made):
+            self._settle(key_id)
+            return []
+        return [signature for part in made for signature in part]
+
+    # Which gate
+
+    def _gate_of(self, key_id: bytes) -> _Gate:
+        """Whom to ask. Raises `DeviceUnavailableError` while nobody is up."""
+        up = self._up()
+        if key_id not in self._settled:
+            return self._idlest(up)
+        number = int.from_bytes(key_id[-4:])
+        home = self._gates[number % len(self._gates)]
+        return home if home in up else up[number % len(up)]
+
+    def _idlest(self, up: list[_Gate]) -> _Gate:
+        """The one with the fewest calls in flight; of several the next in turn."""
+        if len(up) == 1:
+            return up[0]
+        turn = next(self._turns) % len(up)
+        return min(up[turn:] + up[:turn], key=lambda gate: gate.in_flight)
+
+    def _up(self) -> list[_Gate]:
+        up = [gate for gate in self._gates if gate.breaker.state.up]
+        if len(up) == len(self._gates):
+            return up
+        if up:
+            down = (gate for gate in self._gates if gate not in up)
+            for probe in filter(None, map(_Gate.rouse, down)):
+                self._probes.add(probe)
+                probe.add_done_callback(self._probes.discard)
+            return up
+        return [self._tried()]
+
+    def _tried(self) -> _Gate:
+        """One of all those that are down, whose turn it is to be asked by a caller's own use."""
+        for gate in self._gates[:-1]:
+            with suppress(DeviceUnavailableError):
+                gate.breaker.check()
+                return gate
+        self._gates[-1].breaker.check()
+        return self._gates[-1]
+
+    def _settle(self, key_id: bytes) -> None:
+        """Remember that one gate serves this key."""
+        self._settled[key_id] = None
+        if len(self._settled) > SETTLED:
+            del self._settled[next(iter(self._settled))]

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from hsm.errors import HsmError
 from keyvault.domain.access import Action, Principal
-from keyvault.domain.errors import VaultError
 from keyvault.domain.keys import KeyState
 from keyvault.domain.quorums import Quorum
 from keyvault.operations import (
     backup_watch,
     expiry,
+    health,
     quorums,
     reconciliation,
     revocation,
@@ -21,7 +20,7 @@ from keyvault.operations.witnesses import Standing, levels, standings
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    gate_up: bool
+    gates_up: list[bool]  # the first, which acts on keys, and those beside it
     log_events: int
     log_sealed: int  # covered by the newest checkpoint
     keys: dict[KeyState, int]
@@ -47,7 +46,7 @@ def read(vault: Vault, who: Principal) -> Figures:
         certificates, rules = expiry.watch(vault, work), quorums.current(vault, work)
         desks = stations.current(vault, work)
     return Figures(
-        gate_up=_is_up(vault),
+        gates_up=[not why for why in health.silences(vault)],
         log_events=size,
         log_sealed=covered.sealed,
         keys={state: counts.get(state, 0) for state in KeyState},
@@ -61,11 +60,3 @@ def read(vault: Vault, who: Principal) -> Figures:
         tokens=tokens,
         desks=desks,
     )
-
-
-def _is_up(vault: Vault) -> bool:
-    try:
-        vault.gate.status()
-    except (HsmError, VaultError, OSError):
-        return False
-    return True

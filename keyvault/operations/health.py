@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-from hsm.errors import HsmError
+from hsm.errors import DeviceUnavailableError, HsmError
 from keyvault.domain.errors import NotReadyError, VaultError
+from keyvault.gate.client import silence_of
 from keyvault.operations import (
     backup_watch,
     expiry,
@@ -88,8 +90,22 @@ def _authority(vault: Vault) -> None:
     vault.check_authority()
 
 
-def _hsm(vault: Vault) -> None:
-    vault.gate.status()
+def silences(vault: Vault) -> list[str]:
+    """Why each gate of the keys does not answer, the first one's first; nothing if it does."""
+    sockets = vault.settings.keys.sockets
+    with ThreadPoolExecutor(len(sockets)) as asking:
+        return list(asking.map(silence_of, sockets))
+
+
+def _hsm(vault: Vault) -> str | None:
+    """One gate that answers is enough to sign; the others are named."""
+    if vault.settings.keys.workers == 1:
+        vault.gate.status()
+        return None
+    silent = [f"gate {n}: {why}" for n, why in enumerate(silences(vault), 1) if why]
+    if len(silent) == vault.settings.keys.workers:
+        raise DeviceUnavailableError("; ".join(silent), next_step="see runbook hsm-down")
+    return "; ".join(silent)
 
 
 def _recorder(vault: Vault) -> None:

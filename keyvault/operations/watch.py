@@ -68,7 +68,9 @@ def _told(work: Reading) -> str:
 def gates(vault: Vault) -> int:
     """Write down what the gates refused since the last time; return how many events."""
     settings = vault.settings
-    places = {"keys": settings.keys.socket, "log": settings.log.socket}
+    places = {"log": settings.log.socket}
+    for number, socket in enumerate(settings.keys.sockets, 1):
+        places["keys" if number == 1 else f"keys-{number}"] = socket
     return sum(_gate(vault, name, socket) for name, socket in places.items())
 
 

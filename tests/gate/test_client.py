@@ -131,7 +131,7 @@ def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices
         calls = [client.sign(key, Mechanism.ECDSA, [DIGEST]) for _ in range(8)]
         failures = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(failure) for failure in failures} == {DeviceTimeoutError}
-        assert not client.state.up
+        assert not client.states[0].up
         with pytest.raises(DeviceUnavailableError, match="down") as caught:
             await client.sign(key, Mechanism.ECDSA, [DIGEST])
         assert 0 < caught.value.retry_after <= 1
@@ -139,9 +139,9 @@ def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices
         await asyncio.to_thread(faulty.wait)
         await asyncio.sleep(caught.value.retry_after)
         await client.sign(key, Mechanism.ECDSA, [DIGEST])
-        assert client.state.up
+        assert client.states[0].up
 
-    _run(faulty, use, breaker=Breaker(lambda up, reason: changes.append((up, reason))))
+    _run(faulty, use, breakers=[Breaker(lambda up, reason: changes.append((up, reason)))])
     assert changes == [(False, "the device did not answer in time"), (True, "")]
 
 
@@ -157,7 +157,7 @@ def test_a_refusal_of_the_gate_is_no_outage(house: House):
         for _ in range(2 * FAILURES):
             with pytest.raises(NotPermittedError):
                 await client.sign(service_key_id("evidence"), Mechanism.ECDSA, [DIGEST])
-        assert client.state.up
+        assert client.states[0].up
 
     _run(house, use)
 
