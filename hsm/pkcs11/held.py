@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -234,10 +235,14 @@ def uses_of(spec: KeySpec) -> list[Mechanism]:
     ]
 
 
+# A system call for each byte would be felt.
+_CHANCE = chain.from_iterable(iter(partial(os.urandom, 256), b""))
+
+
 def due(policy: VerifyPolicy) -> bool:
     """Whether to check this signature. A module cannot foresee which one is sampled."""
     if policy is VerifyPolicy.SAMPLED:
-        return os.urandom(1)[0] % SAMPLE == 0
+        return next(_CHANCE) % SAMPLE == 0
     return policy is VerifyPolicy.ALWAYS
 
 

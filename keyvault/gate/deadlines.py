@@ -5,7 +5,7 @@ A signal handler in Python would wait for the C call to return, so SIGALRM keeps
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, cast
 
@@ -38,15 +38,16 @@ class _Timed:
         self._device = device
         self._seconds = seconds
 
-    def sign_all(self, key: Any, mechanism: Any, data: Iterable[bytes], **options: Any) -> Any:
-        """Each has as long as if it came alone, and so has finding the key."""
+    def sign_all(self, key: Any, mechanism: Any, data: Sequence[bytes], **options: Any) -> Any:
+        """Each of several has the whole deadline, and so has finding the key."""
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
         try:
-            return self._device.sign_all(key, mechanism, self._each(data), **options)
+            items = self._each(data) if len(data) > 1 else data
+            return self._device.sign_all(key, mechanism, items, **options)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _each(self, data: Iterable[bytes]) -> Iterator[bytes]:
+    def _each(self, data: Sequence[bytes]) -> Iterator[bytes]:
         for item in data:
             signal.setitimer(signal.ITIMER_REAL, self._seconds)
             yield item

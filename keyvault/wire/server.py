@@ -78,7 +78,6 @@ class _Connection:
 class _Frame:
     connection: _Connection
     calls: list[Any]
-    answers: list[Any] = field(default_factory=list)
 
 
 class Server:
@@ -154,41 +153,39 @@ class Server:
         return []
 
     def _work(self, frames: list[_Frame]) -> None:
-        waiting: dict[str, list[tuple[_Frame, int, list[Any]]]] = {}
+        waiting: dict[str, list[tuple[_Connection, int, list[Any]]]] = {}
         for frame in frames:
-            later = False
+            answers: list[Any] = []
             for call in frame.calls:
                 if self._stopping or frame.connection not in self._connections:
                     break
                 match call:
                     case [int() as number, str() as method, list() as args]:
                         if method in self._batches:
-                            waiting.setdefault(method, []).append((frame, number, args))
-                            later = True
-                        else:
-                            frame.answers.append(self._answer(number, method, args))
-                            if len(frame.answers) == PIECE:
-                                self._reply(frame)
-                                frame.answers.clear()
+                            waiting.setdefault(method, []).append((frame.connection, number, args))
+                            continue
+                        answers.append(self._answer(number, method, args))
+                        if len(answers) == PIECE:
+                            self._reply(frame.connection, answers)
+                            answers = []
                     case _:
                         self._drop(frame.connection)
                         break
-            if not later:
-                self._reply(frame)
+            self._reply(frame.connection, answers)
         self._work_batches(waiting)
 
-    def _work_batches(self, waiting: dict[str, list[tuple[_Frame, int, list[Any]]]]) -> None:
-        touched: dict[_Frame, None] = {}
+    def _work_batches(self, waiting: dict[str, list[tuple[_Connection, int, list[Any]]]]) -> None:
+        """Answer all that one client asked in a round in one frame, however many it came in."""
+        answers: dict[_Connection, list[Any]] = {}
         for method, calls in waiting.items():
             try:
                 results = self._batches[method]([args for _, _, args in calls])
             except Exception as error:  # noqa: BLE001  (the caller hears it, the server lives)
                 results = [error] * len(calls)
-            for (frame, number, _), result in zip(calls, results, strict=True):
-                frame.answers.append(_answer(number, result))
-                touched[frame] = None
-        for frame in touched:
-            self._reply(frame)
+            for (connection, number, _), result in zip(calls, results, strict=True):
+                answers.setdefault(connection, []).append(_answer(number, result))
+        for connection, all_of_it in answers.items():
+            self._reply(connection, all_of_it)
 
     def _answer(self, number: int, method: str, args: list[Any]) -> list[Any]:
         try:
@@ -198,14 +195,14 @@ class Server:
         except Exception as error:  # noqa: BLE001  (the caller hears it, the server lives)
             return _answer(number, error)
 
-    def _reply(self, frame: _Frame) -> None:
-        if not frame.answers:
+    def _reply(self, connection: _Connection, answers: list[Any]) -> None:
+        if not answers:
             return
         try:
-            data = pack(frame.answers)
+            data = pack(answers)
         except (FrameError, TypeError, ValueError, OverflowError) as error:
-            data = pack([_answer(answer[0], error) for answer in frame.answers])
-        self._send(frame.connection, data)
+            data = pack([_answer(answer[0], error) for answer in answers])
+        self._send(connection, data)
 
     def _send(self, connection: _Connection, data: bytes) -> None:
         if connection not in self._connections:
