@@ -10,9 +10,10 @@ import typer
 
 from cli.errors import UsageError
 from cli.passphrases import Secrets
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, NotFoundError
 from keyvault.signatures import Credential, SoftwareCredential
 
+_OTHER_FILE = "name your encrypted key with --credential, or say --card"
 CARD = "card:"  # in front of a reader's name, where a session notes what its person signs with
 
 
@@ -54,7 +55,9 @@ class KeyFile:
         return str(self.path.resolve())
 
     def open(self, secrets: Secrets) -> Credential:
-        """Raises `InvalidInputError` if it does not open."""
+        """Raises `NotFoundError`, before anybody types in vain, or `InvalidInputError`."""
+        if not self.path.is_file():
+            raise NotFoundError(f"there is no file {self.path}", next_step=_OTHER_FILE)
         return SoftwareCredential.open(self.path, secrets.next(f"passphrase of {self.path}"))
 
     def to_decide(self, secrets: Secrets, keys: Collection[bytes]) -> Credential:

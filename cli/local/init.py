@@ -9,6 +9,7 @@ import typer
 
 from cli.command import command, group
 from cli.local.ceremony import Plan, hold
+from cli.local.layout import see_empty
 from cli.local.officers import Officer, officer
 from cli.output import answer, facts, grouped, say
 from cli.passphrases import PassphraseFd, Secrets, line_of
@@ -84,6 +85,7 @@ def init(
     PINs in the credentials folder: right for development, never for production.
     """
     where = folder or Path(asked("folder of the service", "service"))
+    see_empty(where)
     named = site or asked("name of the site", "keyvault.example")
     people, at, uris = officers(officer_, named), (listen, port), (keys_uri, log_uri)
     hosts, variables = tuple(host or HOSTS), environment_of(environment or [])
@@ -98,7 +100,8 @@ def _tell(made: dict[str, str]) -> None:
 
 def asked(question: str, default: str) -> str:
     """Ask a person at the terminal; Enter or the end of input takes the default."""
-    print(f"keyvault: {question} [{default}]: ", end="", file=sys.stderr, flush=True)
+    offered = f" [{default}]" if default else ""
+    print(f"keyvault: {question}{offered}: ", end="", file=sys.stderr, flush=True)
     return line_of(sys.stdin.fileno()).decode().strip() or default
 
 
@@ -106,7 +109,7 @@ def officers(given: list[str] | None, site: str) -> list[Officer]:
     """Read the officers from the options, or ask for three, one after another."""
     if given is None:
         say(f"an officer is written: {EXAMPLE}")
-        given = [asked(f"officer {number}", "none") for number in range(1, MIN_OFFICERS + 1)]
+        given = [asked(f"officer {number}", "") for number in range(1, MIN_OFFICERS + 1)]
     now = datetime.now(UTC)
     found = [officer(text, number, site, now) for number, text in enumerate(given)]
     if len(found) < MIN_OFFICERS:

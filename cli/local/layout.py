@@ -39,12 +39,23 @@ class Token:
         }
 
 
-def make_folder(folder: Path) -> None:
-    """Make the service's folders, private. Raises `InvalidInputError` if something is there."""
+def see_empty(folder: Path) -> None:
+    """Raises `InvalidInputError` if something is there, and says what may be done with it."""
+    if (folder / CONFIG).exists():
+        raise InvalidInputError(
+            f"{folder} holds a service and is left alone",
+            next_step=f"start it: keyvault serve --config {folder / CONFIG}; or name a new folder",
+        )
     if folder.exists() and any(folder.iterdir()):
         raise InvalidInputError(
-            f"{folder} is not empty and is left alone", next_step="name a new folder"
+            f"{folder} is not empty and is left alone",
+            next_step="name a new folder; what a genesis left that nobody finished can be removed",
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make the service's folders, private. Raises `InvalidInputError` if something is there."""
+    see_empty(folder)
     for name in (".", "credentials", "state", "sockets", "tls"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)

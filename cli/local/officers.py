@@ -136,7 +136,7 @@ def screen(document: Document, services: Services) -> list[tuple[str, object]]:
         ("rules", [_rule_line(item) for item in document["rules"]]),
         ("key classes", [_class_line(item) for item in document["key_classes"]]),
         ("duties", [f"{item['name']}, version {item['version']}" for item in document["duties"]]),
-        ("you acknowledge", DUTY),
+        ("you acknowledge", DUTY.splitlines()),
         ("log keys", list(services.log_keys)),
         ("session key", grouped(thumbprint(services.session_ca))),
         ("evidence key", grouped(thumbprint(services.evidence))),

@@ -25,6 +25,7 @@ from cli.state import Session, SessionDir, open_session, write_private
 from keyvault.domain.approvals import ApprovalRequest, Decision, RequestState
 from keyvault.domain.canonical import Document
 from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.keys import KeyState
 
 app = group("See requests, sign or refuse them, and carry them out.")
 
@@ -148,9 +149,19 @@ def execute(
     if out is not None and "blob" in outcome:
         write_private(out, b64decode(outcome["blob"]))
         say(f"the wrapped key is in {out}")
-    answer(
-        done, facts([("request", request), ("state", done["request"]["state"]), *outcome.items()])
-    )
+    if outcome.get("state") == KeyState.PRE_ACTIVE:
+        say(f"it cannot be used yet: keyvault keys activate {outcome['key']} --reason WHY")
+    state = done["request"]["state"]
+    answer(done, facts([("request", request), ("request state", state), *_plain(outcome)]))
+
+
+def _plain(outcome: Document) -> list[tuple[str, object]]:
+    """What came of a request, in words and numbers. Whole documents are for programs: --json."""
+    return [
+        (name.replace("_", " "), value)
+        for name, value in outcome.items()
+        if value not in ("", None) and not isinstance(value, dict)
+    ]
 
 
 @command(app, "cancel", "keyvault approvals cancel REQUEST --reason 'ordered twice'")

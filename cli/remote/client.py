@@ -14,7 +14,7 @@ import typer
 from cli.errors import ProblemError, ServerUnreachableError
 from cli.state import Session, open_session
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import InvalidInputError
+from keyvault.domain.errors import InvalidInputError, NotFoundError
 
 TIMEOUT = 60.0  # seconds; an HSM makes RSA keys at its leisure
 LONG = 600.0  # seconds; a backup of many keys takes its time
@@ -41,7 +41,9 @@ class Server:
 
     def __init__(self, url: str, ca: Path, pair: tuple[Path, Path] | None = None) -> None:
         if not url.startswith("https://"):
-            raise InvalidInputError("the server's URL begins with https://")
+            raise InvalidInputError(
+                f"{url} is no URL of a server", next_step="write it like https://localhost:8443"
+            )
         self._http = httpx.Client(
             base_url=url.rstrip("/"), verify=_context(ca, pair), timeout=TIMEOUT, trust_env=False
         )
@@ -132,7 +134,8 @@ class Server:
             return self._http.send(request)
         except httpx.TransportError as error:
             raise ServerUnreachableError(
-                f"no answer from {request.url.host}:{request.url.port}: {error}",
+                f"no answer from {request.url.host}:{request.url.port}: "
+                + str(error).rpartition("] ")[2],  # without the number that the system gives it
                 next_step="see that it is up, that --ca is its certificate, and that your own"
                 " certificate has not expired",
             ) from error
@@ -149,15 +152,26 @@ def _next_key() -> str:
 
 
 def _context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
+    for path in (ca, *(pair or ())):
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {path}")
     try:
         context = ssl.create_default_context(cafile=str(ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        if pair:
-            context.load_cert_chain(str(pair[0]), str(pair[1]), password=_no_password)
-    except (OSError, ssl.SSLError) as error:
-        names = ", ".join(map(str, (ca, *(pair or ()))))
-        raise InvalidInputError(f"cannot use one of {names}: {error}") from error
+    except ssl.SSLError as error:
+        raise InvalidInputError(f"{ca} holds no certificate in PEM") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if pair:
+        _show(context, *pair)
     return context
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(str(certificate), str(key), password=_no_password)
+    except ssl.SSLError as error:
+        raise InvalidInputError(
+            f"{certificate} and {key} are not a certificate and its key, both in PEM"
+        ) from error
 
 
 def _no_password() -> str:

@@ -59,7 +59,9 @@ class Requests:
         query = _LOCK if self._writes else _GET
         found = self._read(self._connection.execute(query, {"of": str(request_id)}).all())
         if not found:
-            raise NotFoundError(f"there is no request {request_id}")
+            raise NotFoundError(
+                f"there is no request {request_id}", next_step="list them: keyvault approvals list"
+            )
         return found[0]
 
     def change(self, asked: ApprovalRequest) -> None:

@@ -47,8 +47,10 @@ def test_a_key_is_ordered_approved_made_and_shown(desks, tmp_path):
     key = asked["id"]
     for person in ("bob", "carol"):
         assert desks[person].approve(key).status == 0
-    done = desks["alice"].ask("approvals", "execute", key)
-    assert done["request"]["state"] == "done"
+    done = desks["alice"].keyvault("approvals", "execute", key)
+    assert f"keyvault keys activate {key}" in done.err
+    assert "pre-active" in done.out
+    assert "{" not in done.out  # documents are for programs
     shown = desks["bob"].ask("keys", "show", key)
     assert (shown["state"], shown["label"], shown["key_class"]) == (
         "pre-active",

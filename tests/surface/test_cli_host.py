@@ -115,8 +115,15 @@ def test_a_folder_with_something_in_it_is_left_alone(people, service):
     before = service.read_bytes()
     again = founded(people, service.parent, "--yes", "--json")
     assert again.status == 65
-    assert "is not empty" in again.error["message"]
+    assert "holds a service" in again.error["message"]
+    assert str(service) in again.error["next_step"]
     assert service.read_bytes() == before
+    (people.parent / "full").mkdir()
+    (people.parent / "full" / "something").touch()
+    asked = keyvault("init", "--folder", str(people.parent / "full"))
+    assert asked.status == 65
+    assert "is not empty" in asked.err
+    assert "site" not in asked.err  # nothing is asked for in vain
 
 
 def test_every_officer_reads_before_signing(people, tmp_path):
@@ -128,6 +135,7 @@ def test_every_officer_reads_before_signing(people, tmp_path):
     assert "keyvault: alice has signed the genesis" in done.err
     assert "genesis, for Bob" in done.err
     assert "check words" in done.err
+    assert "\\n" not in done.err  # a duty is read line by line
     assert not (folder / "keyvault.toml").exists()
 
 

@@ -35,7 +35,10 @@ _FROM = {ActivateKey: KeyState.PRE_ACTIVE, ResumeKey: KeyState.SUSPENDED}
 def _check(state: KeyState, asking: Asking, command: Move) -> None:
     key = asking.work.keys.get(command.key)
     if state not in MOVES[key.state] or key.state is not _FROM.get(type(command), key.state):
-        raise KeyStateError(f"{command.name} does not apply to a key that is {key.state}")
+        raise KeyStateError(
+            f"{command.name} does not apply to a key that is {key.state}",
+            next_step=f"see what it is and was: keyvault keys life {key.id}",
+        )
     if isinstance(command, ActivateKey):
         certificates.check_activation(asking.work, key.id)
     if isinstance(command, DestroyKey):
