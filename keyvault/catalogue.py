@@ -1,8 +1,8 @@
 """The closed list of events: a class of retention for each, and what its payload holds.
 
-The one place from which the classes, the check of what tests record, and the auditor's program
+The one place from which the classes, the check of what is recorded, and the auditor's program
 come. It is text, so that the program takes it as it is: a type, its class, and its fields, each
-with its kind; `?` for one that may be absent, `/` between kinds, and `*` where any are allowed.
+with its kind; `?` for one that may be absent, and `/` between kinds.
 `@act` and its like stand for the fields of `MEANS`.
 """
 
@@ -204,6 +204,7 @@ AUDIT.HOLD_SET always hold=text about=text kind=text reason=text
 AUDIT.HOLD_LIFTED always @act hold=text? about=text?
 AUDIT.CHECKED key size=number root=text erased=number tiles=number checkpoints=number keys=number?
   wrong=text
+AUDIT.MISFIT access about=text what=text
 AUDIT.ARCHIVED key year=number start=number end=number size=number sha256=text
 AUDIT.HEARTBEAT use version=text program_sha256=text migration=text unsealed=number
   unwitnessed=number

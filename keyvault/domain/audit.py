@@ -169,6 +169,7 @@ class EventType(StrEnum):
     AUDIT_HOLD_SET = "AUDIT.HOLD_SET"
     AUDIT_HOLD_LIFTED = "AUDIT.HOLD_LIFTED"
     AUDIT_CHECKED = "AUDIT.CHECKED"  # the whole log was read again
+    AUDIT_MISFIT = "AUDIT.MISFIT"  # an event was written that says other things than the list has
     AUDIT_ARCHIVED = "AUDIT.ARCHIVED"
     AUDIT_HEARTBEAT = "AUDIT.HEARTBEAT"
     SERVICE_STARTED = "SERVICE.STARTED"

@@ -78,6 +78,12 @@ class ApprovalInvalidError(QuorumError):
     code = "approval-invalid"
 
 
+class RequestAlteredError(ApprovalInvalidError):
+    """The stored request is not the one whose asking the log tells of."""
+
+    code = "request-altered"
+
+
 class AuthorityError(VaultError):
     """The chain of signed authority records is broken, forged or behind what was seen."""
 
@@ -126,6 +132,12 @@ class LogUnavailableError(VaultError):
     code = "log-unavailable"
 
 
+class EventMisfitError(VaultError):
+    """What would be written before an act is not what the closed list has, so nothing was done."""
+
+    code = "event-misfit"
+
+
 class BusyError(VaultError):
     """Too much work at once; nothing was begun. `retry_after` is in seconds."""
 
@@ -134,6 +146,12 @@ class BusyError(VaultError):
     def __init__(self, message: str, *, next_step: str = "", retry_after: float = 1.0) -> None:
         super().__init__(message, next_step=next_step)
         self.retry_after = retry_after
+
+
+class OverloadedError(BusyError):
+    """All callers together ask for more than this process can do now; nothing was begun."""
+
+    code = "overloaded"
 
 
 class RateLimitedError(BusyError):

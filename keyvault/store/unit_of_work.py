@@ -3,10 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import Connection
 
-from keyvault.domain.audit import AuditEvent
+from hsm.types import WrappedKey
+from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.canonical import canonical
+from keyvault.domain.errors import EventMisfitError
+from keyvault.domain.keys import Key
+from keyvault.domain.schemas import misfit
 from keyvault.store import engine, migrating
 from keyvault.store.audit import Audit, Seals, erase
 from keyvault.store.authority import AuthorityRecords
@@ -23,7 +29,7 @@ from keyvault.store.handovers import Handovers
 from keyvault.store.idempotency import Idempotency
 from keyvault.store.issued import IssuedCertificates
 from keyvault.store.issuing import Issuing
-from keyvault.store.keys import Keys
+from keyvault.store.keys import Keys, both
 from keyvault.store.log import Log, Memory, Receipt
 from keyvault.store.notices import Notices
 from keyvault.store.pace import Paces
@@ -82,15 +88,34 @@ class Work(Reading):
     ) -> list[Receipt]:
         """Append the events, lock the head last and commit, once. What is returned is durable.
 
-        `note` may write the receipts down in the same transaction. Raises `LogUnavailableError`:
-        nothing happened; `OutcomeUnknownError`: the connection broke during the commit.
+        `note` may write the receipts down in the same transaction. Raises `LogUnavailableError`
+        and `EventMisfitError`: nothing happened; `OutcomeUnknownError`: the connection broke
+        during the commit.
         """
         if self.tokens.changed or self.issued.changed:
             self.callers.changed()  # after every other row, so that no two wait for each other
-        receipts = self.log.append([event, *more], self.authority.newest)
+        events = [event, *more]
+        told = self._misfits(events)
+        receipts = self.log.append([*events, *told], self.authority.newest)[: len(events)]
         note(receipts)
         engine.commit(self._connection)
         return receipts
+
+    def _misfits(self, events: Sequence[AuditEvent]) -> list[AuditEvent]:
+        """Refuse an intent that does not fit the list; tell of others, each kind once. ADR 47."""
+        found = [(event, what) for event in events if (what := misfit(event))]
+        told = {}
+        for event, what in found:
+            if event.outcome is Outcome.INTENT:
+                raise EventMisfitError(
+                    f"nothing was done: {what}", next_step="report this fault of the program"
+                )
+            said, stream = {"about": str(event.type), "what": what}, f"misfit:{event.type}"
+            newest = self.audit.newest_of(stream)
+            if newest is None or newest.payload != canonical(said):
+                kind, outcome = EventType.AUDIT_MISFIT, Outcome.FAIL
+                told[what] = AuditEvent(kind, outcome, event.operation, stream, "service:log", said)
+        return list(told.values())
 
 
 class Database:
@@ -123,6 +148,11 @@ class Database:
         """Open a snapshot to read from; it ends with the block."""
         with engine.reading(self._engine) as connection:
             yield Reading(connection)
+
+    def key(self, key_id: UUID) -> tuple[Key, WrappedKey | None]:
+        """Read a key and its wrapped record, if it has one, at once. Raises `NotFoundError`."""
+        with engine.glancing(self._engine) as connection:
+            return both(connection, self._engine.dialect, key_id)
 
     @contextmanager
     def sealing(self) -> Iterator[Seals]:

@@ -30,7 +30,7 @@ def fill(url, limit, told):
             while True:
                 with database.work() as work:
                     receipts = work.commit(
-                        *[used(padding=os.urandom(PADDING).hex()) for _ in range(8)]
+                        *[used(reason=os.urandom(PADDING).hex()) for _ in range(8)]
                     )
                 output.write("".join(f"{r.index} {r.leaf_hash.hex()}\n" for r in receipts))
         except (LogUnavailableError, OutcomeUnknownError) as error:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from hsm.types import Algorithm, KeyUsage, VerifyPolicy
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.keys import Key, KeyState, Residence
+from keyvault.domain.schemas import SCHEMAS
 from keyvault.domain.scopes import Scope
 from keyvault.domain.tree import root_of, tree_at
 from keyvault.store import Database
@@ -30,9 +31,18 @@ def used(
         operation=operation or uuid4(),
         stream=stream,
         actor=actor,
-        payload=payload or {"count": 1, "digest": "00" * 32},
+        payload={**fitting(kind), **payload},
         scope=SCOPE,
     )
+
+
+def fitting(kind: EventType) -> dict[str, object]:
+    """The least that an event of this type has to say."""
+    schema = SCHEMAS[kind]
+    return {name: _VALUES[min(schema.fields[name])] for name in schema.needed}
+
+
+_VALUES = {"text": "x", "number": 1, "list": [], "object": {}, "bool": True, "null": None}
 
 
 def check_log(database: Database) -> int:

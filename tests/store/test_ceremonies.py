@@ -7,17 +7,17 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import AuditEvent, EventType
 from keyvault.domain.ceremonies import Ceremony
 from keyvault.domain.errors import NotFoundError
 from keyvault.store.engine import open_engine
+from tests.store.events import used
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def _event(ceremony: UUID) -> AuditEvent:
-    kind, stream = EventType.CEREMONY_STARTED, f"ceremony:{ceremony}"
-    return AuditEvent(kind, Outcome.OK, uuid4(), stream, "person:alice")
+    return used(f"ceremony:{ceremony}", "person:alice", EventType.CEREMONY_STARTED)
 
 
 def test_a_ceremony_is_begun_and_closed_once_and_listed_newest_first(database):

@@ -6,11 +6,12 @@ from uuid import uuid4
 
 import pytest
 
-from keyvault.domain.audit import AuditEvent, EventType, Outcome
+from keyvault.domain.audit import EventType
 from keyvault.domain.errors import ConflictError, IssueStateError
 from keyvault.domain.issuing import IssueJob, IssueStep, Standing
 from keyvault.domain.tokens import Token, TokenKind, TokenState
 from keyvault.store.issued import Issued, Reason, Status
+from tests.store.events import used
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -21,7 +22,7 @@ def _token(serial):
 
 
 def _event():
-    return AuditEvent(EventType.ISSUE_STEP, Outcome.OK, uuid4(), "token:x", "person:erin")
+    return used("token:x", "person:erin", EventType.ISSUE_STEP)
 
 
 def test_a_token_has_one_live_job_and_a_stale_version_changes_nothing(database):

@@ -19,7 +19,7 @@ def write(url: str, key_id: UUID, told: Path) -> None:
         with database.work(memory if number % 2 else None) as work:
             key = bumped(work.keys.get(key_id))
             work.keys.change(key)
-            done = used(f"key:{key_id}", version=key.version)
+            done = used(f"key:{key_id}", count=key.version)
             receipts = work.commit(done, *[used("request:1") for _ in range(number % 20)])
         text = "".join(f"{one.index} {one.leaf_hash.hex()}\n" for one in receipts)
         os.write(output, text.encode())

@@ -14,7 +14,6 @@ KINDS_OF_VALUES = {
     dict: "object",
     type(None): "null",
 }
-ANYTHING = {"*": (frozenset(KINDS_OF_VALUES.values()), False)}
 RETENTION: dict[str, str] = {}
 # Of each type: every field with its kinds, and whether it has to be there.
 SCHEMAS: dict[str, dict[str, tuple[frozenset[str], bool]]] = {}
@@ -24,10 +23,7 @@ for entry in CATALOGUE.replace("\n  ", " ").strip().split("\n"):
     SCHEMAS[kind_of_event] = {
         word.split("=")[0]: (frozenset(word.split("=")[1].strip("?").split("/")), word[-1] != "?")
         for word in spelt
-        if "=" in word
     }
-    if "*" in spelt:
-        SCHEMAS[kind_of_event].update(ANYTHING)
 
 
 class Catalogue:
@@ -42,7 +38,7 @@ class Catalogue:
         elif payload is not None:
             schema = SCHEMAS[kind]
             for name, value in payload.items():
-                kinds, _ = schema.get(name) or schema.get("*") or (frozenset(), False)
+                kinds, _ = schema.get(name) or (frozenset(), False)
                 if KINDS_OF_VALUES[type(value)] not in kinds:
                     self.misfit(index, f"{name} of {kind} is not in the list, or of another kind")
             for name, (_, needed) in schema.items():
