@@ -113,14 +113,16 @@ def test_few_wrapped_keys_are_held_and_the_oldest_goes_first(token, opened) -> N
     assert device.unwraps == 7
 
 
-def test_an_evicted_key_leaves_the_memory_of_the_module(token, opened) -> None:
+def test_an_evicted_or_dropped_key_leaves_the_memory_of_the_module(token, opened) -> None:
     device = opened(token, cache_size=3)
     kek = device.generate(spec_of(A.AES_256, U.WRAP)).spec.key_id
     mac_key = device.generate(spec_of(A.HMAC_SHA256, U.MAC)).spec.key_id
     before = session_keys(device)
     for _ in range(8):
-        device.generate_wrapped(spec_of(A.AES_128, U.ENCRYPT), kek, mac_key)
+        made = device.generate_wrapped(spec_of(A.AES_128, U.ENCRYPT), kek, mac_key)
     assert session_keys(device) - before == 3
+    device.drop(made.spec.key_id)
+    assert session_keys(device) - before == 2
 
 
 def session_keys(device) -> int:

@@ -42,6 +42,7 @@ CLASSES = (
     KeyClass("exchange", Residence.RESIDENT, VerifyPolicy.ALWAYS, extractable=True),
     KeyClass("production", Residence.RESIDENT, VerifyPolicy.ALWAYS, module_level=1),
     KeyClass("at-home", Residence.RESIDENT, VerifyPolicy.ALWAYS, location="UK"),
+    KeyClass("guarded", Residence.RESIDENT, VerifyPolicy.ALWAYS, guarded=True),
 )
 APPROVERS = (Role.KEY_APPROVER,)
 ORDINARY = Rule("ordinary", ("*",), ("*",), APPROVERS, 2, 3600)
