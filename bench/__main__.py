@@ -35,6 +35,7 @@ HTTP = (
     Http("http.agreed_mac.c32", 32, 1, "agree", "agreements", "raw.c.ecdh_p256"),
     Http("http.cmac_1k.c32", 32, 1, "mac", "macs", "raw.c.cmac_1k"),
 )
+GATES2 = Http("http.sign.batch100.gates2.c8", 8, 100)
 SLOW = Http("http.sign.audit.slowflush2ms.c32", 32, raw="http.sign.audit.c32")
 RAWS = ("sign_p256", "sign_rsa2048", "gcm_1k", "cmac_1k", "ecdh_p256")
 PEERS = ((f"{PEER}.c1", 1, 1), (f"{PEER}.c32", 32, 1), (f"{PEER}.batch100.c8", 8, 100))
@@ -96,6 +97,15 @@ def started(stack: Stack) -> Seen:
     return {"ready_s": ready, "idle_mib_of": {p: round(memory(stack.pid(p))) for p in PARTS}}
 
 
+def with_two_gates(stack: Stack) -> Bench:
+    """The service once more, whose key is used by two gates of one token."""
+    text = stack.config.read_text()
+    stack.config.write_text(text.replace("[keys]\n", "[keys]\nworkers = 2\n"))
+    stack.configure()
+    stack.start()
+    return Bench(stack, ["standard"])
+
+
 def on_a_slow_disk(stack: Stack) -> Bench:
     """The service once more, on a disk whose flush takes 2 ms longer."""
     stack.start("gate", "log-gate")
@@ -137,6 +147,9 @@ def run(options: argparse.Namespace) -> list[Seen]:
             ours = (api.certificate, api.private_key), (system.certificate, system.key)
             bao = running.enter_context(OpenBao(*ours))
         scenarios = [s for s in bench.scenarios(bao) if options.only in s.name or s.name == RAW]
+        if options.only in GATES2.name:
+            two, twin = with_two_gates(running.enter_context(Stack.make())), f"{PEER}.batch100.c8"
+            scenarios.append(two.http(GATES2, twin, "http.sign.batch100.c8", GATES2.raw))
         if options.only in SLOW.name:
             slow = on_a_slow_disk(running.enter_context(Stack.make()))
             scenarios.append(slow.http(SLOW, SLOW.raw))

@@ -54,7 +54,8 @@ class Service:
         return self.stack.folder / f"{key}.pem"
 
     def processes(self) -> dict[str, int]:
-        return {part: self.stack.pid(part) for part in PARTS}
+        beside = [f"gate-{n}" for n in range(2, self.stack.settings.keys.workers + 1)]
+        return {part: self.stack.pid(part) for part in (*PARTS, *beside)}
 
     def http(self, http: Http, *ratios_to: str) -> Scenario:
         key = self.keys[http.key]

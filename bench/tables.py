@@ -107,7 +107,8 @@ def _own_rows(main: list[Line]) -> Iterable[Row]:
     yield _least("rate on a disk that flushes in 2 ms more, to the plain disk", 0.5, _of(slow))
     yield _most("p99 / p50 on that disk", 3, _spread(slow))
     for what, name, aim in (
-        ("batch of 100 digests, 8 clients: to one thread of C", "sign.batch100.c8", 0.8),
+        ("batch of 100 digests, 8 clients, one gate: to one thread of C", "sign.batch100.c8", 0.8),
+        ("the same with two gates (`keys.workers`)", "sign.batch100.gates2.c8", 0.8),
         ("batch of 100 with RSA-2048: to one thread of C", "rsa2048.batch100.c8", 0.95),
     ):
         yield _least(what, aim, _of(found(main, f"http.{name}", "raw.c")))

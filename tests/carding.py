@@ -38,6 +38,7 @@ from keyvault.domain.statements import (
 from keyvault.domain.times import day_text, text_of
 from keyvault.domain.tokens import TokenKind
 from keyvault.signatures import Credential, spki_der
+from keyvault.supervisor import part
 from tests.cards.simulator.in_process import InProcess
 from tests.cards.simulator.maker import MAKER
 from tests.cards.simulator.vpcd import CardSide
@@ -108,13 +109,13 @@ class Carding:
         makers.write_bytes(MAKER.certificate.public_bytes(Encoding.PEM))
         file = f"signer = '{signer}'\nattesters = '{makers}'\n"
         file += f"profiles = '{profiles}'\n" if profiles else ""
-        apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
-        for name in (*apis, "gate"):
+        served = _served(stack)
+        for name in reversed(served):
             stack.stop(name)
         stack.configure(
             tables=f"[issuing]\nmasters = ['{master}']\nseal = '{seal}'\n{file}{stations}"
         )
-        stack.start("gate", *apis)
+        stack.start(*served)
         return cls(
             stack,
             stack.register("erin", Role.TOKEN_ISSUER),
@@ -128,13 +129,13 @@ class Carding:
         stack = self.stack
         order = {"algorithm": "AES-256", "key_class": "critical", "usage": "mac"}
         master = stack.active_key(**order, label="card master 2")
-        apis = ["api", *(f"api-{n}" for n in range(2, stack.settings.api.workers + 1))]
-        for name in (*apis, "gate"):
+        served = _served(stack)
+        for name in reversed(served):
             stack.stop(name)
         text = stack.config.read_text()
         stack.config.write_text(text.replace("']\nseal", f"', '{master}']\nseal"))
         stack.configure()
-        stack.start("gate", *apis)
+        stack.start(*served)
 
     # Statements
 
@@ -297,3 +298,10 @@ def _certified(stack: Stack, kind: Callable[..., Command], title: str, parent: U
     stack.carry_out(stack.ask(wanted))
     stack.change(key, "activations")
     return key
+
+
+def _served(stack: Stack) -> list[str]:
+    """What reads the settings of issuing: every gate of the keys and every api."""
+    settings = stack.settings
+    gates = [part("gate", number) for number in range(1, settings.keys.workers + 1)]
+    return [*gates, *(part("api", number) for number in range(1, settings.api.workers + 1))]

@@ -32,7 +32,9 @@ PULLS = (9, 21, 40)  # APDUs of an issue; every one is in tests/cards
 @pytest.fixture(scope="module")
 def carding():
     with Stack.make() as stack:
-        two = stack.config.read_text().replace("[api]\n", "[api]\nworkers = 2\n")
+        two = stack.config.read_text()
+        for part in ("[api]\n", "[keys]\n"):
+            two = two.replace(part, f"{part}workers = 2\n")
         stack.config.write_text(two)
         stack.configure()
         stack.start()

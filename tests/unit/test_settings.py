@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from keyvault.domain.errors import InvalidInputError
 from keyvault.settings import Settings
+from keyvault.supervisor import services
 
 FOLDER = Path("/srv/site")
 MODULE = {"uri": "pkcs11:token=t", "socket": "gate", "environment": {"A": "./a", "B": "plain"}}
@@ -74,3 +76,23 @@ def test_every_path_starts_at_the_folder_of_the_file():
 def test_a_database_in_a_file_starts_there_too(given: str, led: str):
     settings = Settings.model_validate({**TEXT, "database": given})
     assert settings.anchored(FOLDER).database == led
+
+
+def test_gates_of_one_token_start_one_after_another_and_listen_side_by_side():
+    keys = {**MODULE, "socket": "gate.sock", "workers": 3}
+    settings = Settings.model_validate({**TEXT, "keys": keys}).anchored(FOLDER)
+    sockets = ["gate.sock", "gate-2.sock", "gate-3.sock"]
+    assert settings.keys.sockets == tuple(FOLDER / one for one in sockets)
+    assert settings.keys.socket_of(3) == FOLDER / "gate-3.sock"
+    with pytest.raises(InvalidInputError, match="no number 4"):
+        settings.keys.socket_of(4)
+    started = services(settings, FOLDER / "keyvault.toml")
+    assert [one.name for one in started][:4] == ["gate", "gate-2", "gate-3", "log-gate"]
+    assert not any(one.beside for one in started[:3])
+    assert started[2].arguments[-2:] == ("--worker", "3")
+
+
+@pytest.mark.parametrize("part", ["log", "spare"])
+def test_only_the_keys_have_several_gates(part: str):
+    with pytest.raises(ValidationError, match="one gate each"):
+        Settings.model_validate({**TEXT, part: {**MODULE, "workers": 2}})
