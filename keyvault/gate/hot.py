@@ -4,9 +4,9 @@ It spreads its calls over the gates of one host, and stops asking for a while wh
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from keyvault.gate.breaker import DEADLINE, GRACE, STATUS_TIMEOUT, Breaker, Stat
 from keyvault.gate.documents import wrapped_document
 
 WHOLE = 16  # digests that one gate signs in a call: parts of less cost more than they bring
-SETTLED = 100_000  # keys of which is remembered that one gate serves them
+SETTLED = 20_000  # keys of which is remembered that one gate serves them
 
 Wrapped = Callable[[bytes], WrappedKey | None]
 """(key id) → the key's wrapped record, or None for a resident key."""
@@ -81,7 +81,6 @@ class GateClient:
         self._wrapped = wrapped
         self._fresh = fresh
         self._settled: dict[bytes, None] = {}
-        self._turns = count()
         self._probes: set[asyncio.Task[None]] = set()
 
     @property
@@ -149,18 +148,23 @@ class GateClient:
         return bytes(await self._idlest(self._up()).call("random", size))
 
     async def _use(self, key_id: bytes, method: str, *args: Any) -> Any:
-        wrapped = self._fresh(key_id)
-        if wrapped is None:
-            try:
+        fresh = self._fresh(key_id)
+        try:
+            if fresh is None:
                 return await self._gate_of(key_id).call(method, key_id, *args)
-            except KeyNotFoundError:
-                wrapped = await asyncio.to_thread(self._wrapped, key_id)
-                if wrapped is None:
-                    raise
+            return await self._loaded(fresh, method, key_id, *args)
+        except KeyNotFoundError:  # the gate began anew or let go of it, or the record has moved
+            wrapped = await asyncio.to_thread(self._wrapped, key_id)
+            if wrapped is None:
+                raise
+        return await self._loaded(wrapped, method, key_id, *args)
+
+    async def _loaded(self, wrapped: WrappedKey, method: str, key_id: bytes, *args: Any) -> Any:
+        """Use a key whose record goes before it in the same frame."""
         self._settle(key_id)
         gate = self._gate_of(key_id)
         loading = gate.call("load", wrapped_document(wrapped))
-        _, result = await asyncio.gather(loading, gate.call(method, key_id, *args))  # one frame
+        _, result = await asyncio.gather(loading, gate.call(method, key_id, *args))
         return result
 
     async def _sign_in_parts(
@@ -195,11 +199,14 @@ class GateClient:
         return home if home in up else up[number % len(up)]
 
     def _idlest(self, up: list[_Gate]) -> _Gate:
-        """The one with the fewest calls in flight; of several the next in turn."""
+        """The one with the fewest calls in flight; of several this process's own.
+
+        Always the same: a gate that has just signed is warm. Other processes have others.
+        """
         if len(up) == 1:
             return up[0]
-        turn = next(self._turns) % len(up)
-        return min(up[turn:] + up[:turn], key=lambda gate: gate.in_flight)
+        own = os.getpid() % len(up)
+        return min(up[own:] + up[:own], key=lambda gate: gate.in_flight)
 
     def _up(self) -> list[_Gate]:
         up = [gate for gate in self._gates if gate.breaker.state.up]
@@ -224,6 +231,8 @@ class GateClient:
 
     def _settle(self, key_id: bytes) -> None:
         """Remember that one gate serves this key."""
+        if len(self._gates) == 1:
+            return
         self._settled[key_id] = None
         if len(self._settled) > SETTLED:
             del self._settled[next(iter(self._settled))]

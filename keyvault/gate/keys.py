@@ -99,7 +99,7 @@ class KeysGate:
     ) -> None:
         self._device = device
         self._first = worker == 1
-        self._siblings = Siblings(() if spare else settings.keys.sockets[1:])
+        self._siblings = Siblings(settings.keys.socket)
         self._clock = clock
         self._register = Register(settings.state / "gate.db", settings.keys.cache)
         self._certification = Certification(device, self._register, settings.state / "requests")

@@ -1,7 +1,7 @@
 """The other gates of one token on one host: each may hold a key that this one destroys."""
 
 import time
-from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from hsm.errors import DeviceUnavailableError
@@ -15,8 +15,8 @@ _NOBODY = (FileNotFoundError, ConnectionRefusedError)
 class Siblings:
     """Gates that are told of a destruction before anybody hears that the key is gone."""
 
-    def __init__(self, sockets: Sequence[Path]) -> None:
-        self._sockets = sockets
+    def __init__(self, first: Path) -> None:
+        self._first = first
 
     def forget(self, key_id: bytes) -> None:
         """Have every one of them hold nothing of the key.
@@ -24,8 +24,14 @@ class Siblings:
         Raises `DeviceUnavailableError` while one may: it has a process, and that does not answer.
         """
         until = time.monotonic() + PATIENCE
-        for socket in self._sockets:
+        for socket in self._places():
             _tell(socket, key_id, until)
+
+    def _places(self) -> list[Path]:
+        """Where one listens or has listened, whatever this process's settings know of."""
+        stem, suffix = self._first.stem, self._first.suffix
+        found = self._first.parent.glob(f"{escape(stem)}-*{escape(suffix)}")
+        return sorted(path for path in found if path.stem[len(stem) + 1 :].isdecimal())
 
 
 def _tell(socket: Path, key_id: bytes, until: float) -> None:

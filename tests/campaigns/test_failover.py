@@ -1,4 +1,4 @@
-"""Three hosts, two gates and one PostgreSQL: each process is killed in turn, under load.
+"""Three hosts, three gates and one PostgreSQL: each process is killed in turn, under load.
 
 What an answer said stays true, every answer has its event, and service comes back by itself.
 """
@@ -39,9 +39,9 @@ PATIENCE = 90.0  # seconds until a host has to answer again
 DURABLE = ("-c", "fsync=on")  # the later of two words about a setting counts
 # What a caller may meet while somebody dies: to be tried again, never a lie.
 REFUSALS = {409, 429, 500, 502, 503}
-# What each host runs. The second and the third share a gate; the sealers share the log's.
+# What each host runs. The first has two gates, the others share one; the sealers share the log's.
 HOSTS = (
-    ("gate", "log-gate", "recorder", "sealer", "clerk", "api"),
+    ("gate", "gate-2", "log-gate", "recorder", "sealer", "clerk", "api"),
     ("gate", "recorder", "sealer", "clerk", "api"),
     ("recorder", "sealer", "clerk", "api"),
 )
@@ -82,11 +82,13 @@ class Host:
         self.config = stack.config.with_name(f"host-{number}.toml")
         self._log = stack.folder / f"host-{number}.log"
         gate = f"keys-{1 if number else 0}.sock"
+        workers = f"[keys]\nworkers = {sum(name.startswith('gate') for name in self.names) or 1}\n"
         self.config.write_text(
             stack.config.read_text()
             .replace(f"port = {stack.settings.api.port}", f"port = {self.port}")
             .replace(f'node = "{stack.settings.node}"', f'node = "host-{number}"')
             .replace("keys.sock", gate)
+            .replace("[keys]\n", workers)
             .replace("recorder.sock", f"recorder-{number}.sock")
         )
         self.start()
@@ -197,6 +199,8 @@ def _children(pid: int) -> list[int]:
 def _service(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     name = words[words.index("-m") + 1].rpartition(".")[2] if "-m" in words else ""
+    if name == "gate" and words[-3:-1] == ["--worker", "2"]:
+        return "gate-2"
     return {"server": "api", "gate": "log-gate" if "log" in words else "gate"}.get(name, name)
 
 
@@ -229,7 +233,7 @@ def deaths(hosts: list[Host], server: Server) -> Iterator[tuple[str, Callable[[]
 
 
 @pytest.mark.soak
-def test_three_hosts_and_two_gates_lose_nothing_when_each_process_is_killed_in_turn():
+def test_three_hosts_and_three_gates_lose_nothing_when_each_process_is_killed_in_turn():
     with ExitStack() as running:
         server = Server()
         running.callback(server.close)
