@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
-from hsm.types import WrappedKey
 from keyvault import wire
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.canonical import Document
@@ -14,7 +13,7 @@ from keyvault.domain.errors import VaultError
 from keyvault.gate.breaker import Breaker
 from keyvault.gate.client import Gate
 from keyvault.gate.hot import GateClient
-from keyvault.operations.vault import Vault
+from keyvault.operations.vault import KeyCache, Vault
 from keyvault.settings import Settings
 from keyvault.store.cosigned import Cosigned
 from keyvault.store.recorder_client import RecorderClient
@@ -27,6 +26,7 @@ log = logging.getLogger("keyvault")
 def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
     database = Database(settings.database, node=settings.node)
+    keys = KeyCache(database)
     module = settings.keys
     breakers = [
         Breaker(partial(_report_in_background, database, number))
@@ -43,7 +43,8 @@ def build(settings: Settings) -> Vault:
         ),
         hot=GateClient(
             *module.sockets,
-            wrapped=lambda key_id: _wrapped(database, key_id),
+            wrapped=lambda key_id: database.key(UUID(bytes=key_id))[1],
+            fresh=keys.take,
             breakers=breakers,
             deadline=module.deadline,
         ),
@@ -51,6 +52,7 @@ def build(settings: Settings) -> Vault:
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
         cosigned=_cosigned(settings),
+        keys=keys,
         spare=_spare(settings, database),
     )
 
@@ -71,11 +73,6 @@ def _cosigned(settings: Settings) -> Cosigned:
 def _records(database: Database, number: int) -> list[Document]:
     with database.reading() as work:
         return [record.document() for record in work.authority.records(start=number)]
-
-
-def _wrapped(database: Database, key_id: bytes) -> WrappedKey | None:
-    with database.reading() as work:
-        return work.keys.wrapped(UUID(bytes=key_id))
 
 
 def _report_in_background(database: Database, gate: int, up: bool, reason: str) -> None:

@@ -1,7 +1,5 @@
 """What crosses the gate's wire: keys and specs as plain maps, bytes as bytes."""
 
-from dataclasses import asdict
-
 from hsm.types import Algorithm, KeySpec, KeyUsage, MadeKey, ObjectRecord, WrappedKey
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
@@ -21,7 +19,7 @@ def made_document(made: MadeKey) -> Document:
 
 
 def wrapped_document(wrapped: WrappedKey) -> Document:
-    return asdict(wrapped)
+    return {**_fields(wrapped), "spec": _fields(wrapped.spec)}
 
 
 def wrapped_of(document: Document) -> WrappedKey:
@@ -57,6 +55,11 @@ def ordered(request: Request, command: NewKey, key_class: KeyClass | None) -> Ke
         usage=command.usage,
         extractable=key_class is not None and key_class.extractable,
     )
+
+
+def _fields(record: WrappedKey | KeySpec) -> Document:
+    """Its fields as they are; `asdict` would copy what cannot change."""
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
 def record_of(document: Document) -> ObjectRecord:

@@ -10,6 +10,7 @@ from threading import Lock
 from uuid import UUID, uuid4
 
 from hsm.errors import DeviceUnavailableError
+from hsm.types import WrappedKey
 from keyvault import VERSION, signatures, wire
 from keyvault.domain.access import Action, Deny, Permit, Principal, decide
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
@@ -58,14 +59,13 @@ class Vault:
     recorder_status: wire.Client
     clock: Callable[[], datetime]
     cosigned: Cosigned
+    keys: "KeyCache"
     spare: Gate | None = None  # of the second token, where there is one
-    keys: "KeyCache" = field(init=False)
     relays: Relays = field(init=False)
     _authority: Authority | None = None
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        self.keys = KeyCache(self.database)
         self.relays = Relays(self.settings.recorder.parent / "desks")
 
     async def start(self) -> None:
@@ -143,25 +143,37 @@ class Vault:
 
 
 class KeyCache:
-    """Keys as last read, for the hot path. The recorder refuses a version that is not current."""
+    """Keys as last read, for the hot path. The recorder refuses a version that is not current.
+
+    A wrapped key's record was read with it, and is there until the key's next use takes it.
+    """
 
     LIMIT = 10_000
+    RECORDS = 1_000  # of keys that nobody has used since they were read
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._keys: dict[UUID, Key] = {}
+        self._records: dict[bytes, WrappedKey] = {}
 
     def get(self, key_id: UUID) -> Key | None:
         return self._keys.get(key_id)
 
     def load(self, key_id: UUID) -> Key:
         """Read a key from the database and keep it. Raises `NotFoundError`."""
-        with self._database.reading() as work:
-            key = work.keys.get(key_id)
+        key, record = self._database.key(key_id)
         if len(self._keys) >= self.LIMIT:
             self._keys.pop(next(iter(self._keys)), None)
         self._keys[key_id] = key
+        if record is not None:
+            if len(self._records) >= self.RECORDS:
+                self._records.pop(next(iter(self._records)), None)
+            self._records[key_id.bytes] = record
         return key
+
+    def take(self, key_id: bytes) -> WrappedKey | None:
+        """Give the record that was read with a key, once, to send it with the key's first use."""
+        return self._records.pop(key_id, None)
 
     def forget(self, key_id: UUID) -> None:
         self._keys.pop(key_id, None)
