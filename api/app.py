@@ -24,7 +24,6 @@ from api.refusals import Refusals
 from api.rest import hot
 from api.rest.problems import STATUS, ProblemOut, framework_problem, problem_of
 from api.rest.routes import (
-    agreement,
     audit,
     backups,
     ca,
@@ -66,7 +65,7 @@ _MUTUAL_TLS = {
 # What the API has, in the order of its document.
 ROOMS = (
     *(login, keys, custody, handovers, compromise, life, certificates, tokens, files, ca),
-    *(agreement, counters, issuing, backups, requests, ceremonies, emergency, keks),
+    *(counters, issuing, backups, requests, ceremonies, emergency, keks),
     *(reconciliation, registers, people, audit, health),
 )
 

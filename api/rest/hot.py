@@ -19,10 +19,11 @@ from starlette.responses import Response
 from api.names import PRINCIPAL, TEMPLATE
 from api.rest.auth import Repeat, V, Who, known_parameters, once_of
 from api.rest.problems import documented
+from api.rest.schemas import agreement as agreed
 from api.rest.schemas import use as wire
 from api.rest.schemas.common import UUID_TEXT, Id, Wire
 from keyvault.domain.access import Principal
-from keyvault.operations import use
+from keyvault.operations import agreement, use
 from keyvault.operations.use import Used
 from keyvault.operations.vault import Once, Vault
 
@@ -65,6 +66,34 @@ async def _mac(
     return {"mac": _text(used.results[0]), "event": _event(used)}
 
 
+async def _agreed_mac(
+    vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedMacIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await agreement.mac(vault, who, key_id, body.to(), body.data)
+    return {"mac": _text(used.results[0]), "event": _event(used)}
+
+
+async def _agreed_mac_check(
+    vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedMacCheckIn, _once: Once | None
+) -> dict[str, Any]:
+    valid = await agreement.check_mac(vault, who, key_id, body.by(), body.data, body.mac)
+    return {"valid": valid}
+
+
+async def _agreed_encrypt(
+    vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedEncryptIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await agreement.encrypt(vault, who, key_id, body.to(), body.plaintext, body.aad)
+    return {"ciphertext": _text(used.results[0]), "event": _event(used)}
+
+
+async def _agreed_decrypt(
+    vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedDecryptIn, _once: Once | None
+) -> dict[str, Any]:
+    used = await agreement.decrypt(vault, who, key_id, body.by(), body.ciphertext, body.aad)
+    return {"plaintext": _text(used.results[0]), "event": _event(used)}
+
+
 def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
@@ -85,6 +114,8 @@ class HotUse:
     run: Run
     status: int = 201
     repeatable: bool = False  # takes an Idempotency-Key
+    tag: str = "use"
+    description: str | None = None
 
     @property
     def template(self) -> str:
@@ -102,6 +133,19 @@ USES = (
            wire.DecryptOut, _decrypt),
     HotUse("macs", "mac", "Compute a MAC", wire.MacIn, wire.MacOut, _mac,
            repeatable=True),
+    HotUse("agreed-macs", "derive_and_mac", "Agree on a key and MAC", agreed.AgreedMacIn,
+           agreed.AgreedMacOut, _agreed_mac, tag="agreement",
+           description="MAC a message of ours. The same call again answers the same; its counter"
+           " serves no other."),
+    HotUse("agreed-mac-checks", "derive_and_check_mac", "Agree on a key and check a MAC",
+           agreed.AgreedMacCheckIn, agreed.AgreedMacCheckOut, _agreed_mac_check, status=200,
+           tag="agreement", description="Check the MAC of a device's response or alert."),
+    HotUse("agreed-encryptions", "derive_and_encrypt", "Agree on a key and encrypt",
+           agreed.AgreedEncryptIn, agreed.AgreedEncryptOut, _agreed_encrypt, tag="agreement",
+           description="Encrypt for a device. Repeatable like a MAC."),
+    HotUse("agreed-decryptions", "derive_and_decrypt", "Agree on a key and decrypt",
+           agreed.AgreedDecryptIn, agreed.AgreedDecryptOut, _agreed_decrypt, tag="agreement",
+           description="Decrypt an attribute that a device encrypted for us."),
 )  # fmt: skip
 
 
@@ -150,6 +194,8 @@ def _declare(router: APIRouter, hot: HotUse) -> None:
         methods=["POST"],
         operation_id=hot.operation_id,
         summary=hot.summary,
+        description=hot.description,
+        tags=[hot.tag],
         status_code=hot.status,
         response_model=hot.gives,
         responses=documented(403, 404, 408, 409, 413, 415, 502),
@@ -158,7 +204,7 @@ def _declare(router: APIRouter, hot: HotUse) -> None:
 
 def routes() -> APIRouter:
     """Make the documented form of every hot route."""
-    router = APIRouter(tags=["use"], dependencies=[Depends(known_parameters)])
+    router = APIRouter(dependencies=[Depends(known_parameters)])
     for hot in USES:
         _declare(router, hot)
     return router
