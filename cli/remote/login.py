@@ -1,5 +1,6 @@
 """Login: a person's credential delegates to a key that lives for some hours in this folder."""
 
+import re
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,10 +39,23 @@ from keyvault.signatures import Credential, spki_der
 app = group("Log in and out.")
 
 
+def sha256_noted(text: str) -> str:
+    """Read a SHA-256 as people note it, in groups, too: a slip of the pen is no forged log."""
+    digits = "".join(text.split()).lower()
+    if digits and not re.fullmatch("[0-9a-f]{64}", digits):
+        raise typer.BadParameter(f"{text!r} is no SHA-256: 64 hexadecimal digits")
+    return digits
+
+
 LOGIN_CONTEXT = "keyvault-login-v1"
 Hours = Annotated[int, typer.Option(min=1, max=24, help="Life of the session at most.")]
 GenesisHash = Annotated[
-    str, typer.Option(metavar="HEX", help="SHA-256 of the genesis record you were given.")
+    str,
+    typer.Option(
+        metavar="HEX",
+        parser=sha256_noted,
+        help="SHA-256 of the genesis record you were given.",
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from cli.output import grouped
 from cli.remote.uses import raw_of
 from hsm.types import Algorithm
 from keyvault.domain.times import day_text
@@ -24,7 +25,7 @@ def desks(stack):
     """The three officers, logged in."""
     made = {person: desk_of(stack, person) for person in OFFICERS}
     for desk in made.values():
-        login = desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis)
+        login = desk.login(stack.url, stack.ca, "--genesis", grouped(stack.settings.genesis))
         assert login.status == 0, login.err
     return made
 
@@ -214,6 +215,8 @@ def test_an_approval_remembers_the_log_it_was_signed_on(desks, order):
 
 def test_a_login_to_a_log_of_another_genesis_leaves_no_session(stack, tmp_path):
     desk = Desk(tmp_path, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
+    slip = desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis[1:])
+    assert slip.status == 64  # of the pen: nobody has to be called
     refused = desk.login(stack.url, stack.ca, "--genesis", "00" * 32)
     assert refused.status == 76
     assert refused.error["code"] == "log-fork"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
 import sys
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,12 @@ from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, Wrong, nee
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check an evidence bundle.")
     parser.add_argument("bundle")
-    parser.add_argument("--genesis-sha256", help="hash of the genesis record, as you know it")
+    parser.add_argument(
+        "--genesis-sha256",
+        metavar="HEX",
+        type=noted,
+        help="hash of the genesis record, as you know it",
+    )
     parser.add_argument("--log-key", help="verifier key of the log, as you know it")
     parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
     parser.add_argument(
@@ -38,6 +44,14 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     return parser.parse_args(arguments)
+
+
+def noted(text: str) -> str:
+    """A SHA-256 as people note it, in groups, too. Raises what argparse tells of."""
+    digits = "".join(text.split()).lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: 64 hexadecimal digits")
+    return digits
 
 
 def asked(text: str) -> tuple[str, str]:
