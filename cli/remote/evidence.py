@@ -75,6 +75,10 @@ WhoHad = Annotated[
         "--who-had", metavar="TOKEN@TIME", help="Who had a token, at 2026-11-22T15:00:00Z."
     ),
 ]
+Traces = Annotated[
+    list[Path] | None,
+    typer.Option("--trace", metavar="FILE", help="Of a session with a token: is it the log's."),
+]
 OutFile = Annotated[Path, typer.Option(metavar="FILE", help="Where to write the bundle.")]
 Bundle = Annotated[Path, typer.Argument(metavar="FILE", help="An evidence bundle.")]
 
@@ -187,6 +191,7 @@ def verify(
     transcript: Transcript = None,
     tsa_ca: Roots = None,
     who_had: WhoHad = None,
+    trace: Traces = None,
 ) -> None:
     """Check a bundle with the stand-alone verifier; no server and no session are needed."""
     files = {"state": state, "policy": policy, "custody": custody, "transcript": transcript}
@@ -194,6 +199,7 @@ def verify(
     options += [f"--{name}={value}" for name, value in files.items() if value]
     options += [f"--query={name}" for name in query or ()]
     options += [f"--tsa-ca={path}" for path in tsa_ca or ()]
+    options += [f"--trace={path}" for path in trace or ()]
     options += [f"--who-had={who_had}"] if who_had else []
     options += ["--json"] if STYLE.json else []
     status = _run(options, file)

@@ -32,7 +32,7 @@ def trace(
     """Tell what went to a job's token and what came back, in every session that is kept.
 
     No secret is in it: PINs, keys and answers are only counted. The job's events name each
-    session's text by its SHA-256: what `sha256sum` says of the file has to be in the log.
+    session's text by its SHA-256: `keyvault audit verify FILE --trace TEXT` holds it against them.
     """
     server = connect(session)
     found = server.get(f"/v1/issuing/jobs/{job}/traces")["items"]

@@ -14,11 +14,11 @@ _HEAD = '''#!/usr/bin/env python3
 
     python3 -I verify.py evidence.zip [--genesis-sha256 HEX] [--log-key VKEY] [--policy FILE]
                                       [--state FILE] [--custody FILE] [--query NAME] [--standing]
-                                      [--transcript FILE] [--json]
+                                      [--trace FILE] [--transcript FILE] [--json]
 
 It needs Python 3.8 and OpenSSL 3 or later, and opens no network connection.
 Exit status: 0 everything holds, 1 the evidence is wrong, 2 it could not be checked, 3 it holds
-and does not prove what a --query asked.
+and does not prove what a --query or --trace asked.
 """
 '''
 

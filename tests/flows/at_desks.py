@@ -1,14 +1,18 @@
 """What commands of the desk do to a finished card, and what is kept of a job: for the flows."""
 
+import subprocess
+import sys
 from hashlib import sha256
 from uuid import uuid4
 
 from hsm.pcsc.reader import wait_for_card
 from keyvault.domain.people import Role
+from tests.assessor import exported
 from tests.callers import Someone
 from tests.carding import OWN_PIN, STATIONS, Carding
 from tests.cards.bench import NAMES, Bench
 from tests.cards.simulator.card import Card
+from tests.evidence.built import PROGRAM
 from tests.stack import PASSPHRASE, Document, ok
 from tests.surface.desk import Desk
 
@@ -76,5 +80,10 @@ def bound_to_the_log(carding: Carding, job: Document, desk: Desk) -> None:
     folder = desk.session.parent / f"traces-{job['id']}"
     sessions = desk.ask("issuing", "trace", job["id"], "--out", str(folder))["sessions"]
     assert [len(one["exchanges"]) for one in sessions] == [one["exchanges"] for one in kept]
-    found = {sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
-    assert found == {one["sha256"] for one in kept}
+    files = sorted(folder.iterdir())
+    assert {sha256(one.read_bytes()).hexdigest() for one in files} == {e["sha256"] for e in kept}
+    line = [sys.executable, "-I", PROGRAM, exported(carding.stack)]
+    line += [f"--trace={one}" for one in files]
+    checked = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.count("is the trace that the log names: event") == len(files)

@@ -28,6 +28,7 @@ PARTS = (
     "erasures",
     "heads",
     "queries",
+    "asked",
     "custody",
     "sections",
     # Sections, each a part, come here.
@@ -35,6 +36,7 @@ PARTS = (
     "transcripts",
     "tokens",
     "deliveries",
+    "traces",
     "epochs",
     "events",
     "outside",

@@ -15,6 +15,7 @@ from keyvault.evidence.verifier.outside import read_file
 from keyvault.evidence.verifier.packs import Pack
 from keyvault.evidence.verifier.queries import CLAIMS
 from keyvault.evidence.verifier.report import Report
+from keyvault.evidence.verifier.traces import TraceFile
 from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, Wrong, need, seconds
 
 
@@ -39,6 +40,9 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--who-had", metavar="TOKEN@TIME", type=asked, help="such as ID@2026-11-22T15:00:00Z"
+    )
+    parser.add_argument(
+        "--trace", action="append", default=[], help="of a session with a token: is it the log's"
     )
     parser.add_argument("--transcript", help="file to write what was checked to")
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
@@ -81,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def proved(options: argparse.Namespace, report: Report) -> bool:
-    return all(report.queries[name].startswith("proved") for name in options.query)
+    held = all(trace.proved for trace in report.traces)
+    return held and all(report.queries[name].startswith("proved") for name in options.query)
 
 
 def opened(path: str) -> IO[bytes]:
@@ -100,6 +105,9 @@ def examine(options: argparse.Namespace, report: Report, file: IO[bytes]) -> Non
     need(file.tell() <= MAX_BUNDLE, "is over 4 GiB")
     report.bundle = digest.hexdigest()
     report.say("bundle", f"SHA-256 {report.bundle}, {options.bundle}")
+    for path in options.trace:
+        with report.step("", path):
+            report.traces.append(TraceFile(path, read_file(path)))
     with report.step("the bundle is well formed and its authority a chain of approvals", ""):
         bundle = Bundle(file)
         case = (Pack if bundle.is_pack else Case)(options, report, bundle)

@@ -46,6 +46,7 @@ class Report:
         self.bundle = ""  # its SHA-256
         self.queries: dict[str, str] = {}
         self.who_had: tuple[str, str] | None = None  # a token and a time that the reader asks for
+        self.traces: list[Any] = []  # of sessions with tokens, that the reader has beside it
         self.stamp_roots = b""  # of time stamping authorities, as the reader knows them
 
     def at(self, file: str, index: int | None = None) -> None:
