@@ -7,7 +7,7 @@ of keys are not logged one by one, since the audit log has them: they are counte
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -199,9 +199,7 @@ class Gauges:
 
     def show(self, figures: Figures) -> None:
         """Take over what was just read."""
-        self._gauges["gate_up"].set(figures.gates_up[0])
-        for number, up in enumerate(figures.gates_up, 1):
-            self._gauges["gate_worker_up"].labels(str(number)).set(up)
+        self._show_gates(figures.gates_up)
         self._gauges["log_events"].set(figures.log_events)
         self._gauges["log_sealed"].set(figures.log_sealed)
         self._gauges["checkpoint_lag"].set(figures.log_events - figures.log_sealed)
@@ -224,6 +222,11 @@ class Gauges:
             self._gauges["list_age_seconds"].labels(each.name).set(each.age)
             self._gauges["list_left_seconds"].labels(each.name).set(each.left)
         self._show_tokens(figures.tokens, figures.desks)
+
+    def _show_gates(self, up: Sequence[bool]) -> None:
+        self._gauges["gate_up"].set(up[0])
+        for number, answers in enumerate(up, 1):
+            self._gauges["gate_worker_up"].labels(str(number)).set(answers)
 
     def _show_tokens(self, tokens: Mapping[str, int], stations: Iterable[Outlook]) -> None:
         for state, held in tokens.items():

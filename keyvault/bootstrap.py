@@ -14,7 +14,7 @@ from keyvault.gate.breaker import Breaker
 from keyvault.gate.client import Gate
 from keyvault.gate.hot import GateClient
 from keyvault.operations.vault import KeyCache, Vault
-from keyvault.settings import Settings
+from keyvault.settings import ModuleSettings, Settings
 from keyvault.store.cosigned import Cosigned
 from keyvault.store.recorder_client import RecorderClient
 from keyvault.store.unit_of_work import Database
@@ -27,27 +27,12 @@ def build(settings: Settings) -> Vault:
     """Connect nothing yet but the database: gate and recorder are called when needed."""
     database = Database(settings.database, node=settings.node)
     keys = KeyCache(database)
-    module = settings.keys
-    breakers = [
-        Breaker(partial(_report_in_background, database, number))
-        for number in range(1, module.workers + 1)
-    ]
+    gate, hot = _gates(settings.keys, database, keys)
     return Vault(
         settings=settings,
         database=database,
-        gate=Gate(
-            module.socket,
-            records_from=lambda number: _records(database, number),
-            breaker=breakers[0],
-            deadline=module.deadline,
-        ),
-        hot=GateClient(
-            *module.sockets,
-            wrapped=lambda key_id: database.key(UUID(bytes=key_id))[1],
-            fresh=keys.take,
-            breakers=breakers,
-            deadline=module.deadline,
-        ),
+        gate=gate,
+        hot=hot,
         recorder=RecorderClient(settings.recorder),
         recorder_status=wire.Client(settings.recorder),
         clock=lambda: datetime.now(UTC),
@@ -55,6 +40,26 @@ def build(settings: Settings) -> Vault:
         keys=keys,
         spare=_spare(settings, database),
     )
+
+
+def _gates(module: ModuleSettings, database: Database, keys: KeyCache) -> tuple[Gate, GateClient]:
+    """The first gate of the keys for what is rare, and all of them for uses."""
+    workers = range(1, module.workers + 1)
+    breakers = [Breaker(partial(_report_in_background, database, number)) for number in workers]
+    gate = Gate(
+        module.socket,
+        records_from=lambda number: _records(database, number),
+        breaker=breakers[0],
+        deadline=module.deadline,
+    )
+    hot = GateClient(
+        *module.sockets,
+        wrapped=lambda key_id: database.key(UUID(bytes=key_id))[1],
+        fresh=keys.take,
+        breakers=breakers,
+        deadline=module.deadline,
+    )
+    return gate, hot
 
 
 def _spare(settings: Settings, database: Database) -> Gate | None:

@@ -49,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings.load(options.settings)
     module: ModuleSettings = getattr(settings, options.module)
     try:
-        with turn(settings.state / "login.lock") if module.workers > 1 else nullcontext():
-            device = opened(module, options.pin_fd)
+        device = _logged_in(settings, module, options.pin_fd)
     except HsmError as error:
         log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
         return exit_code(error)
@@ -67,6 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Worker(device, gate, listener, uids_of(module), options.restarts).serve()
     device.close()
     return os.EX_OK
+
+
+def _logged_in(settings: Settings, module: ModuleSettings, pin_fd: int) -> Device:
+    """Gates of one token log in one after another, also those that take another's place."""
+    with turn(settings.state / "login.lock") if module.workers > 1 else nullcontext():
+        return opened(module, pin_fd)
 
 
 def opened(module: ModuleSettings, pin_fd: int) -> Device:
