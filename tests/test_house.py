@@ -143,6 +143,32 @@ def test_the_page_of_errors_lists_every_code_with_its_status_and_exit():
     assert listed == expected
 
 
+# Names of families: what is raised has a code of its own, or that which a server or card gave it.
+FAMILIES = {"vault-error", "card-error"}
+PARENT = re.compile(r"(?m)^class \w+\((?:\w+\.)*(\w+)")
+CODED = re.compile(r'(?m)^class (\w+)\(.*\):\n(?:(?!class ).*\n)*?    code = "([a-z-]+)"')
+IMPORTED = re.compile(r"(?m)^(?:from \S+ )?import (?:\([^)]*\)|.*)$")
+
+
+def _words_of_tests():
+    """Every word in the tests, with its quotes if it has some; what is imported is none."""
+    texts = (text_of(p) for p in PYTHON if p.parts[0] == "tests" and p.name != "test_house.py")
+    return {word for text in texts for word in re.findall(r'"?[\w-]+"?', IMPORTED.sub("", text))}
+
+
+def test_every_code_of_an_error_is_brought_about_by_a_test():
+    """A test names the code itself, or the class that alone has it."""
+    texts = [text_of(path) for path in PRODUCT]
+    parents = {name for text in texts for name in PARENT.findall(text)}
+    alone = {code: name for text in texts for name, code in CODED.findall(text)}
+    alone = {code: name for code, name in alone.items() if name not in parents}
+    listed = {row[0].strip("`") for row in table_of("docs/errors.md")}
+    words = _words_of_tests()
+    untold = {code for code in listed if not {f'"{code}"', alone.get(code)} & words}
+    assert untold == FAMILIES
+    assert set(alone) <= listed
+
+
 # Events, threats, map, links ---------------------------------------------------------------
 
 

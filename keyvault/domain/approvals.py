@@ -12,7 +12,12 @@ from uuid import UUID
 from keyvault.domain.canonical import Document, canonical, equal
 from keyvault.domain.commands import Command, command_of
 from keyvault.domain.documents import TEXT_LIMIT, document_of, read
-from keyvault.domain.errors import ApprovalInvalidError, InvalidInputError, RequestStateError
+from keyvault.domain.errors import (
+    ApprovalInvalidError,
+    InvalidInputError,
+    RequestAlteredError,
+    RequestStateError,
+)
 from keyvault.domain.people import check_id
 from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
@@ -228,6 +233,23 @@ def new_request(  # noqa: PLR0913  (every field is signed, so every field is nam
     """Write a request, cut to the second. `nonce` is 16 random bytes."""
     return Request.read(
         Request(request_id, origin, command, scope, rule, requester, now, nonce, seen).document
+    )
+
+
+def check_told(request: Request, told: Document | None) -> None:
+    """Demand that the event of its asking has this very request; None is no such event.
+
+    Raises `RequestAlteredError`, naming the fields that differ.
+    """
+    document = request.document
+    if told == document:
+        return
+    known = told or document
+    changed = sorted(name for name, value in document.items() if known.get(name) != value)
+    what = f"in {', '.join(changed)}" if changed else "of which it tells nothing"
+    raise RequestAlteredError(
+        f"request {request.id} is not the one that the log tells of: {what}",
+        next_step="sign nothing, cancel it, ask again, and see runbook authority-rejected",
     )
 
 

@@ -134,7 +134,7 @@ def get(vault: Vault, who: Principal, request_id: UUID) -> ApprovalRequest:
     """Raises `NotFoundError`."""
     _permit(vault, who, Action.REQUEST_READ, request_id)
     with vault.database.reading() as work:
-        return work.requests.get(request_id)
+        return executors.as_told(work, request_id)
 
 
 def page(
@@ -162,7 +162,7 @@ def decide(
     noes = _Noes(vault, who, permitted.role, request_id, EventType.APPROVAL_REJECTED)
     with noes.told(approval=document), vault.database.work() as work:
         approval = Approval.read(document)
-        asked = work.requests.get(request_id)
+        asked = executors.as_told(work, request_id)
         if recall(work, who, once):
             return asked
         _check_open(vault, work, asked, who, permitted.role)
@@ -240,7 +240,7 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
     witnesses.hold_request(vault, request_id)
     noes = _Noes(vault, who, permitted.role, request_id, EventType.EXECUTION_REFUSED)
     with noes.told(), vault.database.work() as work:
-        asked = work.requests.get(request_id)
+        asked = executors.as_told(work, request_id)
         if earlier := _earlier(work, who, once, asked):
             return Executed(asked, earlier)
         _check_open(vault, work, asked, who, permitted.role)

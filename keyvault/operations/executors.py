@@ -11,7 +11,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from hsm.errors import DeviceUnavailableError, HsmError
-from keyvault.domain.approvals import ApprovalRequest, Request, RequestState
+from keyvault.domain.approvals import ApprovalRequest, Request, RequestState, check_told
 from keyvault.domain.audit import AuditEvent, EventType, Outcome
 from keyvault.domain.authority import Authority
 from keyvault.domain.canonical import Document
@@ -41,7 +41,7 @@ from keyvault.operations.acts import (
     rotating,
 )
 from keyvault.operations.acts.base import Act, Acting, Asking
-from keyvault.operations.vault import key_stream
+from keyvault.operations.vault import key_stream, request_stream
 from keyvault.store.unit_of_work import Reading, Work
 from keyvault.wire import RemoteError
 
@@ -110,6 +110,18 @@ def ordered(request: Request, actor: str, role: str) -> list[AuditEvent]:
             payload=told,
         )
     ]
+
+
+def as_told(work: Reading, request_id: UUID) -> ApprovalRequest:
+    """Read a request as it was asked for: its row may be altered, its event in the log may not.
+
+    Raises `RequestAlteredError`.
+    """
+    asked, stream = work.requests.get(request_id), request_stream(request_id)
+    found, _ = work.audit.page(type=EventType.APPROVAL_REQUESTED, stream=stream, limit=1)
+    payload = found[0].payload if found else None
+    check_told(asked.request, json.loads(payload)["request"] if payload else None)
+    return asked
 
 
 def intent(acting: Acting) -> AuditEvent:

@@ -1,6 +1,7 @@
 """What every operation works with: the parts, put together by bootstrap, and the clock."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,18 +108,21 @@ class Vault:
     def check_authority(self) -> None:
         """Raise `AuthorityError` if the chain is broken, or shorter than the gate has seen it.
 
-        A gate that is away cannot tell; it refuses by itself what needs the whole chain.
+        A gate that is away cannot tell; it refuses by itself what needs the whole chain. The
+        newest record has to be the one that the log tells of: its time is signed by nobody.
         """
         seen = 0
         with suppress(DeviceUnavailableError):
             seen = self.gate.status()["authority"]["seen"]
         with self.database.reading() as work:
-            size = self.authority(work).size
-        if size < seen:
+            held, newest = self.authority(work), work.audit.newest_of("authority")
+        if held.size < seen:
             raise AuthorityError(
-                f"the database holds {size} authority records, and the gate has seen {seen}",
+                f"the database holds {held.size} authority records, and the gate has seen {seen}",
                 next_step="restore the records that are gone, and call your officers",
             )
+        if newest and newest.payload and json.loads(newest.payload)["hash"] != held.head:
+            raise AuthorityError("the newest authority record is not the one that the log tells of")
 
     def check_anchors(self) -> None:
         """Raise `RolledBackError` if anybody outside has seen more of the log, or another."""

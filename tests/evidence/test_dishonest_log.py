@@ -31,6 +31,56 @@ def expect(caught, world, words):
     caught(world.bundle(), words, EVENTS, len(world.leaves) - 1)
 
 
+# Asking -----------------------------------------------------------------------------------------
+
+
+def asked(world, wanted=None, **changes):
+    """A request and the event of its asking; the request is carried out with `changes` to it."""
+    request = world.request(wanted or order())
+    world.ask(request)
+    return replace(request, **changes)
+
+
+def test_a_request_that_the_log_tells_of_holds_and_others_are_a_limit(check, world):
+    joins = joiner("erin", Role.AUDITOR)
+    world.act(order(), request=asked(world))
+    world.change(joins, request=asked(world, joins))
+    status, answer = check(world.bundle())
+    assert (status, "no event tells" in str(answer)) == (0, False)
+    world.generate()
+    status, answer = check(world.bundle())
+    assert (status, "of 1 requests no event tells who asked" in str(answer)) == (0, True)
+
+
+def test_a_request_dated_back_to_shorten_its_waiting_time_is_refused(caught, world):
+    early = asked(world)
+    earlier = replace(early, requested_at=early.requested_at - timedelta(minutes=10))
+    world.act(order(), request=earlier)
+    expect(caught, world, "and the log tells of")
+
+
+def test_a_request_under_the_name_of_somebody_who_did_not_ask_is_refused(caught, world):
+    world.act(order(), ("alice", "carol"), request=asked(world, requester="bob"))
+    expect(caught, world, "the log tells that person:alice asked for this")
+
+
+def test_a_request_that_was_exchanged_before_anybody_approved_it_is_refused(caught, world):
+    world.act(order("other"), request=asked(world, order("k"), command=order("other")))
+    expect(caught, world, "the log tells of another request under its id")
+
+
+def test_a_change_of_authority_that_was_asked_for_by_somebody_else_is_refused(caught, world):
+    joins = joiner("erin", Role.AUDITOR)
+    world.change(joins, request=asked(world, joins, requester="dan"))
+    expect(caught, world, "the log tells that person:alice asked for this")
+
+
+def test_one_request_is_not_told_of_twice(caught, world):
+    request = asked(world)
+    world.ask(request)
+    expect(caught, world, "the same request was asked for before")
+
+
 # Approvals --------------------------------------------------------------------------------------
 
 

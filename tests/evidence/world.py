@@ -210,6 +210,12 @@ class World:
         self.event(kind, {**signed, "key": key, **more.pop("payload", {})}, **common, **more)
         return document
 
+    def ask(self, request, *, told=None, **more):
+        """Tell of a request when it is made; `told` is what is told instead."""
+        stream, more = f"request:{request.id}", {"operation": request.id, **more}
+        told = {"request": told or request.document}
+        return self.event(EventType.APPROVAL_REQUESTED, told, stream=stream, **more)
+
     def generate(self, label="k", key_class="standard", approvers=("bob", "carol"), **more):
         return uuid.UUID(self.act(order(label, key_class), approvers, **more)["id"])
 

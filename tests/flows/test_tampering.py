@@ -7,7 +7,9 @@ is a second `Vault` over the same database: it has verified nothing yet.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,13 +17,16 @@ from sqlalchemy import text
 
 from hsm.errors import KeyUnusableError
 from keyvault.bootstrap import build
+from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import canonical
 from keyvault.domain.errors import (
     ApprovalInvalidError,
     AuthorityError,
     QuorumError,
     ReplayedError,
+    RequestAlteredError,
 )
+from keyvault.domain.times import text_of, time_of
 from keyvault.operations import approvals, watch
 from keyvault.operations.vault import Vault
 from keyvault.store.engine import open_engine, writing
@@ -110,6 +115,19 @@ def test_a_changed_record_is_noticed_at_once_and_after_a_restart(
     vault.check_authority()
 
 
+def test_the_time_of_a_record_that_nobody_signs_is_noticed_at_once_and_after_a_restart(
+    stack: Stack, vault: Vault, restarted: Vault, owner: Owner
+):
+    """Every signature still holds, and the log has the record as it was."""
+    stack.register(f"p-{uuid4().hex[:8]}", "auditor")
+    number, record = newest(vault)
+    record["at"] = text_of(time_of(record["at"]) + timedelta(seconds=20))
+    with owner.record(number, record):
+        refuses(vault, "changed after it was verified")
+        refuses(restarted, "not the one that the log tells of")
+    vault.check_authority()
+
+
 def test_a_record_that_nobody_signed_is_refused_by_service_and_gate(
     stack: Stack, vault: Vault, restarted: Vault, owner: Owner
 ):
@@ -174,6 +192,54 @@ def test_a_request_changed_after_its_approval_has_none(stack: Stack, vault: Vaul
     )
     with pytest.raises(ApprovalInvalidError):
         approvals.execute(vault, principal(vault, "alice"), UUID(request["id"]))
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("requester", {"requester": "bob"}),  # so that alice approves what she asked for herself
+        ("requested_at", {"requested_at": datetime(2026, 1, 1, tzinfo=UTC)}),  # no waiting time
+        ("scope", {"scope": None}),
+    ],
+)
+def test_a_request_changed_before_its_approval_is_shown_to_nobody(
+    stack: Stack, vault: Vault, owner: Owner, field: str, change: dict[str, Any]
+):
+    """Whoever asks signs nothing, so what they asked for is what the log tells."""
+    request = stack.order()
+    honest = Request.read(request["document"])
+    update = "UPDATE approval_request SET document = :document WHERE id = :id"
+    for changed in (replace(honest, **change), honest):
+        document = canonical(changed.document).decode()
+        owner.do(update, id=request["id"], document=document)
+        answer = stack.person("bob").client().get(f"/v1/requests/{request['id']}")
+        if changed is honest:
+            break
+        assert (answer.status_code, answer.json()["code"]) == (409, "request-altered"), answer.text
+        assert field in answer.json()["detail"]
+        with pytest.raises(RequestAlteredError, match=field):
+            approvals.execute(vault, principal(vault, "alice"), honest.id)
+        with vault.database.reading() as work:
+            told = work.audit.newest_of(f"request:{honest.id}")
+        assert told.header["ty"] == "EXECUTION.REFUSED"
+    assert ok(answer)["document"] == request["document"]
+    assert stack.carry_out(request)
+
+
+def test_a_request_that_nobody_asked_for_is_shown_to_nobody(
+    stack: Stack, vault: Vault, owner: Owner
+):
+    request, forged = stack.order(), str(uuid4())
+    document = {**request["document"], "id": forged}
+    owner.do(
+        "UPDATE approval_request SET id = :forged, document = :document WHERE id = :id",
+        forged=forged,
+        id=request["id"],
+        document=canonical(document).decode(),
+    )
+    for person in ("bob", "carol"):
+        with pytest.raises(RequestAlteredError, match="tells nothing"):
+            approvals.get(vault, principal(vault, person), UUID(forged))
 
 
 def test_an_approval_moved_to_another_request_does_not_count(

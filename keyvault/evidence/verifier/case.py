@@ -224,6 +224,8 @@ class Case:
             say("limit", f"{events.graced} acts count only by the minute that clocks may differ")
         if events.classless:
             say("limit", f"{events.classless} acts are on older keys, whose class is not shown")
+        if events.asked.untold and not events.start:
+            say("limit", f"of {events.asked.untold} requests no event tells who asked, and when")
         self.describe_witnesses()
         for limit in (*self.events.sections.limits(), *LIMITS[bool(self.cosigners) :]):
             say("limit", limit)

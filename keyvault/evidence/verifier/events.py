@@ -9,6 +9,7 @@ from typing import Any
 
 from keyvault.evidence.verifier.acts import ACTS, BIRTHS, subject_of
 from keyvault.evidence.verifier.archive import AUTHORITY, EVENTS, LEAVES, Bundle
+from keyvault.evidence.verifier.asked import Asked
 from keyvault.evidence.verifier.authority import Authority
 from keyvault.evidence.verifier.catalogue import Catalogue
 from keyvault.evidence.verifier.choosing import Choice
@@ -67,7 +68,7 @@ class Events:
         self.leaves: Iterator[bytes] = iter(())
         self.start, self.end = manifest["range"]["start"], manifest["range"]["end"]
         self.counters: dict[tuple[str, str], int] = {}
-        self.seen = Sightings()
+        self.seen, self.asked = Sightings(), Asked()
         self.states = {head[:16]: number for number, head in enumerate(authority.heads)}
         if not self.start:
             self.states[""] = -1  # before genesis, which is the first event of a log
@@ -185,6 +186,8 @@ class Events:
             self.check_act(index, header, payload, state)
         elif kind in ACTS and done:
             self.hidden += 1
+        elif kind == "APPROVAL.REQUESTED":
+            self.asked.event(header, payload)
         elif kind == "KEY.USED" and payload and "details" in payload:
             check_batch(payload)
         if header["out"] in ("ok", "fail"):
@@ -197,6 +200,8 @@ class Events:
         same = before and (record["seq"] == 0 or happened <= at + LEEWAY + 1)
         need(same, f"says it was carried out at {when(at)}, and its event is of {when(happened)}")
         asked = [request] if record["seq"] else []
+        for one in asked:
+            self.asked.check(one)
         for saw in [*asked, *record["approvals"]]:
             self.saw(index, saw["seen"]["size"], saw["seen"]["root"])
 
@@ -218,6 +223,7 @@ class Events:
             self.keys[key] = (approved["key_class"], scope)
         need(self.keys.get(key, ("", scope))[1] == scope, "the key belongs to another scope")
         self.check_cleared(header, request, approvals, state)
+        self.asked.check(request)
         for seen in [request["seen"], *(approval["seen"] for approval in approvals)]:
             self.saw(index, seen["size"], seen["root"])
         self.acts += 1
