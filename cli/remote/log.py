@@ -1,12 +1,13 @@
 """The log as an outsider sees it: signed by the keys of the genesis, and only ever growing."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from cli.errors import LogForkError
+from cli.errors import LogForkError, ProblemError
 from cli.remote.client import Server
 from cli.state import LogMemory, Session, remember, remembered
 from keyvault import signatures
@@ -22,6 +23,8 @@ from keyvault.domain.notes import (
 )
 from keyvault.domain.tree import ProofError, verify_consistency
 
+_CHECKPOINT = "/v1/audit/checkpoint"
+_MOMENTS = 20  # seconds
 _ALARM = "stop: sign nothing, keep this folder as evidence, and call your officers and the auditor"
 
 
@@ -52,11 +55,23 @@ def look(server: Server, session: Session, genesis: str = "") -> View:
     pinned = genesis or (before.genesis if before else records[0].hash)
     if records[0].hash != pinned or authority.origin != session.origin:
         raise LogForkError("the genesis record is not the one that is trusted", next_step=_ALARM)
-    note = server.get_bytes("/v1/audit/checkpoint")
+    note = _newest(server)
     view = View(authority, pinned, _opened(note, authority), note.decode())
     if before:
         follows(server, Seen(before.size, before.root), view.seen)
     return view
+
+
+def _newest(server: Server) -> bytes:
+    """Return the newest checkpoint. A log that has just begun gets its first one in a moment."""
+    for _ in range(_MOMENTS):
+        try:
+            return server.get_bytes(_CHECKPOINT)
+        except ProblemError as error:
+            if error.code != "not-found":
+                raise
+        time.sleep(1.0)
+    return server.get_bytes(_CHECKPOINT)
 
 
 def keep(session: Session, view: View) -> None:

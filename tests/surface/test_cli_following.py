@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from cli.remote.queue import span
 from keyvault.domain.times import text_of
-from tests.stack import PASSPHRASE
+from tests.stack import PASSPHRASE, Stack
 from tests.surface.desk import ROOT, Desk, keyvault
 
 WATCH = ("approvals", "watch", "--once", "--json")
@@ -195,3 +196,14 @@ def test_what_an_event_says_is_erased_once_several_agree(stack, desks, auditor, 
     stack.carry_out(desks["alice"].ask(*words, "--reason", "they asked for it", "--yes"))
     gone = next(one for one in desk.ask(*mine)["items"] if one["index"] == event["index"])
     assert (gone["leaf_hash"], gone["payload"]) == (event["leaf_hash"], None)
+
+
+def test_who_logs_in_before_the_log_was_ever_sealed_waits_for_its_first_checkpoint():
+    with Stack.make() as stack, ThreadPoolExecutor() as aside:
+        stack.start("gate", "log-gate", "recorder", "api")
+        desk = Desk(stack.folder, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
+        login = aside.submit(desk.login, stack.url, stack.ca)
+        with pytest.raises(TimeoutError):
+            login.result(4)
+        stack.start("sealer")
+        assert login.result(60).status == 0
