@@ -73,6 +73,24 @@ def test_a_card_pulled_three_times_is_done_with_one_certificate_a_key(carding):
     canaries.assert_nowhere(carding.stack, *secrets)
 
 
+def test_one_gate_of_two_is_enough_to_be_ready_and_the_other_is_named(carding):
+    stack = carding.stack
+    asked = stack.person("bob").client()
+
+    def hsm():
+        checks = ok(asked.get("/v1/health/ready"))["checks"]
+        [found] = [one for one in checks if one["name"] == "hsm"]
+        return found["ok"], found["reason"]
+
+    assert hsm() == (True, "")
+    stack.stop("gate-2")
+    good, reason = hsm()
+    assert good
+    assert reason.startswith("gate 2: ")
+    stack.start("gate-2")
+    assert hsm() == (True, "")
+
+
 def test_a_desk_whose_messages_reach_any_worker_makes_a_card_with_a_key_to_agree_with(carding):
     assert carding.stack.settings.api.workers == 2
     card = MODELS["yubico"].make()

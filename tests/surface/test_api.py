@@ -247,6 +247,7 @@ def test_metrics_count_answers_keys_and_the_log(dcc, signing_key):
     text = dcc.client().get("/metrics").text
     assert 'keyvault_keys{state="active"}' in text
     assert "keyvault_gate_up 1.0" in text
+    assert 'keyvault_gate_worker_up{worker="1"} 1.0' in text
     assert 'route="/v1/keys/{key_id}/signatures"' in text
     assert ":id}" not in text  # whichever way a call came, its route has one name
 
