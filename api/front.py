@@ -6,7 +6,6 @@ identity. Plain uses of keys come in by `use`, past the layers that rare calls a
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from os import urandom
@@ -25,27 +24,28 @@ from api.refusals import Refusals
 from api.rest import hot
 from api.rest.auth import is_open
 from api.rest.problems import problem_of
+from api.shedding import Caller, Shedding
 from api.telemetry import Telemetry
 from keyvault.domain.access import Principal
 from keyvault.domain.errors import (
     BusyError,
     LockedOutError,
     NotAuthenticatedError,
+    OverloadedError,
     RateLimitedError,
 )
 from keyvault.operations.vault import Vault
 
 BODY_TIME = 10.0  # seconds until the whole body has to be there
 SEND_TIME = 30.0  # seconds a reader may keep us waiting for a part of an answer
-IN_FLIGHT = 1_024  # calls at once; more are told to come back
-HELD = 2.0  # seconds, about, that the answer to a call too many is held back
-IN_FLIGHT_EACH = 128  # of one caller, so that nobody's flood fills the queue of all
+HELD = 2.0  # seconds, about, that the answer to a caller's own call too many is held back
 HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"strict-transport-security", b"max-age=31536000"),
 )
 Handle = Callable[..., Awaitable[Any]]
+_HELD_BACK = (BusyError, RateLimitedError)  # the caller's own doing; not who was locked out
 
 
 class Reply(NamedTuple):
@@ -76,75 +76,85 @@ class Front:
         self._refusals = refusals
         self._rates = rates
         self._body_limit = body_limit
-        self._in_flight = 0
-        self._in_flight_of: Counter[str] = Counter()
+        self._shedding = Shedding()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send)
-        self._in_flight += 1
         try:
             await self._admitted(scope, self._handle, receive, answer)
         except Exception as error:  # noqa: BLE001  (the last catch: it becomes a problem)
             await self._fail(scope, receive, answer, error)
         finally:
-            self._in_flight -= 1
             self._telemetry.served(scope, answer.status, time.perf_counter() - answer.started)
 
     async def use(self, scope: Any, plain: hot.HotUse, key_id: UUID, body: bytes) -> Reply:
         """Answer a plain use of a key, whose body is here. Every error becomes a problem."""
         started = time.perf_counter()
         scope[REQUEST_ID] = _fresh_id()
-        self._in_flight += 1
         try:
             answer = await self._admitted(scope, self._use, plain, key_id, body)
             reply = Reply(
                 plain.status, [_JSON_TYPE, (b"content-length", b"%d" % len(answer))], answer
             )
         except Exception as error:  # noqa: BLE001  (the last catch: it becomes a problem)
-            await self._hold(error)
             response = self._problem(scope, error)
             reply = Reply(response.status_code, response.raw_headers, bytes(response.body))
-        finally:
-            self._in_flight -= 1
         self._telemetry.served(scope, reply.status, time.perf_counter() - started)
         return reply
 
     async def _admitted(self, scope: Any, handle: Handle, *args: Any) -> Any:
         """Have a call handled, once it is known whose it is and that it is not one too many."""
-        if self._in_flight > IN_FLIGHT:
-            raise BusyError("too many calls at once", next_step="try again in a second")
-        who = await self._identify(scope)
-        caller = address_of(scope) if who is None else who.actor
-        self._in_flight_of[caller] += 1
         try:
-            if self._in_flight_of[caller] > IN_FLIGHT_EACH:
-                raise BusyError(
-                    "too many calls of yours at once", next_step="try again in a second"
-                )
-            return await handle(scope, *args)
+            who = await self._identify(scope)
+            name = address_of(scope) if who is None else who.actor
+            caller = self._shedding.enter(name, time.monotonic())
+        except BusyError as error:
+            if type(error) in _HELD_BACK:
+                # At once, it would cost the others the most; spread, so as not to come in step.
+                await asyncio.sleep(HELD * (0.5 + random()))  # noqa: S311  (no secret)
+            raise
+        try:
+            return await handle(scope, caller, *args)
         finally:
-            self._in_flight_of[caller] -= 1
-            if not self._in_flight_of[caller]:
-                del self._in_flight_of[caller]
+            self._shedding.leave(caller)
 
-    async def _use(self, scope: Any, plain: hot.HotUse, key_id: UUID, body: bytes) -> bytes:
+    async def _use(
+        self, scope: Any, caller: Caller, plain: hot.HotUse, key_id: UUID, body: bytes
+    ) -> bytes:
         if len(body) > self._body_limit:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, headers=_CLOSE)
         _check_type(scope, body)
         check_shape(body)
         scope[BODY] = body
-        return await hot.serve(self._vault, scope, plain, key_id, body)
+        served: bytes = await self._in_turn(
+            caller, body, hot.serve, self._vault, scope, plain, key_id, body
+        )
+        return served
 
-    async def _handle(self, scope: Any, receive: Any, answer: "_Answer") -> None:
+    async def _handle(self, scope: Any, caller: Caller, receive: Any, answer: "_Answer") -> None:
         body = await self._body(scope, receive)
         _check_type(scope, body)
         if scope["path"] != OCSP_PATH:  # no JSON, and read under a limit of its own
             check_shape(body)
         scope[BODY] = body
-        await self._app(scope, _replay(body, receive), answer.send)
+        given = scope, _replay(body, receive), answer.send
+        if scope["method"] == "POST" and hot.find(scope["raw_path"]) is not None:
+            await self._in_turn(caller, body, self._app, *given)
+        else:
+            await self._app(*given)
+
+    async def _in_turn(self, caller: Caller, body: bytes, handle: Handle, *args: Any) -> Any:
+        """Have a use of a key handled, once it is its caller's turn."""
+        use = self._shedding.ask(caller, len(body), time.monotonic())
+        try:
+            if use.turn is not None:
+                await use.turn
+            return await handle(*args)
+        finally:
+            self._shedding.done(use, time.monotonic())
 
     async def _identify(self, scope: Any) -> Principal | None:
         now, address = time.monotonic(), address_of(scope)
@@ -167,14 +177,6 @@ class Front:
             return None if certificate is None else await self._callers.of(certificate)
         except (NotAuthenticatedError, LockedOutError):
             return None  # an ended session is no reason not to log in
-
-    async def _hold(self, error: Exception) -> None:
-        """Let who asks too often wait for the no: at once, it would cost the others the most."""
-        if isinstance(error, RateLimitedError):
-            self._in_flight -= 1
-            spread = 0.5 + random()  # noqa: S311  (so that those held do not all come back at once)
-            await asyncio.sleep(HELD * spread)
-            self._in_flight += 1
 
     async def _body(self, scope: Any, receive: Any) -> bytes:
         headers = dict(scope["headers"])
@@ -205,12 +207,13 @@ class Front:
             raise ConnectionAbortedError from error
         if isinstance(error, TimeoutError):
             error = HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers=_CLOSE)
-        await self._hold(error)
         await self._problem(scope, error)(scope, receive, answer.send)
 
     def _problem(self, scope: Any, error: Exception) -> Response:
         problem = problem_of(error)
-        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if isinstance(error, OverloadedError):
+            self._telemetry.overloaded.inc()
+        elif problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self._telemetry.failed(scope, error)
         return problem.response(scope[REQUEST_ID])
 

@@ -103,6 +103,9 @@ class Telemetry:
         self.rate_limited = Counter(
             "keyvault_rate_limited", "Calls beyond a rate", registry=self.registry
         )
+        self.overloaded = Counter(
+            "keyvault_overloaded", "Calls refused by a full process", registry=self.registry
+        )
         self._cells: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def served(self, scope: Any, status: int, seconds: float) -> None:

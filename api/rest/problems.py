@@ -100,6 +100,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 UNLISTED = frozenset({vault.VaultError, hsm.HsmError, RemoteError})
 AT_THE_DESK = hsm.CardError  # cards are read where people sit, never behind this API
 
+_COMPARE = "compare the call with /openapi.json"
 _FRAMEWORK = {
     _S.BAD_REQUEST: ("bad-request", "the request is not well-formed HTTP"),
     _S.NOT_FOUND: ("not-found", "there is nothing at this path"),
@@ -197,7 +198,8 @@ def problem_of(error: Exception) -> Problem:
 def framework_problem(status: HTTPStatus, **headers: str) -> Problem:
     """One of the problems that HTTP itself knows."""
     code, detail = _FRAMEWORK[status]
-    return Problem(status, code, detail, headers=headers)
+    unknown = status in {_S.NOT_FOUND, _S.METHOD_NOT_ALLOWED}
+    return Problem(status, code, detail, _COMPARE if unknown else "", headers=headers)
 
 
 def _of_framework(error: HTTPException) -> Problem:
@@ -219,8 +221,8 @@ def _of_validation(error: ValidationError | RequestValidationError) -> Problem:
     return Problem(
         _S.UNPROCESSABLE_ENTITY,
         vault.InvalidInputError.code,
-        f"{len(faults)} of the values sent are not what they should be",
-        "compare the call with /openapi.json",
+        f"values that cannot be taken as they were sent: {len(faults)}",
+        _COMPARE,
         faults=faults,
     )
 
