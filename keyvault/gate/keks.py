@@ -26,8 +26,10 @@ MAC_ID = service_key_id(services.MAC)
 class Keks:
     """What the keys gate does about the service's own wrapping keys."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, forget: Callable[[bytes], None]) -> None:
+        """`forget`: have the other gates of this host hold nothing of a key."""
         self._device = device
+        self._forget = forget
         self._newest = 1
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
@@ -76,7 +78,12 @@ class Keks:
         if command.number >= self._newest:
             raise KeyStateError("this is the newest of these keys", next_step="rotate it first")
         key_id = service_key_id(kek_name(command.number))
-        return lambda: {"destroyed": self._device.destroy(key_id)}
+        return partial(self._retire, key_id)
+
+    def _retire(self, key_id: bytes) -> Document:
+        destroyed = self._device.destroy(key_id)
+        self._forget(key_id)
+        return {"destroyed": destroyed}
 
     def _make(self, number: int) -> Document:
         name = kek_name(number)

@@ -116,7 +116,7 @@ class KeysGate:
     def _work_with(self, device: Device, settings: Settings) -> None:
         """Set up what has a part of its own."""
         clock, folder = self._clock, settings.state / "authorities"
-        self._keks = Keks(device)
+        self._keks = Keks(device, self._siblings.forget)
         self._backups = Backups(device, self._register)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
         uses = self._usable, self._register.get
