@@ -1,7 +1,8 @@
-"""Settings: where their paths start."""
+"""Settings: where their paths start, and the page that lists them."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -96,3 +97,48 @@ def test_gates_of_one_token_start_one_after_another_and_listen_side_by_side():
 def test_only_the_keys_have_several_gates(part: str):
     with pytest.raises(ValidationError, match="one gate each"):
         Settings.model_validate({**TEXT, part: {**MODULE, "workers": 2}})
+
+
+def test_the_page_of_settings_lists_each_with_its_default():
+    page = (Path(__file__).parents[2] / "docs/settings.md").read_text()
+    listed = re.findall(r"(?m)^\| `([\w.]+)` \| (.*?) \|", page)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(named(Settings))
+
+
+def named(model, path="", made=None):
+    """Name and default of each setting, as the page writes them; tables by what is in them."""
+    for name, field in model.model_fields.items():
+        default = getattr(made, name) if made else field.default
+        inner = next(models(field.annotation), None)
+        # What a token or the server needs has a heading of its own.
+        at = "" if name in {"keys", "log", "spare", "api"} else f"{path}{name}."
+        if inner is not None:
+            yield from named(inner, at, default if isinstance(default, BaseModel) else None)
+        else:
+            yield (
+                path + name,
+                "needed" if made is None and field.is_required() else written(default),
+            )
+
+
+def models(annotation):
+    """The models in a type, such as that of `tuple[StationSettings, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models(part)
+
+
+def written(default):
+    match default:
+        case None | () | {}:
+            return "none"
+        case bool():
+            return str(default).lower()
+        case float():
+            return f"{default:g}"
+        case tuple():
+            return ", ".join(f"`{item}`" for item in default)
+        case _:
+            return str(default) or "empty"
