@@ -71,12 +71,12 @@ class RedeemedAnchor:
         self._device = device
         self._register = register
         self._label = f"{LABEL} {node}"
-        self._serial = device.info.serial
+        self._told = f"{device.info.serial} {node}"  # hosts of one token may share the register
 
     def check(self) -> None:
         """Raise `RolledBackError` if token or register are older than the other has seen."""
         # Another gate of this host may redeem meanwhile, in this order: register, token, register.
-        written = self._register.anchored(self._serial)
+        written = self._register.anchored(self._told)
         values = self._device.get_data(self._label)
         there, redeemed = int(values[0]) if values else 0, self._register.redeemed()
         if there < written:
@@ -96,7 +96,7 @@ class RedeemedAnchor:
         """Write the count to the token, and then that it is there."""
         redeemed = self._register.redeemed()
         self._device.put_data(self._label, str(redeemed).encode())
-        self._register.anchor(self._serial, redeemed)
+        self._register.anchor(self._told, redeemed)
 
 
 def _of_token(device: Device) -> Document:

@@ -129,7 +129,7 @@ class Register:
         return int(self._file.execute(query).fetchone()[0])
 
     def anchored(self, token: str) -> int:
-        """How many of them the token with this serial number was told of."""
+        """How many of them a node told its token of, both in one name."""
         query = "SELECT redeemed FROM anchor WHERE token = ?"
         row = self._file.execute(query, (token,)).fetchone()
         return int(row[0]) if row else 0

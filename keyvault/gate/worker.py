@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings.load(options.settings)
     module: ModuleSettings = getattr(settings, options.module)
     try:
-        device = _logged_in(settings, module, options.pin_fd)
+        device = _logged_in(settings, options.module, options.pin_fd)
     except HsmError as error:
         log.error("%s %s (%s)", error, error.next_step, error.cause)  # noqa: TRY400  (a sentence)
         return exit_code(error)
@@ -68,9 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return os.EX_OK
 
 
-def _logged_in(settings: Settings, module: ModuleSettings, pin_fd: int) -> Device:
-    """Gates of one token log in one after another, also those that take another's place."""
-    with turn(settings.state / "login.lock") if module.workers > 1 else nullcontext():
+def _logged_in(settings: Settings, name: str, pin_fd: int) -> Device:
+    """Gates that share a folder log in one after another, also those that take another's place.
+
+    The log's has a folder and a token of its own.
+    """
+    module: ModuleSettings = getattr(settings, name)
+    with nullcontext() if name == "log" else turn(settings.state / "login.lock"):
         return opened(module, pin_fd)
 
 
