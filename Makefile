@@ -1,6 +1,6 @@
 # Every command of this project. `make help` is made from the comments behind the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-evidence bench-csr bench-registers bench-keys bench-hosts soak-load bench-peers bench-all docs doctored permissions lock clean
+.PHONY: help demo token-demo custody-demo evidence-demo authority-drill run test soak lint format bench bench-events bench-evidence bench-csr bench-registers bench-keys bench-hosts bench-fairness soak-load bench-peers bench-all docs doctored permissions lock clean
 BIN := .venv/bin
 
 help: ## show this list
@@ -91,6 +91,13 @@ bench-hosts: ## 1, 2 and 4 api processes with 1 and 2 gates over one PostgreSQL
 	@mv bench/out/hosts.jsonl bench/hosts.jsonl
 	@$(BIN)/python -m bench.report
 
+bench-fairness: ## one client's flood beside a quiet client
+	@tools/install test
+	@mkdir -p bench/out
+	@$(BIN)/python -m bench.fairness $(ARGS) > bench/out/fairness.jsonl
+	@mv bench/out/fairness.jsonl bench/fairness.jsonl
+	@$(BIN)/python -m bench.report
+
 soak-load: ## full load for half an hour (ARGS="--minutes 5"): memory and files of every process
 	@tools/install test
 	@mkdir -p bench/out
@@ -105,7 +112,7 @@ bench-peers: ## measure beside the peers, installed under bench/out, and write d
 	@mv bench/out/orders.jsonl bench/orders.jsonl
 	@$(BIN)/python -m bench.report
 
-bench-all: bench-events bench-evidence bench-registers bench-keys bench-hosts bench-peers soak-load ## measure everything
+bench-all: bench-events bench-evidence bench-registers bench-keys bench-hosts bench-fairness bench-peers soak-load ## measure everything
 
 docs: ## draw docs/architecture.svg anew from its text (needs graphviz)
 	dot -Tsvg docs/architecture.dot -o docs/architecture.svg

@@ -23,7 +23,7 @@ class Bounds(NamedTuple):
     each: int = 128  # at once of one caller, so that nobody's flood fills the queue of all
     crowd: int = 64  # calls at once below which only `each` counts: a few slow batches are no crowd
     wait: float = 0.5  # seconds in which some use has to be done while there is a crowd
-    shared: int = 16  # units of work that callers together have in gate and recorder at once
+    shared: int = 32  # units of work that callers together have in gate and recorder at once
     queue: float = 2.0  # seconds that a caller's own uses may wait for their turn
     least: int = 2  # uses of each at once: one is served while the next is on its way
     unit: int = 256  # bytes of a body: a digest is one unit, a hundred are about as many as that

@@ -47,6 +47,7 @@ class Plan:
     once: bool  # each request once, and then no more
     keep: bool  # every answer as it came
     until: float
+    pace: float = 0.0  # seconds from one call of a client to its next, at least
     latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     last: list[tuple[Ask, list[str]]] = field(default_factory=list)
@@ -95,7 +96,14 @@ class Client(asyncio.Protocol):
         now = time.perf_counter()
         self._plan.latencies.append(now - self._sent)
         self._check()
-        if now >= self._plan.until or not self._send():
+        pause = self._sent + self._plan.pace - now
+        if pause > 0:
+            asyncio.get_running_loop().call_later(pause, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if time.perf_counter() >= self._plan.until or not self._send():
             self._transport.close()
 
     def _check(self) -> None:
@@ -155,12 +163,18 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     how = options.clients, options.once, options.told is not None
     plan = Plan(DIALECTS[options.dialect], asks_for(options), *how, 0.0)
     loop, clients, used = asyncio.get_running_loop(), [], _cpu()
+    plan.pace = options.pace
     began = time.perf_counter()
-    plan.until = began + options.seconds
+    plan.until = began + options.settle + options.seconds
     for number in range(options.clients):
         client = Client(plan, number)
         await loop.create_connection(lambda: client, options.host, options.port, ssl=context)  # noqa: B023  (called at once)
         clients.append(client)
+    if options.settle:
+        await asyncio.sleep(options.settle)
+        plan.latencies.clear()
+        began, used = time.perf_counter(), _cpu()
+        plan.until = began + options.seconds
     await asyncio.gather(*(client.done for client in clients))
     spent, used = time.perf_counter() - began, _cpu() - used
     verify(plan)
@@ -215,6 +229,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--digests", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--pace", type=float, default=0.0, help="seconds between two calls")
+    parser.add_argument("--settle", type=float, default=0.0, help="seconds that do not count")
     parser.add_argument("--once", action="store_true", help="every request of `each` once")
     options = parser.parse_args()
     gc.disable()  # the client's own pauses are nobody's latency

@@ -134,6 +134,7 @@ def main() -> None:
             keys=tables.keys(),
             hosts=tables.hosts(),
             soak=tables.soak(),
+            fairness=tables.fairness(),
             events=tables.events(),
             worst=worst(),
         )

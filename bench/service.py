@@ -67,19 +67,23 @@ class Service:
         )
         return Scenario(http.name, line, http.items, self.processes(), ratios_to)
 
-    def sign_line(self, port: int, clients: int, digests: int) -> tuple[str, ...]:
+    def sign_line(
+        self, port: int, clients: int, digests: int, who: Machine | None = None
+    ) -> tuple[str, ...]:
         """Signatures by the standard key, from whatever listens at this port."""
         key = self.keys["standard"]
         return self.load(
             *("--port", str(port), "--path", f"/v1/keys/{key}/signatures"),
             *("--public-key", str(self.public_key(key))),
             *("--clients", str(clients), "--digests", str(digests)),
+            who=who,
         )
 
-    def load(self, *arguments: str) -> tuple[str, ...]:
-        """The client program, as the enrolled system."""
-        who = ("--certificate", str(self.system.certificate), "--key", str(self.system.key))
-        return python("bench.load", "--ca", str(self.stack.ca), *who, *arguments)
+    def load(self, *arguments: str, who: Machine | None = None) -> tuple[str, ...]:
+        """The client program, as the enrolled system or another."""
+        machine = who or self.system
+        shown = ("--certificate", str(machine.certificate), "--key", str(machine.key))
+        return python("bench.load", "--ca", str(self.stack.ca), *shown, *arguments)
 
 
 def ready_after(stack: Stack) -> float:

@@ -50,6 +50,7 @@ def wanted(main: list[Line], machine: Line) -> str:
         *_list_rows(),
         *_event_rows(),
         *_host_rows(),
+        *_fair_rows(),
         *_idle_rows(machine),
     )
     return grid("what | wanted | measured | met", rows)
@@ -173,6 +174,12 @@ def _host_rows() -> Iterable[Row]:
     yield _stated("full load for 30 minutes", told, "flat memory and files")
 
 
+def _fair_rows() -> Iterable[Row]:
+    for digests, what in ((1, "single digests"), (100, "batches of 100")):
+        line = found(lines_in("fairness"), f"fair.paced.flood{digests}")
+        yield _least(f"a quiet client's rate beside a flood of {what}: to alone", 0.9, _of(line))
+
+
 def _idle_rows(machine: Line) -> Iterable[Row]:
     held = machine.get("idle_mib_of", {})
     told = ", ".join(f"{part} {held[part]}" for part in ("api", "gate", "sealer") if part in held)
@@ -247,6 +254,23 @@ def hosts() -> str:
         if "ops_per_s" in line
     ]
     head = "processes | signatures/s> | p50 / p99 ms> | server CPU µs> | to one api>"
+    return grid(head, rows) if rows else ABSENT.capitalize() + "."
+
+
+def fairness() -> str:
+    rows = [
+        (
+            line["scenario"].removeprefix("fair."),
+            f"{line['ops_per_s']:,.0f}",
+            f"{line['p50_ms']:.1f} / {line['p99_ms']:.1f}",
+            f"{line['flood_per_s']:,.0f}" if line["flood_per_s"] else "",
+            f"{line['ratio']:.2f} ({line['ratio_range'][0]:.2f} to {line['ratio_range'][1]:.2f})"
+            if "ratio" in line
+            else "",
+        )
+        for line in lines_in("fairness")
+    ]
+    head = "quiet client | signatures/s> | p50 / p99 ms> | flood's signatures/s> | rate to alone>"
     return grid(head, rows) if rows else ABSENT.capitalize() + "."
 
 
