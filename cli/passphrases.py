@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import warnings
 from typing import Annotated
 
 import typer
@@ -30,7 +31,8 @@ class Secrets:
         secret = _typed(prompt) if given is None else line_of(given)
         if not secret:
             raise DeclinedError(
-                f"no answer to: {prompt}", next_step="type it, or give one line on a descriptor"
+                f"no answer to: {prompt}",
+                next_step="type it at a terminal, or give one line on a descriptor",
             )
         return secret
 
@@ -44,8 +46,11 @@ class Secrets:
 
 def _typed(prompt: str) -> bytes:
     try:
-        return getpass.getpass(f"keyvault: {prompt}: ").encode()
-    except EOFError:
+        with warnings.catch_warnings():
+            # Without a terminal it would go on, and show what is typed.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(f"keyvault: {prompt}: ").encode()
+    except (EOFError, getpass.GetPassWarning):
         return b""
 
 

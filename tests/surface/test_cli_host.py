@@ -298,6 +298,21 @@ def test_a_credential_shows_the_fingerprint_of_its_public_key(people):
     assert shown["fingerprint"] == digest.split()[0].decode()
 
 
+def test_without_a_terminal_no_passphrase_is_read_where_it_would_show(people):
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "credential", "show", people / "alice.key"],
+        input=f"{PASSPHRASE}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,  # away from whatever terminal runs the tests
+    )
+    assert done.returncode == 77
+    assert "Warning" not in done.stderr
+    assert "one line on a descriptor" in done.stderr.splitlines()[1]
+
+
 def test_a_passphrase_that_is_typed_is_never_shown(tmp_path):
     command = f"{sys.executable} -m cli credential create --out {tmp_path}/dora.key"
     with subprocess.Popen(
