@@ -53,11 +53,8 @@ def test_a_key_is_ordered_approved_made_and_shown(desks, tmp_path):
     assert "pre-active" in done.out
     assert "{" not in done.out  # documents are for programs
     shown = desks["bob"].ask("keys", "show", key)
-    assert (shown["state"], shown["label"], shown["key_class"]) == (
-        "pre-active",
-        "meters",
-        "critical",
-    )
+    told = ("pre-active", "meters", "critical")
+    assert (shown["state"], shown["label"], shown["key_class"]) == told
     out = tmp_path / "public-key.pem"
     desks["bob"].ask("keys", "public-key", key, "--out", str(out))
     assert b"Public-Key: (256 bit)" in subprocess.check_output(
@@ -215,8 +212,6 @@ def test_an_approval_remembers_the_log_it_was_signed_on(desks, order):
 
 def test_a_login_to_a_log_of_another_genesis_leaves_no_session(stack, tmp_path):
     desk = Desk(tmp_path, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
-    slip = desk.login(stack.url, stack.ca, "--genesis", stack.settings.genesis[1:])
-    assert slip.status == 64  # of the pen: nobody has to be called
     refused = desk.login(stack.url, stack.ca, "--genesis", "00" * 32)
     assert refused.status == 76
     assert refused.error["code"] == "log-fork"

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.confirm import confirm
-from cli.desk.signing import KeyFile
 from cli.errors import DeclinedError
 from cli.local.layout import toml
 from cli.local.officers import officer
@@ -30,7 +29,7 @@ from cli.state import LogMemory, folder_of, open_session, remember, remembered, 
 from hsm.types import Algorithm, KeyUsage
 from keyvault.domain.approvals import Seen, check_words, new_request
 from keyvault.domain.commands import COMMANDS, DestroyKey, GenerateKey
-from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError, NotFoundError
+from keyvault.domain.errors import InvalidInputError, NotAuthenticatedError
 from keyvault.domain.people import Role
 from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
@@ -71,55 +70,6 @@ def test_a_call_loads_its_own_words_and_no_others(first):
     assert first in app.commands
     expected = {v for v, module in VERBS.items() if module == VERBS.get(first)} or {first}
     assert set(app.commands) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "named"),
-    [
-        (("nonsense",), "no such command 'nonsense'", "keyvault"),
-        (("keys", "lst"), "Did you mean 'list'?", "keyvault keys"),
-        (
-            ("credential", "show", "x", "--passphrase-fd", "horse"),
-            "a valid integer",
-            "keyvault credential show",
-        ),
-        (("keys", "show"), "missing argument 'KEY'", "keyvault keys show"),
-        (("keys", "show", "no-uuid"), "a valid UUID", "keyvault keys show"),
-        (("random", "5000"), "less than or equal to 4096", "keyvault random"),
-    ],
-)
-def test_a_wrong_command_line_says_what_is_wrong_and_whose_help_to_read(words, said, named):
-    done = keyvault(*words)
-    assert done.status == 64
-    assert done.out == ""
-    assert done.err.startswith("keyvault: ")
-    assert said.lower() in done.err.lower()
-    assert not done.err.splitlines()[0].endswith(".")
-    assert done.err.splitlines()[1] == f"keyvault: next step: {named} --help"
-
-
-@pytest.mark.parametrize(
-    ("ca", "credential", "status", "said"),
-    [
-        ("none.pem", "alice.key", 66, "there is no file none.pem"),
-        ("alice.key", "alice.key", 65, "alice.key holds no certificate in PEM"),
-    ],
-)
-def test_a_wrong_file_is_named_before_a_passphrase_is_asked_for(
-    tmp_path, ca, credential, status, said
-):
-    (tmp_path / "alice.key").write_text("no key at all")
-    words = ("login", "--server", "https://localhost:1", "--person", "alice")
-    done = keyvault(*words, "--ca", ca, "--credential", credential, cwd=tmp_path)
-    assert done.status == status
-    assert done.err.splitlines()[0] == f"keyvault: {said}"
-    assert "passphrase" not in done.err
-
-
-def test_a_credential_that_is_not_there_is_missed_before_its_passphrase(tmp_path):
-    nothing = KeyFile(tmp_path / "alcie.key")
-    with pytest.raises(NotFoundError, match="there is no file"):
-        nothing.open(Secrets(-1))  # a descriptor from which nothing could be read
 
 
 def test_a_noun_alone_shows_its_verbs():

@@ -22,17 +22,7 @@ from keyvault.evidence.verifier.words import MAX_BUNDLE, CannotCheck, Wrong, nee
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check an evidence bundle.")
     parser.add_argument("bundle")
-    parser.add_argument(
-        "--genesis-sha256",
-        metavar="HEX",
-        type=noted,
-        help="hash of the genesis record, as you know it",
-    )
-    parser.add_argument("--log-key", help="verifier key of the log, as you know it")
-    parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
-    parser.add_argument(
-        "--tsa-ca", action="append", default=[], help="roots of time stamps that you trust (PEM)"
-    )
+    trusted(parser)
     parser.add_argument("--state", help="file that remembers the log between bundles")
     parser.add_argument("--custody", help="file of the hand-overs of this bundle")
     parser.add_argument(
@@ -48,6 +38,21 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--standing", action="store_true", help="tell whose rights counted when")
     parser.add_argument("--json", action="store_true", help="write the result as JSON")
     return parser.parse_args(arguments)
+
+
+def trusted(parser: argparse.ArgumentParser) -> None:
+    """What the reader has from somebody else than the bundle's maker."""
+    parser.add_argument(
+        "--genesis-sha256",
+        metavar="HEX",
+        type=noted,
+        help="hash of the genesis record, as you know it",
+    )
+    parser.add_argument("--log-key", help="verifier key of the log, as you know it")
+    parser.add_argument("--policy", help="witnesses that you trust, and how many (tlog-policy)")
+    parser.add_argument(
+        "--tsa-ca", action="append", default=[], help="roots of time stamps that you trust (PEM)"
+    )
 
 
 def noted(text: str) -> str:
