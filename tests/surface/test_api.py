@@ -1,6 +1,10 @@
 """The REST API over real mutual TLS, against the whole service."""
 
 import hashlib
+import re
+import shutil
+import subprocess
+import sys
 from base64 import b64decode, b64encode
 from uuid import uuid4
 
@@ -9,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from tests.stack import SCOPE, ok
+from tests.stack import ROOT, SCOPE, ok
 
 DIGEST = hashlib.sha256(b"payload").digest()
 BODY = {"digest": b64encode(DIGEST).decode()}
@@ -262,3 +266,26 @@ def test_ready_tells_reasons_to_known_callers_only(stack):
 def test_the_description_is_for_known_callers(stack):
     assert stack.client().get("/openapi.json").status_code == 401
     assert ok(stack.person("alice").client().get("/openapi.json"))["openapi"].startswith("3.1")
+
+
+def test_the_program_on_the_page_for_clients_signs_and_openssl_agrees(
+    stack, dcc, signing_key, tmp_path
+):
+    page = (ROOT / "docs/api.md").read_text()
+    [program] = re.findall(r"(?ms)^```python\n(.*?)^```", page)
+    [verify] = re.findall(r"(?m)^openssl dgst .*$", page)
+    (tmp_path / "client.py").write_text(program)
+    (tmp_path / "payload.bin").write_bytes(b"a command to a meter")
+    public = dcc.client().get(f"/v1/keys/{signing_key}/public-key").content
+    (tmp_path / "public-key.pem").write_bytes(public)
+    given = {"client.pem": dcc.certificate, "client.key": dcc.key, "server.pem": stack.ca}
+    for name, file in given.items():
+        shutil.copy(file, tmp_path / name)
+    call = [sys.executable, "client.py", stack.url, signing_key, "payload.bin"]
+    assert b"of the log says so" in subprocess.check_output(call, cwd=tmp_path)
+    assert subprocess.check_output(verify.split(), cwd=tmp_path) == b"Verified OK\n"
+
+
+def test_an_unknown_path_or_method_says_where_the_known_ones_are(dcc):
+    for answer in (dcc.client().get("/v1/kes"), dcc.client().delete("/v1/keys")):
+        assert answer.json()["next_step"] == "compare the call with /openapi.json"
