@@ -8,6 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -91,21 +92,12 @@ class Telemetry:
             "keyvault_request_seconds", "Time to answer by route", ("method", "route"),
             buckets=BUCKETS, registry=self.registry,
         )  # fmt: skip
-        self.connections_refused = Counter(
-            "keyvault_connections_refused", "Handshakes refused", registry=self.registry
-        )
-        self.logins_failed = Counter(
-            "keyvault_logins_failed", "Logins refused", registry=self.registry
-        )
-        self.lockouts = Counter(
-            "keyvault_lockouts", "Identities locked for a while", registry=self.registry
-        )
-        self.rate_limited = Counter(
-            "keyvault_rate_limited", "Calls beyond a rate", registry=self.registry
-        )
-        self.overloaded = Counter(
-            "keyvault_overloaded", "Calls refused by a full process", registry=self.registry
-        )
+        count = partial(Counter, registry=self.registry)
+        self.connections_refused = count("keyvault_connections_refused", "Handshakes refused")
+        self.logins_failed = count("keyvault_logins_failed", "Logins refused")
+        self.lockouts = count("keyvault_lockouts", "Identities locked for a while")
+        self.rate_limited = count("keyvault_rate_limited", "Calls beyond a rate")
+        self.overloaded = count("keyvault_overloaded", "Calls refused by a full process")
         self._cells: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     def served(self, scope: Any, status: int, seconds: float) -> None:
