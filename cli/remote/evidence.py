@@ -194,13 +194,11 @@ def verify(
     trace: Traces = None,
 ) -> None:
     """Check a bundle with the stand-alone verifier; no server and no session are needed."""
-    files = {"state": state, "policy": policy, "custody": custody, "transcript": transcript}
-    options = [f"--genesis-sha256={genesis}"] if genesis else []
-    options += [f"--{name}={value}" for name, value in files.items() if value]
-    options += [f"--query={name}" for name in query or ()]
-    options += [f"--tsa-ca={path}" for path in tsa_ca or ()]
-    options += [f"--trace={path}" for path in trace or ()]
-    options += [f"--who-had={who_had}"] if who_had else []
+    once: dict[str, object] = {"genesis-sha256": genesis, "who-had": who_had, "state": state}
+    once |= {"policy": policy, "custody": custody, "transcript": transcript}
+    often = {"query": query, "tsa-ca": tsa_ca, "trace": trace}
+    options = [f"--{name}={value}" for name, value in once.items() if value]
+    options += [f"--{name}={one}" for name, values in often.items() for one in values or ()]
     options += ["--json"] if STYLE.json else []
     status = _run(options, file)
     if status == NOT_PROVED:
