@@ -1,7 +1,6 @@
 """What a document is made of, before anybody knows whether it becomes a page or paper."""
 
 import datetime as dt
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -137,11 +136,6 @@ class Paper:
     def _with(self, block: Block) -> Self:
         self.blocks.append(block)
         return self
-
-
-def digest_of(document: bytes | str) -> str:
-    """Return the SHA-256 by which a rendered document is named, in hexadecimal."""
-    return hashlib.sha256(document.encode() if isinstance(document, str) else document).hexdigest()
 
 
 def _squares(matrix: Sequence[Sequence[int]]) -> str:
