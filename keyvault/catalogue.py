@@ -198,7 +198,7 @@ AUDIT.QUERIED access query=object
 AUDIT.HANDED_OVER key entry=object
 PAYLOAD.ERASED always @act events=list? ground=text?
 PAYLOAD.PURGED always @act retention=text? before=text? days=number? start=number? end=number?
-  count=number? events=text? archives=list?
+  count=number? events=text? archives=list? total=number? more=bool?
 AUDIT.STREAM_HEADS always size=number count=number root=text
 AUDIT.HOLD_SET always hold=text about=text kind=text reason=text
 AUDIT.HOLD_LIFTED always @act hold=text? about=text?

@@ -18,7 +18,9 @@ from keyvault.domain.times import text_of, time_of
 
 HOLDS = "log-holds"  # the stream of holds on events
 EVERYTHING = "*"  # a hold on it holds every event
-SPAN = 1_200_000  # events that one purge looks at: what it took is written down, a bit for each
+SPAN = 1_200_000  # events from the first of a portion to its last: a bit for each is written down
+PORTION = 25_000  # events that one transaction of a purge takes: others wait for it, 1 s or so
+MOST = 1_200_000  # events that one request takes
 
 
 class Retention(StrEnum):

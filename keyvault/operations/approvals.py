@@ -1,13 +1,11 @@
 """Dual control as its people meet it: ask, decide, execute, cancel."""
 
 import secrets
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
-from hsm.errors import HsmError
 from keyvault import signatures
 from keyvault.domain.access import Action, Permit, Principal, asking, readable
 from keyvault.domain.approvals import (
@@ -32,7 +30,6 @@ from keyvault.domain.errors import (
     OutcomeUnknownError,
     QuorumError,
     RequestStateError,
-    VaultError,
 )
 from keyvault.domain.quorum import check_approval, check_requester, clear, shortfall, where_of
 from keyvault.domain.rules import Rule
@@ -44,8 +41,6 @@ from keyvault.operations.acts.base import Acting, Asking
 from keyvault.operations.vault import Once, Vault, permit, recall, remember, request_stream
 from keyvault.store.authority import SHORT
 from keyvault.store.unit_of_work import Work
-
-PUSH_PATIENCE = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,35 +242,31 @@ def execute(vault: Vault, who: Principal, request_id: UUID, once: Once | None = 
         authority = _cleared(vault, work, asked)
         acting = Acting(vault, who.actor, permitted.role, asked.to(RequestState.EXECUTING))
         if not executors.needs_device(asked.request.command):
-            outcome = executors.settle(acting, work, {})
+            executed = _at_once(acting, work, who, once, authority)
+        else:
+            work.requests.change(acting.asked)
             _check_unchanged(work, authority)
-            remember(work, who, once, outcome)
-            done = work.requests.get(request_id)
-            work.commit(*executors.done(acting, outcome))
-            _tell_gate(vault)
-            return Executed(done, outcome)
-        work.requests.change(acting.asked)
-        _check_unchanged(work, authority)
-        remember(work, who, once, None)
-        intent = work.commit(executors.intent(acting))[0]
-    _hold_intent(acting, intent.index)
-    return _carried_out(acting, who, once)
+            remember(work, who, once, None)
+            intent = work.commit(executors.intent(acting))[0]
+    if executors.needs_device(asked.request.command):
+        _hold_intent(acting, intent.index)
+        return _carried_out(acting, who, once)
+    if executors.goes_on(executed.outcome):
+        return execute(vault, who, request_id, once)  # everything is looked at anew
+    executors.tell_gate(vault)
+    return executed
 
 
-def _tell_gate(vault: Vault) -> None:
-    """Bring a committed change of authority to the gate, which never forgets what it has seen.
-
-    Until then whoever edits the database could take it back and nobody who starts would know. A
-    gate that is away learns it from the clerk.
-    """
-    pushing = threading.Thread(target=_push, args=(vault,), daemon=True)
-    pushing.start()
-    pushing.join(PUSH_PATIENCE)  # a gate that hangs must not keep a revocation from its answer
-
-
-def _push(vault: Vault) -> None:
-    with suppress(HsmError, VaultError):
-        vault.gate.push_authority()
+def _at_once(
+    acting: Acting, work: Work, who: Principal, once: Once | None, authority: Authority
+) -> Executed:
+    """Do what takes the database alone, or the next portion of it, in this transaction."""
+    outcome = executors.settle(acting, work, {})
+    _check_unchanged(work, authority)
+    remember(work, who, None if executors.goes_on(outcome) else once, outcome)
+    done = work.requests.get(acting.id)
+    work.commit(*executors.done(acting, outcome))
+    return Executed(done, outcome)
 
 
 def _hold_intent(acting: Acting, index: int) -> None:

@@ -6,7 +6,9 @@ particular to a command stands in `acts`.
 """
 
 import json
+import threading
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
@@ -41,9 +43,11 @@ from keyvault.operations.acts import (
     rotating,
 )
 from keyvault.operations.acts.base import Act, Acting, Asking
-from keyvault.operations.vault import key_stream, request_stream
+from keyvault.operations.vault import Vault, key_stream, request_stream
 from keyvault.store.unit_of_work import Reading, Work
 from keyvault.wire import RemoteError
+
+PUSH_PATIENCE = 1.0  # seconds
 
 ACTS: dict[type[Command], Act] = {
     **making.ACTS,
@@ -188,9 +192,16 @@ def settle(acting: Acting, work: Work, made: Document) -> Document:
         if under_way:
             void(acting, work, error.code, str(error))
         raise
+    if goes_on(outcome):
+        return outcome
     finished = acting.asked.to(RequestState.DONE)
     work.requests.change(finished if under_way else replace(finished, version=finished.version - 1))
     return outcome
+
+
+def goes_on(outcome: Document) -> bool:
+    """Whether an act is done in part, and its request still open: a purge, portion by portion."""
+    return bool(outcome.get("more"))
 
 
 def logged(work: Work, asked: ApprovalRequest) -> Document | None:
@@ -207,6 +218,22 @@ def logged(work: Work, asked: ApprovalRequest) -> Document | None:
 def follow(acting: Acting) -> None:
     """Do what an act leaves to be done once it is committed."""
     ACTS[type(acting.command)].after(acting)
+
+
+def tell_gate(vault: Vault) -> None:
+    """Bring a committed change of authority to the gate, which never forgets what it has seen.
+
+    Until then whoever edits the database could take it back and nobody who starts would know. A
+    gate that is away learns it from the clerk.
+    """
+    pushing = threading.Thread(target=_push, args=(vault,), daemon=True)
+    pushing.start()
+    pushing.join(PUSH_PATIENCE)  # a gate that hangs must not keep a revocation from its answer
+
+
+def _push(vault: Vault) -> None:
+    with suppress(HsmError, VaultError):
+        vault.gate.push_authority()
 
 
 def done(acting: Acting, outcome: Document) -> list[AuditEvent]:

@@ -15,14 +15,14 @@ from keyvault.domain.commands import PurgePayloads
 from keyvault.domain.custody import HoldKind
 from keyvault.domain.errors import NotFoundError
 from keyvault.domain.keys import KeyState
-from keyvault.domain.retention import HOLDS, OF_LIVES, SPAN, LogHold, types_of
+from keyvault.domain.retention import HOLDS, OF_LIVES, PORTION, SPAN, LogHold, types_of
 from keyvault.domain.times import milliseconds, text_of, time_of
 from keyvault.domain.tokens import TokenState
 from keyvault.operations.vault import Once, Vault, key_stream, permit, recall, remember
 from keyvault.store.audit import LoggedEvent
 from keyvault.store.unit_of_work import Reading
 
-CERTIFICATE = "keyvault-purge-v1"
+CERTIFICATE = "keyvault-purge-v2"
 _PAGE = 500
 _ENDED = {TokenState.DESTROYED}
 _LAST_OF_KEYS = {EventType.BACKUP_KEY_DESTROYED, EventType.KEK_RETIRED}
@@ -87,8 +87,8 @@ def _hold_of(event: LoggedEvent, said: Document) -> LogHold:
     return LogHold(UUID(said["hold"]), said["about"], kind, said["reason"], event.time, who)
 
 
-def due(vault: Vault, work: Reading, command: PurgePayloads) -> list[int]:
-    """Find what may go, of the first `SPAN` events that have something to lose, ascending.
+def due(vault: Vault, work: Reading, command: PurgePayloads, start: int) -> tuple[list[int], bool]:
+    """Find the next portion of what may go, from `start` on, ascending, and whether there is more.
 
     Only what is sealed goes: the sealer has held it against its leaf by then.
     """
@@ -97,12 +97,13 @@ def due(vault: Vault, work: Reading, command: PurgePayloads) -> list[int]:
     lives = _Lives(vault, work, time_of(command.before))
     kept = lives.goes_on if command.retention in OF_LIVES else lives.held
     found = list[int]()
-    for index, stream, actor in work.audit.older(types_of(command.retention), before, sealed):
-        if found and index - found[0] >= SPAN:
-            break
+    types = types_of(command.retention)
+    for index, stream, actor in work.payloads.older(types, before, sealed, start):
         if not any(hold.covers(stream, actor) for hold in held) and not kept(stream):
+            if found and (len(found) == PORTION or index - found[0] >= SPAN):
+                return found, True
             found.append(index)
-    return found
+    return found, False
 
 
 class _Lives:
@@ -205,40 +206,49 @@ def certificate(vault: Vault, who: Principal, request: UUID) -> PurgeCertificate
     """
     permit(vault, who, Action.REQUEST_READ)
     with vault.database.reading() as work:
-        event = _purge_of(work, request)
-        body = canonical(_statement(vault, event))
+        events = purges_of(work, request)
+        if not events:
+            raise NotFoundError(f"nothing was purged by request {request}")
+        body = canonical(_statement(vault, events))
     return PurgeCertificate(body, vault.gate.sign_manifest(body))
 
 
-def _purge_of(work: Reading, request: UUID) -> LoggedEvent:
-    after = None
+def purges_of(work: Reading, request: UUID) -> list[LoggedEvent]:
+    """The events of what a request has purged, a portion each, oldest first."""
+    found, after = list[LoggedEvent](), None
     while True:
         kind = EventType.PAYLOAD_PURGED
         page, after = work.audit.page(type=kind, outcome=Outcome.OK, after=after, limit=_PAGE)
-        for event in page:
-            if event.header["op"] == str(request):
-                return event
+        found += [event for event in page if event.header["op"] == str(request)]
         if after is None:
-            raise NotFoundError(f"nothing was purged by request {request}")
+            return sorted(found, key=lambda event: event.index)
 
 
-def _statement(vault: Vault, event: LoggedEvent) -> Document:
+def _portion(event: LoggedEvent) -> Document:
     said = json.loads(event.payload or b"{}")
+    return {
+        **{name: said[name] for name in ("start", "end", "count")},
+        "events_sha256": sha256(said["events"].encode()).hexdigest(),
+        "event": event.index,
+        "leaf_hash": event.leaf_hash.hex(),
+        "purged_at": text_of(event.time),
+    }
+
+
+def _statement(vault: Vault, events: list[LoggedEvent]) -> Document:
+    said = json.loads(events[-1].payload or b"{}")
     asked = Request.read(said["request"])
     signed = [Approval.read(one) for one in said["approvals"]]
-    names = ("retention", "before", "days", "start", "end", "count", "archives")
     return {
         "ctx": CERTIFICATE,
         "origin": vault.settings.origin,
-        **{name: said[name] for name in names},
-        "events_sha256": sha256(said["events"].encode()).hexdigest(),
+        **{name: said[name] for name in ("retention", "before", "days", "archives")},
+        "count": said["total"],
+        "portions": [_portion(event) for event in events],
         "request": str(asked.id),
         "request_sha256": asked.digest.hex(),
         "requester": asked.requester,
         "reason": said["request"]["parameters"]["reason"],
         "approvals": [{"approver": one.approver, "at": one.at} for one in signed],
-        "event": event.index,
-        "leaf_hash": event.leaf_hash.hex(),
-        "purged_at": text_of(event.time),
         "issued_at": text_of(vault.clock()),
     }

@@ -1,7 +1,7 @@
 """Reading the log: events, hashes for proofs, tiles and checkpoints."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -265,31 +265,6 @@ class Audit:
         taken = select(_SINK.c.position).where(_SINK.c.name == sink)
         return self._connection.scalar(taken) or 0
 
-    def older(
-        self, types: Sequence[str], before_ms: int, size: int
-    ) -> Iterator[tuple[int, str, str]]:
-        """Yield index, stream and actor of events that have a payload, of these types and times.
-
-        Of the first `size` events, in order.
-        """
-        columns = select(_EVENT.c.idx, _EVENT.c.stream, _EVENT.c.actor).join(
-            _PAYLOAD, _EVENT.c.idx == _PAYLOAD.c.idx
-        )
-        chosen = columns.where(
-            _EVENT.c.type.in_(types),
-            _EVENT.c.time_ms < before_ms,
-            _EVENT.c.idx < size,
-            _PAYLOAD.c.salt.is_not(None),
-        )
-        after = -1
-        while True:
-            page = chosen.where(_EVENT.c.idx > after).order_by(_EVENT.c.idx).limit(_STRIDE)
-            rows = self._connection.execute(page).all()
-            yield from ((row.idx, row.stream, row.actor) for row in rows)
-            if len(rows) < _STRIDE:
-                return
-            after = rows[-1].idx
-
     def of_scope(self, scope: Scope, size: int) -> Iterator[LoggedEvent]:
         """Yield those of the first `size` events that are of a scope, in order."""
         after, same = -1, _EVENT.c.scope == str(scope)
@@ -351,14 +326,6 @@ class Seals:
         if not self._connection.scalar(select(func.count()).where(same)):
             stamped_at = ticks(stamp.stamped_at)
             self._connection.execute(insert(_STAMP).values({**row, "stamped_at": stamped_at}))
-
-
-def erase(connection: Connection, events: Sequence[int], now: datetime) -> None:
-    """Erase what events say. Their leaves stay, and with them every proof."""
-    gone = {"salt": None, "payload": None, "erased_at": ticks(now)}
-    for at in range(0, len(events), _STRIDE):
-        some = _PAYLOAD.c.idx.in_(events[at : at + _STRIDE])
-        connection.execute(update(_PAYLOAD).where(some).values(gone))
 
 
 def _equal(filters: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:

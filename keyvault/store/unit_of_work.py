@@ -14,7 +14,7 @@ from keyvault.domain.errors import EventMisfitError
 from keyvault.domain.keys import Key
 from keyvault.domain.schemas import misfit
 from keyvault.store import engine, migrating
-from keyvault.store.audit import Audit, Seals, erase
+from keyvault.store.audit import Audit, Seals
 from keyvault.store.authority import AuthorityRecords
 from keyvault.store.backups import Backups
 from keyvault.store.callers import Callers
@@ -33,6 +33,7 @@ from keyvault.store.keys import Keys, both
 from keyvault.store.log import Log, Memory, Receipt
 from keyvault.store.notices import Notices
 from keyvault.store.pace import Paces
+from keyvault.store.payloads import Payloads, erase
 from keyvault.store.reconciliations import Reconciliations
 from keyvault.store.requests import Requests
 from keyvault.store.sessions import Sessions
@@ -62,7 +63,7 @@ class Reading:
         self.requests = Requests(connection, writes=writes)
         self.authority = AuthorityRecords(connection)
         self.counters = Counters(connection, writes=writes)
-        self.audit = Audit(connection)
+        self.audit, self.payloads = Audit(connection), Payloads(connection)
         self.sessions = Sessions(connection)
         self.callers = Callers(connection)
         self.tokens = Tokens(connection)

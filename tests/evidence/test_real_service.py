@@ -5,7 +5,10 @@ import hashlib
 import io
 import json
 import re
+import signal
 import subprocess
+import sys
+import time
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -91,11 +94,13 @@ def erase(stack, index):
     decide(stack, ErasePayload((index,), "GDPR article 17", "they asked for it"))
 
 
-def decide(stack, command):
+def decide(stack, command, before=lambda _: None):
+    """Ask and approve, do something `before`, and carry it out."""
     bob = stack.person("bob").client()
     body = {"command": command.name, "parameters": command.parameters()}
     request = ok(bob.post("/v1/requests", json=body))
     stack.approve(request, "carol", "alice")
+    before(request["id"])
     return request["id"], bob.post(f"/v1/requests/{request['id']}/executions")
 
 
@@ -123,13 +128,54 @@ def purge(stack):
     assert none.status_code == 404
     decide(stack, LiftLogHold(UUID(hold["id"]), "case closed"))
     kept = stack.active_key()
-    use(stack.system("dcc-9").client(), kept)
+    system, more = stack.system("dcc-9").client(), stack.active_key()
+    for key in (kept, *[more] * 4):
+        use(system, key)
+    over = datetime.now(UTC) + timedelta(seconds=2)
+    while datetime.now(UTC) < over:  # times are whole seconds
+        time.sleep(0.1)
     ok(alice.post(f"/v1/keys/{kept}/holds", json={"kind": "dispute", "reason": "case 13"}))
     assert ok(alice.get("/v1/audit/holds"))["items"] == []
     now = text_of(datetime.now(UTC) + timedelta(seconds=-1))
-    request, done = decide(stack, PurgePayloads(Retention.USE, now, "their time is over"))
-    ok(done)
+    over = PurgePayloads(Retention.USE, now, "their time is over")
+    request, done = decide(stack, over, lambda asked: killed(stack, asked))
+    assert ok(done)["outcome"]["total"] == 6
     return ok(alice.get(f"/v1/audit/purges/{request}"))
+
+
+# A process that carries out a purge, two events a portion, and is gone in the midst of the third.
+DOOMED = """
+import os, signal, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+from keyvault.bootstrap import build
+from keyvault.domain.access import Principal
+from keyvault.operations import approvals, retention
+from keyvault.operations.acts import retention as acts
+from keyvault.settings import Settings
+portions, told = [], acts.bits_of
+def bits_of(events):
+    portions.append(events)
+    if len(portions) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return told(events)
+acts.bits_of, retention.PORTION = bits_of, 2
+vault = build(Settings.load(Path(sys.argv[1])))
+with vault.database.reading() as work:
+    now = vault.authority(work)
+bob = Principal(now.people["bob"], datetime.now(UTC) + timedelta(days=9), "00", now.duties)
+approvals.execute(vault, bob, UUID(sys.argv[2]))
+"""
+
+
+def killed(stack, request):
+    """Two portions are done and written down; of the third nothing is, and it can go on."""
+    line = [sys.executable, "-c", DOOMED, stack.config, request]
+    assert subprocess.run(line, check=False).returncode == -signal.SIGKILL
+    done = ok(stack.person("alice").client().get(f"/v1/audit/purges/{request}"))
+    said = json.loads(b64decode(done["statement"]))
+    assert [each["count"] for each in said["portions"]] == [2, 2]
 
 
 def lives(auditor):
@@ -268,6 +314,9 @@ def test_what_was_purged_under_a_signed_certificate_is_covered(check, exports):
     uses = [row for row in rows_of(exports["purged"]) if row["h"]["ty"] == "KEY.USED"]
     assert len(uses) == len(gone) + 1  # that of the key on hold says what it said
     assert said["count"] == len(gone) - 1  # one was erased before
+    assert [each["count"] for each in said["portions"]] == [2, 2, 2]
+    covers = [text for mark, text in answer["transcript"] if mark == "purged"]
+    assert [text.split()[0] for text in covers] == ["2", "2", "2"]
 
 
 def test_a_hand_over_is_signed_and_checked(check, exports, tmp_path):

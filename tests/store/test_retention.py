@@ -28,15 +28,15 @@ def test_old_events_of_a_class_that_still_say_something_are_found(database: Data
     far = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
     with database.work() as work:
         kinds = ["KEY.USED"]
-        found = list(work.audit.older(kinds, far, 5))
+        found = list(work.payloads.older(kinds, far, 5))
         assert found[0] == (0, "key:1", "system:dcc-1")
         assert [index for index, *_ in found] == [0, 1, 3, 4]
-        assert [index for index, *_ in work.audit.older(kinds, far, 4)] == [0, 1, 3]
-        assert list(work.audit.older(kinds, 1, 5)) == []
+        assert [index for index, *_ in work.payloads.older(kinds, far, 4)] == [0, 1, 3]
+        assert list(work.payloads.older(kinds, 1, 5)) == []
         work.erase([0, 3], NOW)
         work.commit(used("log", kind=EventType.PAYLOAD_PURGED))
     with database.reading() as reading:
-        assert [index for index, *_ in reading.audit.older(kinds, far, 5)] == [1, 4]
+        assert [index for index, *_ in reading.payloads.older(kinds, far, 5)] == [1, 4]
         assert reading.audit.event(0).payload is None
 
 

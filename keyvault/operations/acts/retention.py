@@ -1,10 +1,12 @@
 """Purging what events said when their time is over, and ending holds on them."""
 
+import json
+
 from keyvault.domain.audit import EventType
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import Command, LiftLogHold, PurgePayloads
 from keyvault.domain.errors import NotFoundError
-from keyvault.domain.retention import bits_of, check_age
+from keyvault.domain.retention import MOST, bits_of, check_age
 from keyvault.operations import retention
 from keyvault.operations.acts.base import Act, Acting, Asking
 from keyvault.store.unit_of_work import Work
@@ -15,14 +17,21 @@ def _check_purge(_: Asking, __: PurgePayloads) -> None:
 
 
 def _purged(acting: Acting, work: Work, command: PurgePayloads, _: Document) -> Document:
+    """Purge a portion, which is written down with it. With `more` the request goes on."""
+    work.log.lock()  # from here on nobody sets a hold, nor takes the same portion
+    earlier = [json.loads(event.payload or b"{}") for event in retention.purges_of(work, acting.id)]
+    last: Document = earlier[-1] if earlier else {"end": 0, "total": 0, "archives": []}
     now, days = acting.vault.clock(), acting.vault.settings.audit.days(command.retention)
     check_age(command.retention, command.before, now, days)
-    events = retention.due(acting.vault, work, command)
+    events, more = retention.due(acting.vault, work, command, last["end"])
     if not events:
         raise NotFoundError("no event of this class is that old and free to go")
     work.erase(events, now)
-    told = {"retention": str(command.retention), "before": command.before, "days": days}
-    return {**told, **bits_of(events), "archives": retention.archived(work, events)}
+    told: Document = {"retention": str(command.retention), "before": command.before, "days": days}
+    total = last["total"] + len(events)
+    archives = sorted({*last["archives"], *retention.archived(work, events)})
+    told |= {"archives": archives, "total": total, "more": more and total < MOST}
+    return {**told, **bits_of(events)}
 
 
 def _check_lift(asking: Asking, command: LiftLogHold) -> None:
