@@ -4,7 +4,9 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,14 +17,15 @@ from hsm.errors import (
     KeyUnusableError,
 )
 from hsm.types import Algorithm, KeyUsage, Mechanism, VerifyPolicy, WrappedKey
+from keyvault.domain.commands import DestroyKey
 from keyvault.domain.errors import InvalidInputError, NotPermittedError
-from keyvault.domain.keys import service_key_id
+from keyvault.domain.keys import kek_name, service_key_id
 from keyvault.gate.breaker import FAILURES, LONGEST_PAUSE, Breaker
 from keyvault.gate.client import Gate
 from keyvault.gate.documents import wrapped_document, wrapped_of
 from keyvault.gate.hot import GateClient
 from tests import devices
-from tests.gate.house import DEADLINE, DIGEST, House, active, order, worker_of
+from tests.gate.house import DEADLINE, DIGEST, House, active, do, order, worker_of
 
 
 def _run(house: House, use: Callable[[GateClient], Awaitable[Any]], **options: Any) -> Any:
@@ -100,6 +103,37 @@ def test_a_wrapped_key_is_loaded_when_the_gate_does_not_hold_it(own: House):
     _run(own, use, wrapped=find)
 
 
+def test_a_record_that_was_just_read_goes_with_the_first_use(own: House):
+    own.start()
+    wrapped = _bulk(own.gate())
+    gone = _bulk(own.gate())
+    do(own.gate(), DestroyKey(UUID(bytes=gone.spec.key_id), "for a test"))
+    moved = replace(wrapped, kek_id=service_key_id(kek_name(2)))  # under a KEK that is not there
+    fresh: dict[bytes, WrappedKey] = {}
+    asked: list[bytes] = []
+
+    def find(key_id: bytes) -> WrappedKey:
+        asked.append(key_id)
+        return wrapped
+
+    async def use(client: GateClient) -> None:
+        async def signed() -> list[bytes]:
+            os.kill(worker_of(own.running["keys"]), signal.SIGKILL)  # it holds nothing any more
+            await asyncio.to_thread(own.wait)
+            await client.sign(wrapped.spec.key_id, Mechanism.ECDSA, [DIGEST])
+            return asked
+
+        fresh[wrapped.spec.key_id] = wrapped
+        assert await signed() == []  # nobody had to ask for it
+        fresh[wrapped.spec.key_id] = moved
+        assert await signed() == [wrapped.spec.key_id]  # it is read again
+        fresh[gone.spec.key_id] = gone
+        with pytest.raises(KeyUnusableError, match="came back"):
+            await client.sign(gone.spec.key_id, Mechanism.ECDSA, [DIGEST])
+
+    _run(own, use, wrapped=find, fresh=lambda key_id: fresh.pop(key_id, None))
+
+
 @pytest.mark.parametrize("field", ["blob", "mac", "public_key", "label", "kek_id"])
 def test_a_wrapped_record_that_was_altered_is_refused(own: House, field: str):
     own.start()
@@ -113,12 +147,13 @@ def test_a_wrapped_record_that_was_altered_is_refused(own: House, field: str):
     else:
         document[field] = document[field][:-1] + bytes([document[field][-1] ^ 1])
     altered = wrapped_of(document)
-    with pytest.raises((IntegrityError, KeyUnusableError)):
-        _run(
-            own,
-            lambda client: client.sign(altered.spec.key_id, Mechanism.ECDSA, [DIGEST]),
-            wrapped=lambda _: altered,
-        )
+    for way in ("wrapped", "fresh"):
+        with pytest.raises((IntegrityError, KeyUnusableError)):
+            _run(
+                own,
+                lambda client: client.sign(altered.spec.key_id, Mechanism.ECDSA, [DIGEST]),
+                **{way: lambda _: altered},
+            )
 
 
 def test_an_outage_is_told_once_and_so_is_its_end(faulty: House, faults: devices.Faults):

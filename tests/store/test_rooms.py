@@ -33,6 +33,7 @@ from keyvault.domain.keys import Key, KeyState, Residence
 from keyvault.domain.people import Role
 from keyvault.domain.rules import Rule
 from keyvault.domain.scopes import Scope
+from keyvault.operations.vault import KeyCache
 from keyvault.store import Database
 from keyvault.store.engine import open_engine, reading
 from keyvault.store.rows import moment, ticks
@@ -89,12 +90,19 @@ def test_a_wrapped_key_rests_until_its_key_is_destroyed(database: Database) -> N
     _save(database, key, wrapped)
     with database.reading() as reading:
         assert reading.keys.wrapped(key.id) == wrapped
+        assert database.key(key.id) == (reading.keys.get(key.id), wrapped)  # both at once
+    cache = KeyCache(database)
+    assert cache.load(key.id) == key
+    assert [cache.take(key.id.bytes), cache.take(key.id.bytes)] == [wrapped, None]
     with database.work() as work:
         work.keys.change(key.to(KeyState.DESTROYED, NOW))
         work.commit(used())
     with database.reading() as reading:
         assert reading.keys.wrapped(key.id) is None
         assert reading.keys.get(key.id).state is KeyState.DESTROYED
+        assert database.key(key.id) == (reading.keys.get(key.id), None)
+    with pytest.raises(NotFoundError):
+        database.key(uuid4())
 
 
 def test_keys_are_listed_newest_first_by_any_filter(database: Database) -> None:
