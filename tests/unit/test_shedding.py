@@ -138,6 +138,14 @@ async def test_of_two_each_has_half_and_the_rest_waits_in_order():
 
 
 @in_a_loop
+async def test_a_use_that_takes_long_counts_until_it_is_done():
+    world = World(Bounds())
+    world.call("quiet")
+    world.now += 3
+    assert sum(world.call("flood").runs for _ in range(30)) == Bounds().shared // 2
+
+
+@in_a_loop
 async def test_of_batches_two_have_their_turn_and_a_digest_passes_them():
     world = World(Bounds())
     world.call("quiet")
@@ -174,11 +182,12 @@ async def test_a_use_that_gives_up_keeps_nobody_waiting():
 async def test_a_crowd_that_is_served_in_time_is_no_reason_to_refuse():
     world = World()
     for number in range(40):
-        if number >= SMALL.crowd:
-            world.now += 0.05  # so that each is done after 0.3 seconds
+        if number > 8:
+            world.now += 0.05  # so that each is done in less than half a second
             world.end()
-        world.call(NAMES[number % 3])
-        assert world.gets_in("four") is None
+        assert world.gets_in(name := NAMES[number % 3]) is None
+        world.call(name)
+    assert len(world.under_way) > SMALL.crowd
 
 
 @in_a_loop
