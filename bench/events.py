@@ -83,7 +83,8 @@ def ours(url: str, batch: int, seconds: float) -> float:
 
 def _event() -> AuditEvent:
     digest = urandom(32).hex()
-    payload = {"count": 1, "digest": digest, "result_sha256": digest, "mechanism": "ecdsa"}
+    payload = {"action": "key:sign", "key": "bench", "mechanism": "ecdsa", "count": 1}
+    payload |= {"digest": digest, "result_sha256": digest}
     actor = "service:bench"
     return AuditEvent(EventType.KEY_USED, Outcome.OK, uuid4(), "key:bench", actor, payload)
 

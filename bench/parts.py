@@ -56,7 +56,13 @@ def recorder(settings: Settings, key: UUID) -> tuple[Call, RecorderClient]:
                 operation=uuid4(),
                 stream=f"key:{key}",
                 actor="service:bench",
-                payload={"key": str(key), "count": 1, "digest": urandom(32).hex()},
+                payload={
+                    "action": "key:sign",
+                    "key": str(key),
+                    "mechanism": "ecdsa",
+                    "count": 1,
+                    "digest": urandom(32).hex(),
+                },
             )
         )
 
