@@ -185,7 +185,8 @@ async def test_a_crowd_that_is_served_in_time_is_no_reason_to_refuse():
         if number > 8:
             world.now += 0.05  # so that each is done in less than half a second
             world.end()
-        assert world.gets_in(name := NAMES[number % 3]) is None
+        name = NAMES[number % 3]
+        assert world.gets_in(name) is None
         world.call(name)
     assert len(world.under_way) > SMALL.crowd
 
