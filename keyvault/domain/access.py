@@ -233,7 +233,8 @@ def _decide_person(
     hold = person.hold if person.hold and person.hold.binds(now) else None
     if action in OWN_ACTIONS:
         return Deny(f"{person.name} is on hold: {hold.reason}") if hold else Permit("own")
-    held = [role for role in sorted(person.roles) if action in PERMISSIONS[role]]
+    # In the order of `Role`: who holds several acts by the one that is for this before others.
+    held = [role for role in Role if role in person.roles and action in PERMISSIONS[role]]
     reasons: list[Lapse] = []
     for role in held:
         found = lapses(person, who.duties, role, where, now)
