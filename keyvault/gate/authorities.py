@@ -37,7 +37,7 @@ from keyvault.domain.keys import KeyState, Purpose
 from keyvault.domain.people import Person
 from keyvault.domain.standing import Electorate, Reach
 from keyvault.domain.statements import Allocate, CertifyKey, Nominate, Signed, Statement
-from keyvault.domain.times import time_of
+from keyvault.domain.times import text_of, time_of
 from keyvault.domain.token_profiles import LeafProfile
 from keyvault.domain.x509 import read_certificate
 from keyvault.gate import pki
@@ -64,11 +64,18 @@ class Authorities:
     """What the keys gate does as a certification authority. `folder` keeps their certificates."""
 
     def __init__(
-        self, device: Device, register: Register, trust: Trust, folder: Path, url: str = ""
+        self,
+        device: Device,
+        register: Register,
+        trust: Trust,
+        clock: Callable[[], datetime],
+        folder: Path,
+        url: str = "",
     ) -> None:
         self._device = device
         self._register = register
         self._trust = trust
+        self._clock = clock
         self._folder = folder
         self._url = url
         self._certificates: dict[bytes, x509.Certificate] = {}
@@ -198,19 +205,32 @@ class Authorities:
         """Sign the CHUID of an allocated token, and the hashes of all that is put on it.
 
         `words` are the signed nomination and allocation, `certificates` (DER) by slot. The
-        objects are built here, so that what is signed is of this form and of this token.
+        objects are built here, so that what is signed is of this form and of this token. What a
+        signer signs after its certificate has ended would count for nobody: `KeyUnusableError`.
         """
+        own, sign = self._signing_cards(key_id), self._signer(key_id)
+        guid = self._allocated(words).bytes
+        chuid = contents.sign_chuid(containers.chuid(guid, None), own, sign)
+        by_slot = {TokenSlot(slot): data for slot, data in certificates.items()}
+        objects = containers.of_card(guid, by_slot, chuid)
+        return {"chuid": chuid, "security": contents.sign_objects(objects, own, sign)}
+
+    def _signing_cards(self, key_id: bytes) -> bytes:
+        """The certificate (DER) of a signer whose key may be used now, and which counts now."""
         self._register.check_use(key_id, Purpose.PROTECT)
         file = self._signer_file(key_id)
         if not file.exists():
             raise KeyUnusableError(
                 "for this gate the key signs no cards", next_step="keyvault ca certify-signer"
             )
-        guid, own, sign = self._allocated(words).bytes, file.read_bytes(), self._signer(key_id)
-        chuid = contents.sign_chuid(containers.chuid(guid, None), own, sign)
-        by_slot = {TokenSlot(slot): data for slot, data in certificates.items()}
-        objects = containers.of_card(guid, by_slot, chuid)
-        return {"chuid": chuid, "security": contents.sign_objects(objects, own, sign)}
+        own = file.read_bytes()
+        read = read_certificate(own)
+        if not read.not_before <= self._clock() < read.not_after:
+            raise KeyUnusableError(
+                f"the certificate of this signer of cards ended at {text_of(read.not_after)}",
+                next_step="have another key certified: keyvault ca certify-signer",
+            )
+        return own
 
     def _allocated(self, words: list[Document]) -> UUID:
         signed = [_believed(self._trust.current, each) for each in words]

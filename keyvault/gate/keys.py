@@ -121,7 +121,7 @@ class KeysGate:
         self._handovers = HandoverGate(device, self._trust, settings, clock)
         uses = self._usable, self._register.get
         self._agreement = AgreementGate(device, settings, *uses, gives=self._first)
-        known = self._register, self._trust
+        known = self._register, self._trust, clock
         self._authorities = Authorities(device, *known, folder, settings.ca.url)
         self._cards = CardGate(device, settings, self._register, self._trust, clock)
 

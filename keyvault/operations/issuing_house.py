@@ -246,6 +246,9 @@ class VaultHouse:
     def agreement_peer(self, job: IssueJob, slot: TokenSlot, spki: bytes) -> bytes:
         return self._vault.gate.agreement_peer(str(job.id), slot, spki)
 
+    def check_signer(self, room: int) -> None:
+        signing_cards.check(self._vault, room)
+
     def sign_card(
         self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int
     ) -> dict[str, str]:

@@ -56,6 +56,9 @@ class House(Protocol):
     def check_attestation(self, job: IssueJob, spki: bytes, chain: Sequence[bytes]) -> None:
         """Raise `TokenSpoiledError` where the maker's statement is not about this key."""
 
+    def check_signer(self, room: int) -> None:
+        """Raise `NotPermittedError` where no signer is in force: asked before a card is changed."""
+
     def sign_card(
         self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int
     ) -> dict[str, str]:
@@ -96,6 +99,8 @@ class _UnderWay:
 
     def run(self) -> IssueJob:
         self._recognise()
+        if not self.job.reached(IssueStep.LOADED) and "signed" not in self.job.facts:
+            self._house.check_signer(self._driver.signed_room)
         for step, take in self._STEPS.items():
             if not self.job.reached(step):
                 found = take(self)

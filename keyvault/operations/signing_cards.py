@@ -6,11 +6,13 @@ The gate signs, by what people signed when the token was allocated (SP 800-73-4 
 
 from base64 import b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 from hsm.pcsc import containers
 from hsm.tokens import TokenSlot
 from keyvault.domain.errors import NotPermittedError
+from keyvault.domain.times import text_of
 from keyvault.operations.ca import allocation
 from keyvault.operations.vault import Vault
 from keyvault.store.issued import SIGNER, Issued, Status
@@ -29,12 +31,20 @@ def sign_card(
     named = vault.settings.issuing.signer
     if not named or not room:
         return {NONE: "this model has no place for one" if named else "the settings name no signer"}
+    check(vault, room)
     with vault.database.reading() as work:
-        _check(vault, work.issued.of_job(named, SIGNER))
         words = allocation(work, token)
     own = {str(slot): data for slot, data in certificates.items()}
     signed = vault.gate.sign_card(UUID(named).bytes, words, own)
     return fitting(token, certificates, {k: bytes(v) for k, v in signed.items()}, room)
+
+
+def check(vault: Vault, room: int) -> None:
+    """Raise `NotPermittedError` where a card with this room could not be signed now."""
+    named = vault.settings.issuing.signer
+    if named and room:
+        with vault.database.reading() as work:
+            in_force(work.issued.of_job(named, SIGNER), vault.clock())
 
 
 def fitting(
@@ -49,14 +59,21 @@ def fitting(
     return {name: b64encode(each).decode() for name, each in signed.items()}
 
 
-def _check(vault: Vault, signer: Issued | None) -> None:
-    now = vault.clock()
-    if (
-        signer is None
-        or signer.status is not Status.ISSUED
-        or not signer.not_before <= now < signer.not_after
-    ):
-        raise NotPermittedError(
-            "the signer of cards has no certificate in force",
-            next_step="have one certified (keyvault ca certify-signer), and name it in [issuing]",
-        )
+def in_force(signer: Issued | None, now: datetime) -> None:
+    """Raise `NotPermittedError`, with what is wrong, unless this certificate counts now."""
+    if signer is None or signer.status is Status.INTENT:
+        wrong = "has no certificate"
+    elif signer.status is Status.REVOKED:
+        at = text_of(signer.revoked_at) if signer.revoked_at else "unknown"
+        wrong = f"was revoked ({signer.reason}), at {at}"
+    elif now >= signer.not_after:
+        wrong = f"ended at {text_of(signer.not_after)}"
+    elif now < signer.not_before:
+        wrong = f"counts only from {text_of(signer.not_before)}"
+    else:
+        return
+    raise NotPermittedError(
+        f"no card is signed: the signer in the settings {wrong}",
+        next_step="order a new key, keyvault ca certify-signer, keyvault keys activate, name it in"
+        " [issuing] signer, restart; then go on with the same token",
+    )

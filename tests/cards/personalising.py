@@ -32,10 +32,11 @@ from keyvault.domain import csr
 from keyvault.domain import x509 as x509_of_ours
 from keyvault.domain.errors import ConflictError, TokenDuplicateError, VaultError
 from keyvault.domain.issuing import IssueJob, Standing
-from keyvault.domain.token_profiles import LEAVES, profile_of
+from keyvault.domain.token_profiles import LEAVES, profile_of, serial_text
 from keyvault.gate.possession import Possession
 from keyvault.operations import attestation, card_contents, outside, signing_cards
 from keyvault.operations.personalising import personalise
+from keyvault.store.issued import SIGNER, Issued, Status
 from tests.authority import Authority, named, usage
 from tests.cards.simulator.card import Card
 from tests.cards.simulator.in_process import InProcess
@@ -97,6 +98,7 @@ class Signer:
         request = asked.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
         self.certificate = self.authority.issue(request, extensions=extensions)
         self.root = self.authority.certificate()
+        self.issued = issued_row(self.certificate)
 
     def sign(self, message: bytes) -> bytes:
         return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
@@ -106,6 +108,17 @@ class Signer:
         chuid = contents.sign_chuid(containers.chuid(guid, None), own, self.sign)
         objects = containers.of_card(guid, certificates, chuid)
         return {"chuid": chuid, "security": contents.sign_objects(objects, own, self.sign)}
+
+
+def issued_row(certificate: bytes) -> Issued:
+    """What a register of certificates has of one that counts."""
+    read, nobody = x509_of_ours.read_certificate(certificate), uuid4()
+    texts = dict.fromkeys(("subject", "spki_sha256", "reason", "actor"), "")
+    return Issued(
+        serial_text(read.serial), nobody, str(nobody), SIGNER, "content-signing", **texts,
+        token=None, status=Status.ISSUED, terms=b"", certificate=certificate,
+        not_before=read.not_before, not_after=read.not_after,
+    )  # fmt: skip
 
 
 @dataclass
@@ -179,6 +192,10 @@ class Here:
         built = built.serial_number(x509.random_serial_number()).not_valid_before(NOW)
         signed = built.not_valid_after(NOW + timedelta(days=365)).sign(self.issuer, hashes.SHA256())
         return signed.public_bytes(Encoding.DER)
+
+    def check_signer(self, room: int) -> None:
+        if self.signer is not None and room:
+            signing_cards.in_force(self.signer.issued, datetime.now(UTC))
 
     def sign_card(
         self, job: IssueJob, certificates: Mapping[TokenSlot, bytes], room: int

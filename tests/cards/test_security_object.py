@@ -1,6 +1,8 @@
 """What an issuer signs on a card: OpenSSL is the judge, and every byte counts."""
 
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hsm.errors import CardDataError, CardObjectMissingError
 from hsm.pcsc import containers
 from hsm.tokens import TokenSlot
-from keyvault.domain.errors import CardChangedError
+from keyvault.domain.errors import CardChangedError, NotPermittedError
 from keyvault.domain.issuing import Standing
 from keyvault.operations import signing_cards
+from keyvault.store.issued import Status
 from tests.authority import Authority, named
 from tests.cards.personalising import Here, Signer, checked, insert, new_job
-from tests.cards.simulator.models import MODELS, table_of
+from tests.cards.simulator.models import FACTORY_3DES, MODELS, table_of
 
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 CHUID, SECURITY = 0x5FC102, 0x5FC106
 COVERED = {1: CHUID, 2: 0x5FC107, 3: 0x5FC105, 4: 0x5FC10A}  # by data group
 CONTAINERS = {1: 0x3000, 2: 0xDB00, 3: 0x0101, 4: 0x0100}  # SP 800-73-4 part 1, table 2
@@ -171,3 +175,29 @@ def test_a_model_without_room_gets_no_security_object_and_its_job_says_so(signer
     told = signing_cards.fitting(done.token, by_slot, made, 600)
     assert set(told) == {"none"}
     assert "takes 600" in told["none"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"status": Status.REVOKED, "reason": "superseded", "revoked_at": LONG_AGO}, "was revoked"),
+        ({"not_after": LONG_AGO}, "ended at 2020"),
+        ({"not_before": datetime.max.replace(tzinfo=UTC)}, "counts only from"),
+        ({"status": Status.INTENT}, "has no certificate"),
+    ],
+)
+def test_a_card_is_not_touched_while_its_signer_is_not_in_force_and_goes_on_with_another(
+    changed, why, tmp_path
+):
+    signer, table = Signer(), table_of("yubico", tmp_path)
+    card, house = MODELS["yubico"].make(), Here(new_job(), signer=signer)
+    good, signer.issued = signer.issued, replace(signer.issued, **changed)
+    with pytest.raises(NotPermittedError, match=why) as refused:
+        insert(card, table, house)
+    assert "keyvault ca certify-signer" in refused.value.next_step
+    assert house.job.standing is Standing.INTERRUPTED
+    assert card.application.management_key == FACTORY_3DES
+    assert not card.application.keys
+    signer.issued = good
+    assert insert(card, table, house).standing is Standing.DONE
+    assert checked(card, signer.root).guid == house.job.token

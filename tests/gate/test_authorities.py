@@ -21,10 +21,12 @@ from keyvault.domain.statements import Allocate, CertifyKey, Nominate, Signed, S
 from keyvault.domain.times import text_of
 from keyvault.domain.token_profiles import possession
 from keyvault.signatures import ALGORITHM, spki_der
+from tests.authority import Authority, named
 from tests.gate.house import active, do, order
 from tests.unit.officers import ALICE, BOB, ORIGIN
 
 DAYS = 300
+BEGUN, ENDED = datetime(2019, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def authority(gate, parent=None):
@@ -169,3 +171,29 @@ def test_a_signer_of_cards_signs_cards_alone_and_none_that_nobody_allocated(
     for said in ([], [given], [given, given]):
         with pytest.raises(StatementInvalidError):
             gate.sign_card(key, said, {})
+
+
+def test_a_signer_of_cards_whose_certificate_has_ended_signs_none(gate, house, issuing) -> None:
+    key = do(gate, order())["key_id"]
+    wanted = CertifySigner(UUID(bytes=key), UUID(bytes=issuing[0]), "Cards", DAYS, "for a test")
+    do(gate, wanted)
+    do(gate, ActivateKey(UUID(bytes=key), "certified"))
+    file = house.settings.state / "authorities" / f"{key.hex()}.signer.der"
+    kept = file.read_bytes()
+    with pytest.raises(StatementInvalidError):  # it counts, and nobody allocated a token
+        gate.sign_card(key, [], {})
+    file.write_bytes(_ended(kept))
+    with pytest.raises(KeyUnusableError, match="ended at 2020-01-01") as refused:
+        gate.sign_card(key, [], {})
+    assert "certify-signer" in refused.value.next_step
+
+
+def _ended(certificate: bytes) -> bytes:
+    """The same words, by somebody else, of a time that has passed."""
+    read, somebody = x509.load_der_x509_certificate(certificate), Authority(named("Somebody"))
+    builder = x509.CertificateBuilder(
+        somebody.name, read.subject, read.public_key(), read.serial_number, BEGUN, ENDED
+    )
+    for each in read.extensions:
+        builder = builder.add_extension(each.value, each.critical)
+    return builder.sign(somebody.key, SHA256()).public_bytes(Encoding.DER)
