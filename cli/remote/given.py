@@ -74,12 +74,12 @@ def document_in(path: Path) -> Document:
     return value
 
 
-def bytes_of(path: Path) -> bytes:
-    """A small file. Raises `InvalidInputError` on one that is larger than `FILE_LIMIT`."""
+def bytes_of(path: Path, limit: int = FILE_LIMIT) -> bytes:
+    """A small file. Raises `InvalidInputError` on one that is larger than `limit` bytes."""
     with path.open("rb") as file:
-        data = file.read(FILE_LIMIT + 1)
-    if len(data) > FILE_LIMIT:
-        raise InvalidInputError(f"{path} is larger than {FILE_LIMIT} bytes")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InvalidInputError(f"{path} is larger than {limit} bytes")
     return data
 
 

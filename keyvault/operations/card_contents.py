@@ -16,11 +16,13 @@ from hsm.errors import CardDataError, CardObjectMissingError
 from hsm.pcsc import containers, contents, tlv
 from hsm.pcsc.piv import GUID_SIZE, PivObject, Tag
 from keyvault import signatures
-from keyvault.domain.errors import CardChangedError, FileSignatureError
+from keyvault.domain.errors import CardChangedError, FileSignatureError, InvalidInputError
+from keyvault.domain.times import text_of
 from keyvault.domain.token_profiles import Purpose
 from keyvault.operations import cms
 
 _NEXT = "keep the card, take it out of use: keyvault tokens suspend TOKEN"
+_ANOTHER = "find out why; give its holder another: keyvault tokens nominate HOLDER --replaces TOKEN"
 Read = Callable[[PivObject], bytes]
 """(object) → what the card has in it. Raises `CardObjectMissingError`."""
 
@@ -35,11 +37,15 @@ class Contents:
     objects: tuple[PivObject, ...]
 
 
-def check(read: Read, roots: Sequence[bytes], now: datetime) -> Contents:
+def check(
+    read: Read, roots: Sequence[bytes], now: datetime, revoked: Sequence[bytes] = ()
+) -> Contents:
     """Hold a card against its security object. `roots` (DER) are whom the caller believes.
 
-    Raises `CardChangedError` with every object that differs, or that is there and not signed, and
-    `CardObjectMissingError` where the card has no security object.
+    `revoked` are lists (CRL, DER) by them; without any, revocation is not asked. Raises
+    `CardChangedError` with every object that differs, or that is there and not signed, or where
+    the signer has ended or is on a list; `CardObjectMissingError` where the card has no security
+    object; `InvalidInputError` where lists are given and none of today is about the signer.
     """
     found = _read_all(read)
     sealed, chuid = found.pop(PivObject.SECURITY_OBJECT, b""), found.get(PivObject.CHUID, b"")
@@ -49,6 +55,8 @@ def check(read: Read, roots: Sequence[bytes], now: datetime) -> Contents:
             next_step="See why in its issuing job: keyvault issuing show JOB.",
         )
     guid, signer = _identity(chuid, roots, now)
+    if revoked:
+        _check_revoked(signer, roots, revoked, now)
     _check_objects(found, sealed, signer)
     objects = tuple(sorted(found, key=containers.DATA_GROUPS.__getitem__))
     return Contents(guid, signer.subject.rfc4514_string(), signer.serial_number, objects)
@@ -121,8 +129,55 @@ def _believed(certificate: bytes, roots: Sequence[bytes], now: datetime) -> x509
     meant = [purpose.dotted_string for each in purposes for purpose in each.value]
     if meant != [Purpose.CONTENT_SIGNING]:
         raise CardChangedError("the card's identity is signed by who may not sign cards")
+    if now >= signer.not_valid_after_utc:
+        ended = text_of(signer.not_valid_after_utc)
+        raise CardChangedError(f"who signed this card could until {ended}", next_step=_ANOTHER)
     try:
         cms.check_chain(signer, [], roots, now)
     except FileSignatureError as error:
         raise CardChangedError(str(error), next_step=error.next_step) from error
     return signer
+
+
+def _check_revoked(
+    signer: x509.Certificate, roots: Sequence[bytes], lists: Sequence[bytes], now: datetime
+) -> None:
+    """Every list has to be one; one at least has to be by the signer's authority, and count now."""
+    believed = [x509.load_der_x509_certificate(each) for each in roots]
+    read = [_list(each) for each in lists]
+    about = [each for each in read if _counts(each, signer, believed, now)]
+    if not about:
+        raise InvalidInputError(
+            "no list that counts now is by the authority of the card's signer",
+            next_step="get its newest: keyvault ca crl AUTHORITY --out FILE",
+        )
+    for each in about:
+        if entry := each.get_revoked_certificate_by_serial_number(signer.serial_number):
+            at = text_of(entry.revocation_date_utc)
+            raise CardChangedError(f"who signed this card was revoked at {at}", next_step=_ANOTHER)
+
+
+def _list(data: bytes) -> x509.CertificateRevocationList:
+    try:
+        return x509.load_der_x509_crl(data)
+    except ValueError as error:
+        raise InvalidInputError(
+            "this is no revocation list in DER",
+            next_step="get one: keyvault ca crl AUTHORITY --out FILE",
+        ) from error
+
+
+def _counts(
+    told: x509.CertificateRevocationList,
+    signer: x509.Certificate,
+    believed: Sequence[x509.Certificate],
+    now: datetime,
+) -> bool:
+    """Whether it is by the authority that certified the signer, whom the caller believes."""
+    until = told.next_update_utc
+    by = [each for each in believed if each.subject == told.issuer == signer.issuer]
+    signed = any(
+        told.is_signature_valid(each.public_key())  # type: ignore[arg-type]  # it is of a CA
+        for each in by
+    )
+    return signed and until is not None and told.last_update_utc <= now < until

@@ -293,11 +293,13 @@ def driver_of(piv: PivCard, profile: profiles.CardProfile, job: IssueJob, *also:
     return token_of(piv, profile, Own(), channel=job.channel, also=also)
 
 
-def checked(card: Card, *roots: bytes) -> card_contents.Contents:
+def checked(
+    card: Card, *roots: bytes, revoked: Sequence[bytes] = (), now: datetime | None = None
+) -> card_contents.Contents:
     """What is on a card, held against what its issuer signed of it."""
     card.reset()
     read = PivCard(Channel(InProcess(card))).get_data
-    return card_contents.check(read, roots, datetime.now(UTC))
+    return card_contents.check(read, roots, now or datetime.now(UTC), revoked)
 
 
 def sweep(make: object, table: object, step: int = 1) -> Iterator[tuple[int, bool, Card, Here]]:

@@ -16,15 +16,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hsm.errors import CardDataError, CardObjectMissingError
 from hsm.pcsc import containers
 from hsm.tokens import TokenSlot
-from keyvault.domain.errors import CardChangedError, NotPermittedError
+from keyvault.domain.errors import CardChangedError, InvalidInputError, NotPermittedError
 from keyvault.domain.issuing import Standing
 from keyvault.operations import signing_cards
 from keyvault.store.issued import Status
-from tests.authority import Authority, named
+from tests.authority import DAY, Authority, named
 from tests.cards.personalising import Here, Signer, checked, insert, new_job
 from tests.cards.simulator.models import FACTORY_3DES, MODELS, table_of
 
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+LONG_AGO, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+OTHER = named("Others")
 CHUID, SECURITY = 0x5FC102, 0x5FC106
 COVERED = {1: CHUID, 2: 0x5FC107, 3: 0x5FC105, 4: 0x5FC10A}  # by data group
 CONTAINERS = {1: 0x3000, 2: 0xDB00, 3: 0x0101, 4: 0x0100}  # SP 800-73-4 part 1, table 2
@@ -201,3 +202,40 @@ def test_a_card_is_not_touched_while_its_signer_is_not_in_force_and_goes_on_with
     signer.issued = good
     assert insert(card, table, house).standing is Standing.DONE
     assert checked(card, signer.root).guid == house.job.token
+
+
+def _revoked(by: Authority, *serials: int, until: datetime = LATER) -> bytes:
+    """A list (CRL) with these certificates."""
+    builder = x509.CertificateRevocationListBuilder(by.name, LONG_AGO, until)
+    for serial in serials:
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder(serial, LONG_AGO).build()
+        )
+    return builder.sign(by.key, SHA256()).public_bytes(Encoding.DER)
+
+
+def test_a_card_whose_signer_was_revoked_or_has_ended_is_told_at_any_desk(issued, signer):
+    card, root, by = issued[0], signer.root, signer.authority
+    own = x509.load_der_x509_certificate(signer.certificate)
+    elsewhere = _revoked(Authority(OTHER), own.serial_number)
+    good = _revoked(by, own.serial_number + 1)
+    assert checked(card, root, revoked=(elsewhere, good)).serial == own.serial_number
+    with pytest.raises(CardChangedError, match="was revoked at 2020-01-01") as refused:
+        checked(card, root, revoked=(good, _revoked(by, own.serial_number)))
+    assert refused.value.next_step
+    with pytest.raises(CardChangedError, match="could until") as refused:
+        checked(card, root, now=own.not_valid_after_utc)
+    assert refused.value.next_step
+
+
+def test_a_list_that_tells_nothing_of_the_signer_is_refused_and_never_taken_for_a_good_one(
+    issued, signer
+):
+    card, root, by = issued[0], signer.root, signer.authority
+    forged = Authority(by.name)  # the same name, another key
+    for told in (_revoked(by, until=LONG_AGO + DAY), _revoked(forged), _revoked(Authority(OTHER))):
+        with pytest.raises(InvalidInputError, match="no list that counts now"):
+            checked(card, root, revoked=(told,))
+    for junk in (b"", b"0\0", root, _revoked(by)[:-1]):
+        with pytest.raises(InvalidInputError, match="no revocation list"):
+            checked(card, root, revoked=(_revoked(by), junk))

@@ -26,9 +26,11 @@ def judged(carding: Carding, token: Document, card: Card, folder: Path) -> None:
     (folder / "issuing.pem").write_bytes(issuing)
     _by_openssl(_read_by_opensc(folder), card, folder)
     trusted = str(folder / "issuing.pem")
-    words = ("desk", "check", "--trust", trusted, "--reader", NAMES[0], "--json")
+    lists = [f"--crl={each}" for each in _lists(carding, folder)]
+    words = ("desk", "check", "--trust", trusted, *lists, "--reader", NAMES[0], "--json")
     good = keyvault(*words)
     assert good.status == 0, good.err
+    assert "the signer is on no list that you gave" in good.err
     assert (good.json["token"], good.json["signer"]) == (token["id"], "CN=A signer of cards")
     objects = card.application.objects
     kept = objects[CAPABILITIES]
@@ -47,6 +49,16 @@ def _authorities(carding: Carding) -> list[bytes]:
     read = map(x509.load_der_x509_certificate, ders)
     ordered = sorted(read, key=lambda one: one.issuer != one.subject)
     return [each.public_bytes(Encoding.PEM) for each in ordered]
+
+
+def _lists(carding: Carding, folder: Path) -> list[Path]:
+    """What each of our authorities revoked."""
+    client = carding.issuer.client()
+    keys = [one["key"] for one in ok(client.get("/v1/ca"))["items"]]
+    files = [folder / f"{key}.crl" for key in keys]
+    for key, file in zip(keys, files, strict=True):
+        file.write_bytes(client.get(f"/v1/ca/{key}/crl").content)
+    return files
 
 
 def _read_by_opensc(folder: Path) -> bytes:
