@@ -32,8 +32,10 @@ HTTP = (
     Http("http.rsa2048.c32", 32, 1, "rsa", "rsa", "raw.c.sign_rsa2048"),
     Http("http.rsa2048.batch100.c8", 8, 100, "rsa", "rsa", "raw.c.sign_rsa2048"),
     Http("http.encrypt_1k.c32", 32, 1, "aes", "encryptions", "raw.c.gcm_1k"),
+    Http("http.encrypt_1k.batch100.c8", 8, 100, "aes", "encryptions", "raw.c.gcm_1k"),
     Http("http.agreed_mac.c32", 32, 1, "agree", "agreements", "raw.c.ecdh_p256"),
     Http("http.cmac_1k.c32", 32, 1, "mac", "macs", "raw.c.cmac_1k"),
+    Http("http.cmac_1k.batch100.c8", 8, 100, "mac", "macs", "raw.c.cmac_1k"),
 )
 GATES2 = Http("http.sign.batch100.gates2.c8", 8, 100)
 SLOW = Http("http.sign.audit.slowflush2ms.c32", 32, raw="http.sign.audit.c32")

@@ -59,6 +59,11 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
+def _one_or_many(one: str, many: str, items: list[bytes]) -> dict[str, Any]:
+    texts = [_text(item) for item in items]
+    return {one: texts[0]} if len(texts) == 1 else {many: texts}
+
+
 def _openbao_body(digests: list[bytes], _: Public) -> dict[str, Any]:
     how = {"prehashed": True, "hash_algorithm": "sha2-256", "marshaling_algorithm": "jws"}
     items = [{"input": _text(digest)} for digest in digests]
@@ -110,16 +115,16 @@ DIALECTS = {
     ),
     "encryptions": Dialect(
         status=201,
-        body=lambda items, _: {"plaintext": _text(items[0])},
-        results=lambda answer: [answer["ciphertext"]],
+        body=lambda items, _: _one_or_many("plaintext", "plaintexts", items),
+        results=lambda answer: answer.get("ciphertexts") or [answer["ciphertext"]],
         raw=_standard,
         verify=None,
         size=1_024,
     ),
     "macs": Dialect(
         status=201,
-        body=lambda items, _: {"data": _text(items[0])},
-        results=lambda answer: [answer["mac"]],
+        body=lambda items, _: _one_or_many("data", "items", items),
+        results=lambda answer: answer.get("macs") or [answer["mac"]],
         raw=_standard,
         verify=None,
         size=1_024,

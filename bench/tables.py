@@ -116,7 +116,9 @@ def _own_rows(main: list[Line]) -> Iterable[Row]:
     for what, name in (
         ("RSA-2048, one a request", "rsa2048.c32"),
         ("AES-GCM 1 KiB", "encrypt_1k.c32"),
+        ("the same, 100 in a request, 8 clients", "encrypt_1k.batch100.c8"),
         ("AES-CMAC 1 KiB", "cmac_1k.c32"),
+        ("the same, 100 in a request, 8 clients", "cmac_1k.batch100.c8"),
         ("ECDH, derive and MAC", "agreed_mac.c32"),
     ):
         line = found(main, f"http.{name}", "raw.c")

@@ -48,8 +48,10 @@ async def _verify(
 async def _encrypt(
     vault: Vault, who: Principal, key_id: UUID, body: wire.EncryptIn, once: Once | None
 ) -> dict[str, Any]:
-    used = await use.encrypt(vault, who, key_id, body.plaintext, body.aad, once)
-    return {"ciphertext": _text(used.results[0]), "event": _event(used)}
+    used = await use.encrypt(vault, who, key_id, body.texts, body.aad, once)
+    if body.plaintexts is None:
+        return {"ciphertext": _text(used.results[0]), "event": _event(used)}
+    return {"ciphertexts": [_text(item) for item in used.results], "event": _event(used)}
 
 
 async def _decrypt(
@@ -62,8 +64,10 @@ async def _decrypt(
 async def _mac(
     vault: Vault, who: Principal, key_id: UUID, body: wire.MacIn, once: Once | None
 ) -> dict[str, Any]:
-    used = await use.mac(vault, who, key_id, body.data, body.iv, once)
-    return {"mac": _text(used.results[0]), "event": _event(used)}
+    used = await use.mac(vault, who, key_id, body.messages, body.iv, once)
+    if body.items is None:
+        return {"mac": _text(used.results[0]), "event": _event(used)}
+    return {"macs": [_text(item) for item in used.results], "event": _event(used)}
 
 
 async def _agreed_mac(
@@ -127,11 +131,11 @@ USES = (
            repeatable=True),
     HotUse("verifications", "verify", "Check a signature", wire.VerifyIn, wire.VerifyOut, _verify,
            status=200),
-    HotUse("encryptions", "encrypt", "Encrypt by AES-GCM", wire.EncryptIn, wire.EncryptOut,
-           _encrypt, repeatable=True),
+    HotUse("encryptions", "encrypt", "Encrypt one or many texts by AES-GCM", wire.EncryptIn,
+           wire.EncryptOut, _encrypt, repeatable=True),
     HotUse("decryptions", "decrypt", "Decrypt by AES-GCM or RSA-OAEP", wire.DecryptIn,
            wire.DecryptOut, _decrypt),
-    HotUse("macs", "mac", "Compute a MAC", wire.MacIn, wire.MacOut, _mac,
+    HotUse("macs", "mac", "Compute one or many MACs", wire.MacIn, wire.MacOut, _mac,
            repeatable=True),
     HotUse("agreed-macs", "derive_and_mac", "Agree on a key and MAC", agreed.AgreedMacIn,
            agreed.AgreedMacOut, _agreed_mac, tag="agreement",

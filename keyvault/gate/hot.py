@@ -120,17 +120,21 @@ class GateClient:
         return bool(await self._use(key_id, "verify", mechanism, data, signature))
 
     async def encrypt(
-        self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
-    ) -> bytes:
-        return bytes(await self._use(key_id, "encrypt", mechanism, data, aad))
+        self, key_id: bytes, mechanism: Mechanism, data: Sequence[bytes], aad: bytes = b""
+    ) -> list[bytes]:
+        """Encrypt up to 1,000 texts, each under an IV of its own and all with the same `aad`."""
+        return list(await self._use(key_id, "encrypt", mechanism, data, aad))
 
     async def decrypt(
         self, key_id: bytes, mechanism: Mechanism, data: bytes, aad: bytes = b""
     ) -> bytes:
         return bytes(await self._use(key_id, "decrypt", mechanism, data, aad))
 
-    async def mac(self, key_id: bytes, mechanism: Mechanism, data: bytes, iv: bytes = b"") -> bytes:
-        return bytes(await self._use(key_id, "mac", mechanism, data, iv))
+    async def mac(
+        self, key_id: bytes, mechanism: Mechanism, data: Sequence[bytes], iv: bytes = b""
+    ) -> list[bytes]:
+        """MAC up to 1,000 messages; with an `iv` one alone."""
+        return list(await self._use(key_id, "mac", mechanism, data, iv))
 
     async def seal_agreed(
         self, key_id: bytes, terms: Document, series: str, plaintext: bytes, aad: bytes

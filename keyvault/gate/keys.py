@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from hsm.device import Device
-from hsm.errors import DeviceUnavailableError, HsmError, KeyUnusableError
-from hsm.types import KeySpec, Mechanism, VerifyPolicy, WrappedKey
+from hsm.errors import DeviceUnavailableError, HsmError
+from hsm.types import KeySpec
 from keyvault.domain.approvals import Request
 from keyvault.domain.canonical import Document
 from keyvault.domain.commands import (
@@ -37,7 +37,7 @@ from keyvault.domain.errors import (
     InvalidInputError,
     VaultError,
 )
-from keyvault.domain.keys import KeyClass, KeyState, Purpose, Residence
+from keyvault.domain.keys import KeyClass, KeyState, Residence
 from keyvault.gate import destruction, reports, services, sessions
 from keyvault.gate.agreement import AgreementGate
 from keyvault.gate.anchor import RedeemedAnchor
@@ -47,25 +47,23 @@ from keyvault.gate.cards import CardGate, refuse_reserved
 from keyvault.gate.certification import Certification
 from keyvault.gate.clearance import Trust
 from keyvault.gate.declared import Declared
-from keyvault.gate.documents import made_document, ordered, wrapped_of
+from keyvault.gate.documents import made_document, ordered
 from keyvault.gate.handovers import HandoverGate, check_may_leave, check_resident
 from keyvault.gate.inventory import Inventory
-from keyvault.gate.keks import ON_KEKS, Keks, check_resting
+from keyvault.gate.keks import ON_KEKS, Keks
 from keyvault.gate.register import Register
 from keyvault.gate.restoring import Restoring
 from keyvault.gate.services import ordinary
 from keyvault.gate.siblings import Siblings
+from keyvault.gate.uses import Uses
 from keyvault.settings import Settings
 
-MAX_ITEMS = 1_000  # of one call to sign
-MAX_RANDOM = 4_096  # bytes
 MAX_REQUESTS = 64  # certification requests in one call, so that no other call waits for long
 
 METHODS = (
-    *("authority", "execute", "stop", "load", "issue_session", "session_ca", "sign_manifest"),
+    *("authority", "execute", "stop", "issue_session", "session_ca", "sign_manifest"),
     *("sign_destruction", "sign_report", "report_certificate"),
-    *("sign", "verify", "encrypt", "decrypt", "mac", "public_key", "random"),
-    *("withdraw", "certification_requests", "forget", "sign_part"),
+    *("withdraw", "certification_requests", "forget"),
 )
 USES = (
     *("load", "forget", "sign", "sign_part", "verify", "encrypt", "decrypt", "mac", "random"),
@@ -105,8 +103,6 @@ class KeysGate:
         self._certification = Certification(device, self._register, settings.state / "requests")
         memory = settings.state / "authority.json"
         self._trust = Trust(settings.origin, settings.genesis, memory, clock)
-        self._loaded: dict[bytes, WrappedKey] = {}
-        self._cache = settings.keys.cache
         self._declared = Declared(device, settings.keys)
         self._anchor = RedeemedAnchor(device, self._register, settings.node)
         self._anchor.check()
@@ -119,17 +115,19 @@ class KeysGate:
         self._keks = Keks(device, self._siblings.forget)
         self._backups = Backups(device, self._register)
         self._handovers = HandoverGate(device, self._trust, settings, clock)
-        uses = self._usable, self._register.get
-        self._agreement = AgreementGate(device, settings, *uses, gives=self._first)
         known = self._register, self._trust, clock
         self._authorities = Authorities(device, *known, folder, settings.ca.url)
         self._cards = CardGate(device, settings, self._register, self._trust, clock)
+        parts = self._authorities, self._cards
+        self._uses = Uses(device, self._register, *parts, settings.keys.cache)
+        known_by = self._uses.usable, self._register.get
+        self._agreement = AgreementGate(device, settings, *known_by, gives=self._first)
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         """What may be asked: everything at the first gate, and at those beside it only uses."""
         own = {name: getattr(self, name) for name in METHODS}
         parts = (
-            *(self._agreement, self._authorities, self._cards),
+            *(self._uses, self._agreement, self._authorities, self._cards),
             *(self._handovers, self._backups, self._restoring, self._keks),
             Inventory(self._device),
         )
@@ -242,7 +240,7 @@ class KeysGate:
         make = partial(self._device.generate_wrapped, spec, *self._keks.resting)
         made = self._certification.born(make, spec)
         if made.wrapped is not None:
-            self._remember(made.wrapped)
+            self._uses.hold(made.wrapped)
         return made_document(made)
 
     def _import(
@@ -265,7 +263,7 @@ class KeysGate:
 
     def _destroy(self, key_id: bytes) -> Document:
         self._register.move(key_id, KeyState.DESTROYED)
-        self._loaded.pop(key_id, None)
+        self._uses.drop(key_id)
         destroyed = self._device.destroy(key_id)
         self._siblings.forget(key_id)
         return {"destroyed": destroyed}
@@ -273,76 +271,8 @@ class KeysGate:
     def forget(self, key_id: bytes) -> None:
         """Hold nothing of a key that another gate has destroyed, and see that it has."""
         self._register.refresh()
-        self._loaded.pop(key_id, None)
+        self._uses.drop(key_id)
         self._device.drop(key_id)
-
-    # Use of keys: who may is decided above; the device holds each key to its one purpose.
-
-    def load(self, document: Document) -> None:
-        """Take a wrapped key in. Its MAC is checked at first use, when it is unwrapped."""
-        wrapped = wrapped_of(document)
-        life = self._register.life(ordinary(wrapped.spec.key_id))
-        if life is not None and life.state is KeyState.DESTROYED:
-            raise KeyUnusableError(
-                "the key was destroyed, and its blob came back",
-                next_step="find out who restored the row",
-            )
-        check_resting(wrapped.kek_id, wrapped.mac_key_id)
-        self._remember(wrapped)
-
-    def _remember(self, wrapped: WrappedKey) -> None:
-        self._loaded[wrapped.spec.key_id] = wrapped
-        if len(self._loaded) > self._cache:
-            del self._loaded[next(iter(self._loaded))]
-
-    def _key(self, key_id: bytes) -> bytes | WrappedKey:
-        refuse_reserved(self._cards.reserved, key_id)
-        return self._loaded.get(key_id) or self._register.on_token(ordinary(key_id))
-
-    def _usable(
-        self, key_id: bytes, purpose: Purpose = Purpose.PROTECT, count: int = 1
-    ) -> bytes | WrappedKey:
-        key = self._key(key_id)
-        self._register.check_use(key_id, purpose, count)
-        return key
-
-    def sign(self, key_id: bytes, mechanism: str, data: list[bytes], verify: str) -> list[bytes]:
-        if len(data) > MAX_ITEMS:
-            raise InvalidInputError(f"at most {MAX_ITEMS} signatures in one call")
-        key, how = self._usable(key_id, count=len(data)), Mechanism(mechanism)
-        self._authorities.refuse(key_id)
-        return self._device.sign_all(key, how, data, verify=VerifyPolicy(verify))
-
-    def sign_part(self, key_id: bytes, *what: Any) -> list[bytes]:
-        """Some of the signatures of one call, or none where all have to be made by one gate.
-
-        The uses of a guarded key are allowed all at once, and a wrapped one is in one gate.
-        """
-        life = self._register.life(key_id)
-        whole = life is not None and (life.guarded or life.wrapped)
-        return [] if whole else self.sign(key_id, *what)
-
-    def verify(self, key_id: bytes, mechanism: str, data: bytes, signature: bytes) -> bool:
-        key = self._usable(key_id, Purpose.PROCESS)
-        return self._device.verify(key, Mechanism(mechanism), data, signature)
-
-    def encrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
-        return self._device.encrypt(self._usable(key_id), Mechanism(mechanism), data, aad)
-
-    def decrypt(self, key_id: bytes, mechanism: str, data: bytes, aad: bytes) -> bytes:
-        key = self._usable(key_id, Purpose.PROCESS)
-        return self._device.decrypt(key, Mechanism(mechanism), data, aad)
-
-    def mac(self, key_id: bytes, mechanism: str, data: bytes, iv: bytes) -> bytes:
-        return self._device.mac(self._usable(key_id), Mechanism(mechanism), data, iv)
-
-    def public_key(self, key_id: bytes) -> bytes:
-        return self._device.public_key(self._key(key_id))
-
-    def random(self, size: int) -> bytes:
-        if not 0 < size <= MAX_RANDOM:
-            raise InvalidInputError(f"ask for 1 to {MAX_RANDOM} bytes")
-        return self._device.random(size)
 
     # What a key signs before it is active: its own certification request, and only that.
 
@@ -359,9 +289,9 @@ class KeysGate:
         key_id = ordinary(item["key_id"])
         try:
             if item["wrapped"] is not None:
-                self.load(item["wrapped"])
+                self._uses.load(item["wrapped"])
             terms = item["profile"], item["interface"], item["system"]
-            return {"csr": self._certification.request(key_id, self._key(key_id), *terms)}
+            return {"csr": self._certification.request(key_id, self._uses.key(key_id), *terms)}
         except DeviceUnavailableError:
             raise
         except (HsmError, VaultError) as error:

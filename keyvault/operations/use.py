@@ -32,7 +32,7 @@ from keyvault.domain.tree import leaf_hash, root_of
 from keyvault.operations import people
 from keyvault.operations.vault import Once, Vault, denial, key_stream, recall, refusal, text_of
 
-BATCH_LIMIT = 1_000  # digests a call
+BATCH_LIMIT = 1_000  # digests, texts or messages a call
 DATA_LIMIT = 262_144  # bytes to encrypt, decrypt, sign or MAC at once
 RANDOM_LIMIT = 4_096  # bytes
 
@@ -87,9 +87,6 @@ async def sign(
     ECDSA answers raw r || s. Raises `KeyStateError`, `NotPermittedError`, `InvalidInputError`,
     `hsm.errors.HsmError`.
     """
-    if not 0 < len(data) <= BATCH_LIMIT:
-        raise InvalidInputError(f"give 1 to {BATCH_LIMIT} digests")
-
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         _check_digests(key, data)
         return await vault.hot.sign(key.id.bytes, chosen, data, key.verify)
@@ -101,16 +98,16 @@ async def encrypt(
     vault: Vault,
     who: Principal,
     key_id: UUID,
-    data: bytes,
+    data: list[bytes],
     aad: bytes = b"",
     once: Once | None = None,
 ) -> Used:
-    """AES-GCM: the result is IV (12 bytes) || ciphertext || tag (16 bytes)."""
+    """AES-GCM, 1 to 1,000 texts: each result is IV (12 bytes) || ciphertext || tag (16 bytes)."""
 
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
-        return [await vault.hot.encrypt(key.id.bytes, chosen, data, aad)]
+        return await vault.hot.encrypt(key.id.bytes, chosen, data, aad)
 
-    return await _use(vault, who, key_id, _Call(_ENCRYPT, device, [data], once=once))
+    return await _use(vault, who, key_id, _Call(_ENCRYPT, device, data, once=once))
 
 
 async def decrypt(
@@ -131,16 +128,16 @@ async def mac(
     vault: Vault,
     who: Principal,
     key_id: UUID,
-    data: bytes,
+    data: list[bytes],
     iv: bytes = b"",
     once: Once | None = None,
 ) -> Used:
-    """AES-CMAC, HMAC-SHA-256 or, with a 12-byte `iv` never used before, GMAC."""
+    """AES-CMAC or HMAC-SHA-256 of 1 to 1,000 messages, or GMAC of one under an unused `iv`."""
 
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
-        return [await vault.hot.mac(key.id.bytes, chosen, data, iv)]
+        return await vault.hot.mac(key.id.bytes, chosen, data, iv)
 
-    return await _use(vault, who, key_id, _Call(_MAC, device, [data], once=once))
+    return await _use(vault, who, key_id, _Call(_MAC, device, data, once=once))
 
 
 async def random(vault: Vault, who: Principal, size: int) -> bytes:
@@ -171,6 +168,8 @@ async def verify(
 async def _use(vault: Vault, who: Principal, key_id: UUID, call: _Call) -> Used:
     if call.once and (earlier := await asyncio.to_thread(_recalled, vault, who, call.once)):
         return _used(earlier)
+    if not 0 < len(call.data) <= BATCH_LIMIT:
+        raise InvalidInputError(f"give 1 to {BATCH_LIMIT} items")
     if max(map(len, call.data)) > DATA_LIMIT:
         raise InvalidInputError(f"at most {DATA_LIMIT} bytes at once")
     try:

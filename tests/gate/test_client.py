@@ -67,9 +67,9 @@ def test_every_use_of_a_key_comes_through(house: House, gate: Gate):
     mac = active(gate, order(Algorithm.AES_256, KeyUsage.MAC))["key_id"]
 
     async def use(client: GateClient) -> None:
-        sealed = await client.encrypt(aes, Mechanism.AES_GCM, b"text", b"aad")
+        [sealed] = await client.encrypt(aes, Mechanism.AES_GCM, [b"text"], b"aad")
         assert await client.decrypt(aes, Mechanism.AES_GCM, sealed, b"aad") == b"text"
-        tag = await client.mac(mac, Mechanism.AES_CMAC, b"message")
+        [tag] = await client.mac(mac, Mechanism.AES_CMAC, [b"message"])
         assert await client.verify(mac, Mechanism.AES_CMAC, b"message", tag)
         assert len(await client.random(16)) == 16
         assert (await client.status())["pid"] > 0

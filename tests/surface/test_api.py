@@ -111,6 +111,33 @@ def test_a_mac_key_macs(stack, dcc):
     assert len(b64decode(answer["mac"])) == 32
 
 
+def test_many_texts_are_encrypted_in_one_call_each_by_an_iv_of_its_own(stack, dcc, auditor):
+    key, client = stack.active_key(algorithm="AES-256", usage="encrypt"), dcc.client()
+    texts = [b"first", b"", b"third" * 300]
+    body = {"plaintexts": [b64encode(text).decode() for text in texts], "aad": "YQ=="}
+    made = ok(client.post(f"/v1/keys/{key}/encryptions", json=body))
+    assert len({b64decode(sealed)[:12] for sealed in made["ciphertexts"]}) == len(texts)
+    for sealed, text in zip(made["ciphertexts"], texts, strict=True):
+        back = {"ciphertext": sealed, "aad": "YQ=="}
+        opened = ok(client.post(f"/v1/keys/{key}/decryptions", json=back))
+        assert b64decode(opened["plaintext"]) == text
+    told = ok(auditor.client().get(f"/v1/audit/events/{made['event']['index']}"))["payload"]
+    assert told["count"] == len(texts)
+    assert [one["digest"] for one in told["details"]] == [
+        hashlib.sha256(t).hexdigest() for t in texts
+    ]
+
+
+def test_many_messages_get_the_macs_that_they_get_one_by_one(stack, dcc):
+    key, client = stack.active_key(algorithm="AES-128", usage="mac"), dcc.client()
+    items, path = ["AAAA", "", "AQID"], f"/v1/keys/{key}/macs"
+    together = ok(client.post(path, json={"items": items}))["macs"]
+    assert together == [ok(client.post(path, json={"data": item}))["mac"] for item in items]
+    for body in ({"items": items, "data": "AAAA"}, {"items": items, "iv": "AAAAAAAAAAAAAAAA"}, {}):
+        refused = client.post(path, json=body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid-input")
+
+
 def test_random_bytes_are_as_many_as_were_asked_for(dcc):
     drawn = [
         b64decode(ok(dcc.client().post("/v1/random", json={"size": 64}))["bytes"]) for _ in "ab"

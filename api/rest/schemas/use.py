@@ -35,6 +35,11 @@ def _one_of(**mechanisms: list[str]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": choices})
 
 
+def _either(one: str, many: str) -> ConfigDict:
+    """Exactly one of two fields."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [one]}, {"required": [many]}]})
+
+
 def _mechanism(name: str | None) -> Mechanism | None:
     return None if name is None else Mechanism(name)
 
@@ -116,14 +121,33 @@ class VerifyOut(Wire):
 
 
 class EncryptIn(Wire):
-    plaintext: Data
+    """Exactly one of `plaintext` and `plaintexts`; `aad` goes with each of them."""
+
+    model_config = _either("plaintext", "plaintexts")
+    plaintext: Data = ABSENT
+    plaintexts: list[Data] = Field(ABSENT, min_length=1, max_length=BATCH_LIMIT)
     aad: Data = b""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "EncryptIn":
+        if (self.plaintext is None) == (self.plaintexts is None):
+            raise ValueError("give exactly one of plaintext and plaintexts")
+        return self
+
+    @property
+    def texts(self) -> list[bytes]:
+        return self.plaintexts or [self.plaintext]
+
+
+Ciphertext = Annotated[str, base64_schema(0, DATA_LIMIT + 64)]
 
 
 class EncryptOut(Wire):
-    """AES-GCM: 12-byte IV, then the ciphertext, then the 16-byte tag."""
+    """AES-GCM: 12-byte IV, then the ciphertext, then the 16-byte tag. Many in their order."""
 
-    ciphertext: Annotated[str, base64_schema(0, DATA_LIMIT + 64)]
+    model_config = _either("ciphertext", "ciphertexts")
+    ciphertext: Ciphertext = ABSENT
+    ciphertexts: list[Ciphertext] = ABSENT
     event: EventRef
 
 
@@ -138,14 +162,33 @@ class DecryptOut(Wire):
 
 
 class MacIn(Wire):
-    """`iv` (12 bytes) only for keys for GMAC."""
+    """Exactly one of `data` and `items`. `iv` (12 bytes) only for keys for GMAC, with `data`."""
 
-    data: Data
+    model_config = _either("data", "items")
+    data: Data = ABSENT
+    items: list[Data] = Field(ABSENT, min_length=1, max_length=BATCH_LIMIT)
     iv: Data = b""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "MacIn":
+        if (self.data is None) == (self.items is None):
+            raise ValueError("give exactly one of data and items")
+        if self.iv and self.items is not None:
+            raise ValueError("an IV serves one message, as data")
+        return self
+
+    @property
+    def messages(self) -> list[bytes]:
+        return self.items or [self.data]
+
+
+Mac = Annotated[str, base64_schema(1, 64)]
 
 
 class MacOut(Wire):
-    mac: Annotated[str, base64_schema(1, 64)]
+    model_config = _either("mac", "macs")
+    mac: Mac = ABSENT
+    macs: list[Mac] = ABSENT
     event: EventRef
 
 
