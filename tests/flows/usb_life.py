@@ -13,6 +13,8 @@ from hsm.uri import Pkcs11Uri
 from hsm.usb import Ask, UsbReader
 from hsm.usb_holder import HeldToken, UsbKeys
 from keyvault import sealed
+from keyvault.domain.commands import EnrolCredential
+from keyvault.domain.people import Assurance, Credential
 from keyvault.domain.statements import GiveBack, Signed
 from keyvault.domain.tokens import TokenKind
 from tests import devices
@@ -45,10 +47,9 @@ class UsbLife:
         return cls(carding, stick, *desks, token)
 
     def lived(self) -> None:
-        steps = self.made, self.chosen, self.activated, self.opens, self.changed, self.unblocked
-        for step in steps:
+        steps = self.made, self.chosen, self.activated, self.opens, self.changed, self.logs_in
+        for step in (*steps, self.unblocked, self.unblocked_at_a_station):
             step()
-        self.unblocked_at_a_station()
         self.wiped()
         names = ("pin", "so_pin", "new")
         asked = {call[name] for call in self.stick.log for name in names if call.get(name)}
@@ -63,6 +64,11 @@ class UsbLife:
     def uri(self) -> str:
         label = self.token["id"].replace("-", "")
         return str(Pkcs11Uri(token=label, module_path=devices.SOFTHSM))
+
+    @property
+    def by_token(self) -> Desk:
+        """What its holder signs with is the token."""
+        return Desk(self.stick.settings.parent, self.holder.person, None, NEW.decode())
 
     def keys(self) -> UsbKeys:
         return UsbKeys.of_uri(self.uri, self.stick.ask)
@@ -125,6 +131,18 @@ class UsbLife:
         assert ended.status == 0, ended.err
         assert self.keys().credential(TokenSlot.SIGNATURE, lambda: NEW).sign(b"x")
 
+    def logs_in(self) -> None:
+        """By the holder's command line, with 9A: enrolled for it, it decides nothing."""
+        stack, spki = self.carding.stack, self.keys().key(TokenSlot.AUTHENTICATION)
+        own = Credential(spki, Assurance.SOFTWARE, login_only=True)
+        reader = ("--reader", self.uri, "--genesis", stack.settings.genesis)
+        refused = self.by_token.login(stack.url, stack.ca, *reader)
+        assert refused.error["code"] == "not-authenticated", refused.err
+        stack.carry_out(stack.ask(EnrolCredential(self.holder.person, own)))
+        opened = self.by_token.login(stack.url, stack.ca, *reader)
+        assert opened.status == 0, opened.err
+        assert self.by_token.ask("whoami")["id"] == self.holder.person
+
     def unblocked(self) -> None:
         """Before the holder, which spends the SO-PIN; it is replaced at a station."""
         self.carding.stop(self.serial, "block-pin")
@@ -165,6 +183,8 @@ class UsbLife:
         self._typed(self.issuer, "wipe", *AT)
         with pytest.raises(CardObjectMissingError):
             self.keys().key(TokenSlot.SIGNATURE)
+        ended = self.by_token.keyvault("whoami", "--json")
+        assert ended.error["code"] == "not-authenticated", ended.err
 
     # What a desk lends
 
