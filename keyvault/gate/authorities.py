@@ -138,6 +138,16 @@ class Authorities:
         self._register.check_use(key_id, Purpose.PROTECT)
         return self._certificate(key_id)
 
+    def _certifying(self, key_id: bytes) -> x509.Certificate:
+        """The same of one that has not ended. Lists and answers it signs afterwards, too."""
+        own = self._acting(key_id)
+        if self._clock() >= own.not_valid_after_utc:
+            raise KeyUnusableError(
+                f"this authority ended at {text_of(own.not_valid_after_utc)}",
+                next_step="have another certify: keyvault ca list",
+            )
+        return own
+
     # Authorities ---------------------------------------------------------------------------
 
     def check(self, command: CertifyAuthority | CertifySigner) -> None:
@@ -158,7 +168,7 @@ class Authorities:
         if other(command.key.bytes).exists():
             raise KeyUnusableError("the key was certified for something else")
         if command.parent is not None:
-            self._acting(command.parent.bytes)
+            self._certifying(command.parent.bytes)
 
     def certify(self, command: CertifyAuthority | CertifySigner, now: datetime) -> Document:
         """Make the certificate of an authority or signer, once: a repeated call returns it."""
@@ -191,7 +201,7 @@ class Authorities:
         if file.exists():
             return {"certificate": file.read_bytes()}
         issuer, profile = command.parent.bytes, LeafProfile.CONTENT_SIGNING
-        theirs, spki = self._acting(issuer), self._device.public_key(command.key.bytes)
+        theirs, spki = self._certifying(issuer), self._device.public_key(command.key.bytes)
         subject = pki.name_of([(NameOID.COMMON_NAME, command.title)])
         life, url = self._life(command.days, theirs, now), self._status_of(issuer)
         builder = pki.leaf(profile, subject, spki, theirs, life, url=url)
@@ -268,7 +278,7 @@ class Authorities:
         nomination and allocation of a token, or the one that has a request certified.
         """
         issuer, spki = terms["issuer"], terms["spki"]
-        theirs = self._acting(issuer)
+        theirs = self._certifying(issuer)
         subject = self._subject(terms, words, proof)
         begin, end = time_of(terms["not_before"]), time_of(terms["not_after"])
         life = pki.Life(int(terms["serial"], 16), begin, end)

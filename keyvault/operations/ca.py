@@ -6,7 +6,7 @@ same job and slot gets the certificate that is there, or has that very one finis
 
 import csv
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import StringIO
 from uuid import UUID, uuid4
@@ -166,7 +166,7 @@ def _reserved(vault: Vault, who: Principal, asked: Asked, issuer: UUID | None) -
         there = work.issued.of_job(asked.job, asked.slot)
         if there is not None:
             return _same(there, asked)
-        one = _planned(vault, who, asked, _issuing(work, issuer), serial)
+        one = _planned(vault, who, asked, issuing(work, issuer, vault.clock()), serial)
         work.issued.reserve(one)
         work.commit(_event(EventType.CERT_ISSUED, who.actor, one, _told(one), Outcome.INTENT))
         return one
@@ -203,12 +203,21 @@ def _planned(vault: Vault, who: Principal, asked: Asked, ca: Ca, serial: str) ->
     )
 
 
-def _issuing(work: Reading, issuer: UUID | None) -> Ca:
-    """The authority that issues: the one named, or the newest that another one certified."""
+def issuing(work: Reading, issuer: UUID | None, now: datetime) -> Ca:
+    """The authority that issues: the one named, or the newest that another one certified.
+
+    Raises `KeyStateError` if the one named has ended, `NotFoundError` if there is none.
+    """
     if issuer is not None:
-        return work.issued.ca(issuer)
+        ca = work.issued.ca(issuer)
+        ca.check_certifies(now)
+        return ca
     for ca in reversed(work.issued.cas()):
-        if ca.parent is not None and work.keys.get(ca.key).state is KeyState.ACTIVE:
+        if (
+            ca.parent is not None
+            and now < ca.not_after
+            and work.keys.get(ca.key).state is KeyState.ACTIVE
+        ):
             return ca
     raise NotFoundError(
         "no authority of ours issues certificates", next_step="make one: keyvault ca certify"

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from keyvault.domain.canonical import Document
-from keyvault.domain.errors import ConflictError, NotFoundError
+from keyvault.domain.errors import ConflictError, KeyStateError, NotFoundError
+from keyvault.domain.times import text_of
 from keyvault.store import token_tables as tables
 from keyvault.store.paging import Order
 from keyvault.store.rows import insert_new, moment, ticks
@@ -66,6 +67,14 @@ class Ca:
     certificate: bytes
     not_before: datetime
     not_after: datetime
+
+    def check_certifies(self, now: datetime) -> None:
+        """Raise `KeyStateError` once it has ended: what it certifies then counts for nobody."""
+        if now >= self.not_after:
+            raise KeyStateError(
+                f"the authority {self.name} ended at {text_of(self.not_after)}",
+                next_step="name another (keyvault ca list), or make one: keyvault ca certify",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,27 @@ def test_a_signer_of_cards_whose_certificate_has_ended_signs_none(gate, house, i
     assert "certify-signer" in refused.value.next_step
 
 
+def test_an_authority_that_has_ended_certifies_nothing_and_still_signs_its_lists(
+    gate, house, request_of
+) -> None:
+    issuer, root = authority(gate)
+    file = house.settings.state / "authorities" / f"{issuer.hex()}.der"
+    file.write_bytes(_ended(root.public_bytes(Encoding.DER)))  # before the gate has read it again
+    key, request = request_of
+    wanted = terms(issuer, spki_der(key.public_key()))
+    with pytest.raises(KeyUnusableError, match="ended at 2020-01-01"):
+        gate.issue_leaf(wanted, [asked_for(issuer, request)], request)
+    new = UUID(bytes=do(gate, order())["key_id"])
+    for command in (
+        CertifySigner(new, UUID(bytes=issuer), "Cards", DAYS, "for a test"),
+        CertifyAuthority(new, UUID(bytes=issuer), "Sub", DAYS, "for a test"),
+    ):
+        with pytest.raises(KeyUnusableError, match="ended at 2020-01-01"):
+            do(gate, command)
+    told = gate.sign_crl(issuer, 1, ["2026-11-22T15:00:00Z", "2026-11-23T15:00:00Z"], [])
+    assert x509.load_der_x509_crl(told).issuer == root.subject
+
+
 def _ended(certificate: bytes) -> bytes:
     """The same words, by somebody else, of a time that has passed."""
     read, somebody = x509.load_der_x509_certificate(certificate), Authority(named("Somebody"))

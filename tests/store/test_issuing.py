@@ -1,17 +1,18 @@
 """Issuing jobs in the database: one at a token, and nobody writes over somebody else."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
 from keyvault.domain.audit import EventType
-from keyvault.domain.errors import ConflictError, IssueStateError
+from keyvault.domain.errors import ConflictError, IssueStateError, KeyStateError, NotFoundError
 from keyvault.domain.issuing import IssueJob, IssueStep, Standing
 from keyvault.domain.tokens import Token, TokenKind, TokenState
-from keyvault.store.issued import Issued, Reason, Status
-from tests.store.events import used
+from keyvault.operations.ca import issuing
+from keyvault.store.issued import Ca, Issued, Reason, Status
+from tests.store.events import new_key, used
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -87,3 +88,19 @@ def _issued(number, issuer, token):
         not_after=NOW,
         **texts,
     )
+
+
+def test_an_authority_that_has_ended_issues_nothing_and_no_serial_is_kept_for_it(database):
+    made = new_key()
+    key, root = made.id, uuid4()
+    ended = Ca(key, root, "Old", b"", NOW - timedelta(days=9), NOW - timedelta(days=1))
+    with database.work() as work:
+        work.keys.add(made)
+        work.issued.add_ca(ended, uuid4())
+        with pytest.raises(KeyStateError, match="Old ended at 2026-10-31") as refused:
+            issuing(work, key, NOW)
+        assert "keyvault ca" in refused.value.next_step
+        with pytest.raises(NotFoundError, match="no authority of ours issues"):
+            issuing(work, None, NOW)
+        assert issuing(work, key, NOW - timedelta(days=2)) == ended
+        work.commit(_event())

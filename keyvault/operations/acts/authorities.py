@@ -24,7 +24,7 @@ def _check(asking: Asking, command: CertifyAuthority | CertifySigner) -> None:
             next_step="order a new key for it",
         )
     if command.parent is not None:
-        asking.work.issued.ca(command.parent)
+        asking.work.issued.ca(command.parent).check_certifies(asking.now)
 
 
 def _settle(acting: Acting, work: Work, command: CertifyAuthority, made: Document) -> Document:
