@@ -132,6 +132,12 @@ def authorities(stack: Stack) -> tuple[str, str]:
     return made[0], made[1]
 
 
+def revoked(stack: Stack, serial: str, reason: str) -> None:
+    """A certificate of ours, by the registrar."""
+    path = f"/v1/ca/certificates/{serial}/revocations"
+    ok(stack.person("rita").client().post(path, json={"reason": reason}))
+
+
 def personalised(vault: Vault, stack: Stack, token: str) -> tuple[Key, Key, dict[str, bytes]]:
     """What an issuing job does at the end: keys in 9A and 9C with their certificates."""
     who, job = principal(vault, stack.person("ivan")), uuid4()

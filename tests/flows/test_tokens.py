@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from keyvault.domain.commands import EnrolCredential, EnrolSystem
+from keyvault.domain.commands import CertifySigner, EnrolCredential, EnrolSystem
+from keyvault.domain.errors import NotPermittedError
 from keyvault.domain.people import Assurance, Credential
 from keyvault.domain.statements import (
     Activate,
@@ -31,7 +32,7 @@ from keyvault.domain.statements import (
 )
 from keyvault.domain.times import text_of
 from keyvault.evidence.built import verifier
-from keyvault.operations import cms, tokens
+from keyvault.operations import cms, signing_cards, tokens
 from keyvault.signatures import SoftwareCredential
 from tests.stack import SCOPE, Machine, Someone, Stack, in_days, ok
 from tests.token_people import (
@@ -46,6 +47,7 @@ from tests.token_people import (
     joined,
     personalised,
     principal,
+    revoked,
     says,
     statement,
 )
@@ -247,7 +249,7 @@ def kept(vault, token: str):
 
 
 def test_a_system_with_a_certificate_of_ours_is_gone_when_it_is_revoked(house):
-    stack, root, issuing = house
+    stack, _, issuing = house
     rita, machine = stack.person("rita"), Machine(stack, "dcc-ours")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "anybody")])
     request = x509.CertificateSigningRequestBuilder(name).sign(machine.private_key, SHA256())
@@ -268,15 +270,25 @@ def test_a_system_with_a_certificate_of_ours_is_gone_when_it_is_revoked(house):
     client = machine.client()
     assert client.get("/v1/keys").status_code == 200
     serial = f"{x509.load_der_x509_certificate(certificate).serial_number:x}".zfill(32)
-    path = f"/v1/ca/certificates/{serial}/revocations"
-    ok(rita.client().post(path, json={"reason": "keyCompromise"}))
+    revoked(stack, serial, "keyCompromise")
     time.sleep(0.2)
     assert client.get("/v1/keys").status_code == 401
     exported = ok(rita.client().post(f"/v1/ca/{issuing}/exports"))
     table = b64decode(exported["csv"])
     assert f"{serial},revoked" in table.decode()
     assert sha256(table).hexdigest() in b64decode(exported["manifest"]).decode()
-    assert root
+
+
+def test_a_signer_of_cards_that_was_revoked_signs_none_from_then_on(house, vault):
+    stack, _, issuing = house
+    signer = stack.order_key()
+    made = stack.carry_out(stack.ask(CertifySigner(UUID(signer), UUID(issuing), "C", 300, "why")))
+    named = {"issuing": vault.settings.issuing.model_copy(update={"signer": signer})}
+    vault.settings = vault.settings.model_copy(update=named)
+    signing_cards.check(vault, room=1)
+    revoked(stack, made["outcome"]["serial"], "superseded")
+    with pytest.raises(NotPermittedError, match=r"revoked \(superseded\)"):
+        signing_cards.check(vault, room=1)
 
 
 def test_a_file_is_signed_by_a_token_and_openssl_agrees(house, life, tmp_path):
