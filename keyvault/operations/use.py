@@ -87,6 +87,7 @@ async def sign(
     ECDSA answers raw r || s. Raises `KeyStateError`, `NotPermittedError`, `InvalidInputError`,
     `hsm.errors.HsmError`.
     """
+
     async def device(key: Key, chosen: Mechanism) -> list[bytes]:
         _check_digests(key, data)
         return await vault.hot.sign(key.id.bytes, chosen, data, key.verify)

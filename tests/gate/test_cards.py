@@ -33,7 +33,8 @@ def test_management_keys_follow_the_standard_and_secrets_open_until_they_are_clo
     sizes = {PivAlgorithm.AES_256: 32, PivAlgorithm.AES_192: 24, PivAlgorithm.AES_128: 16}
 
     def mac(data: bytes) -> bytes:
-        return call("mac", master, "AES-CMAC", data, b"")
+        [mac] = call("mac", master, "AES-CMAC", [data], b"")
+        return mac
 
     wanted = {each: derived(mac, size, 1) for each, size in sizes.items()}
     labels = b"SCP03-ENC", b"SCP03-MAC", b"SCP03-DEK"
@@ -85,8 +86,8 @@ def _answers_for_the_card_alone(own, gate, master, seal, key) -> None:
         gate.card_key(TOKEN, 1, PivAlgorithm.AES_256)
     call = own.wire().call
     for method, *args in (
-        ("mac", master, "AES-CMAC", b"x", b""),
-        ("encrypt", seal, "AES-GCM", b"", b""),
+        ("mac", master, "AES-CMAC", [b"x"], b""),
+        ("encrypt", seal, "AES-GCM", [b""], b""),
     ):
         with pytest.raises(KeyUnusableError, match="serves cards"):
             call(method, *args)

@@ -336,7 +336,7 @@ def test_an_extractable_key_is_exported_and_imported_by_approval(gate: Gate, cal
     )
     back = active(gate, command)
     assert back["check_value"] == made["check_value"]
-    sealed = call("encrypt", made["key_id"], Mechanism.AES_GCM, b"text", b"aad")
+    [sealed] = call("encrypt", made["key_id"], Mechanism.AES_GCM, [b"text"], b"aad")
     assert call("decrypt", back["key_id"], Mechanism.AES_GCM, sealed, b"aad") == b"text"
 
 

@@ -204,6 +204,6 @@ def test_who_logs_in_before_the_log_was_ever_sealed_waits_for_its_first_checkpoi
         desk = Desk(stack.folder, "alice", stack.folder / "alice.key", PASSPHRASE.decode())
         login = aside.submit(desk.login, stack.url, stack.ca)
         with pytest.raises(TimeoutError):
-            login.result(4)
+            login.result(2)
         stack.start("sealer")
         assert login.result(60).status == 0
