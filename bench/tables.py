@@ -86,9 +86,9 @@ def _spread(line: Line | None) -> float | None:
 
 
 def _peer_rows(main: list[Line]) -> Iterable[Row]:
-    one, many, batch = (
+    one, many, batch, halves = (
         found(main, f"http.sign.{name}", "peer.openbao")
-        for name in ("audit.c1", "audit.c32", "batch100.c8")
+        for name in ("audit.c1", "audit.c32", "batch100.c8", "batch100.gates2.c8")
     )
     yield _least("one signature a request, 32 clients: rate to OpenBao", 2.0, _of(many))
     yield _most("the same: p99 to OpenBao's", 0.25, _of(many, "p99_ratio"))
@@ -99,7 +99,8 @@ def _peer_rows(main: list[Line]) -> Iterable[Row]:
         for part, which in (("machine", "without the approvals"), ("whole", "with them")):
             line = found(orders, f"http.order.{part}.c1", peer)
             yield _least(f"key order to active, {which}, to {named}", 10.0, _of(line))
-    yield _least("batch of 100 digests, 8 clients: to OpenBao", 1.0, _of(batch))
+    yield _least("batch of 100 digests, 8 clients, one gate: to OpenBao", 1.0, _of(batch))
+    yield _least("the same with two gates (`keys.workers`)", 1.0, _of(halves))
 
 
 def _own_rows(main: list[Line]) -> Iterable[Row]:
