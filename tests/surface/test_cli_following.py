@@ -198,6 +198,7 @@ def test_what_an_event_says_is_erased_once_several_agree(stack, desks, auditor, 
     assert (gone["leaf_hash"], gone["payload"]) == (event["leaf_hash"], None)
 
 
+@pytest.mark.soak
 def test_who_logs_in_before_the_log_was_ever_sealed_waits_for_its_first_checkpoint():
     with Stack.make() as stack, ThreadPoolExecutor() as aside:
         stack.start("gate", "log-gate", "recorder", "api")
