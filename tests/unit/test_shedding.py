@@ -146,6 +146,15 @@ async def test_a_use_that_takes_long_counts_until_it_is_done():
 
 
 @in_a_loop
+async def test_who_asks_again_after_a_long_use_is_still_one_caller():
+    world = World(Bounds())
+    world.shedding.enter("reader", world.now)  # here, but with no use of a key
+    world.call("alone")
+    world.now += 3
+    assert all(world.call("alone", BATCH).runs for _ in range(4))
+
+
+@in_a_loop
 async def test_of_batches_two_have_their_turn_and_a_digest_passes_them():
     world = World(Bounds())
     world.call("quiet")
