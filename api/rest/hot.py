@@ -35,7 +35,7 @@ async def _sign(
     vault: Vault, who: Principal, key_id: UUID, body: wire.SignIn, once: Once | None
 ) -> dict[str, Any]:
     used = await use.sign(vault, who, key_id, body.data, body.chosen, once)
-    return {"signatures": [_text(item) for item in used.results], "event": _event(used)}
+    return _many("signatures", used)
 
 
 async def _verify(
@@ -49,32 +49,28 @@ async def _encrypt(
     vault: Vault, who: Principal, key_id: UUID, body: wire.EncryptIn, once: Once | None
 ) -> dict[str, Any]:
     used = await use.encrypt(vault, who, key_id, body.texts, body.aad, once)
-    if body.plaintexts is None:
-        return {"ciphertext": _text(used.results[0]), "event": _event(used)}
-    return {"ciphertexts": [_text(item) for item in used.results], "event": _event(used)}
+    return _many("ciphertexts", used) if body.plaintexts else _one("ciphertext", used)
 
 
 async def _decrypt(
     vault: Vault, who: Principal, key_id: UUID, body: wire.DecryptIn, _once: Once | None
 ) -> dict[str, Any]:
     used = await use.decrypt(vault, who, key_id, body.ciphertext, body.aad)
-    return {"plaintext": _text(used.results[0]), "event": _event(used)}
+    return _one("plaintext", used)
 
 
 async def _mac(
     vault: Vault, who: Principal, key_id: UUID, body: wire.MacIn, once: Once | None
 ) -> dict[str, Any]:
     used = await use.mac(vault, who, key_id, body.messages, body.iv, once)
-    if body.items is None:
-        return {"mac": _text(used.results[0]), "event": _event(used)}
-    return {"macs": [_text(item) for item in used.results], "event": _event(used)}
+    return _many("macs", used) if body.items else _one("mac", used)
 
 
 async def _agreed_mac(
     vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedMacIn, _once: Once | None
 ) -> dict[str, Any]:
     used = await agreement.mac(vault, who, key_id, body.to(), body.data)
-    return {"mac": _text(used.results[0]), "event": _event(used)}
+    return _one("mac", used)
 
 
 async def _agreed_mac_check(
@@ -88,14 +84,22 @@ async def _agreed_encrypt(
     vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedEncryptIn, _once: Once | None
 ) -> dict[str, Any]:
     used = await agreement.encrypt(vault, who, key_id, body.to(), body.plaintext, body.aad)
-    return {"ciphertext": _text(used.results[0]), "event": _event(used)}
+    return _one("ciphertext", used)
 
 
 async def _agreed_decrypt(
     vault: Vault, who: Principal, key_id: UUID, body: agreed.AgreedDecryptIn, _once: Once | None
 ) -> dict[str, Any]:
     used = await agreement.decrypt(vault, who, key_id, body.by(), body.ciphertext, body.aad)
-    return {"plaintext": _text(used.results[0]), "event": _event(used)}
+    return _one("plaintext", used)
+
+
+def _one(name: str, used: Used) -> dict[str, Any]:
+    return {name: _text(used.results[0]), "event": _event(used)}
+
+
+def _many(name: str, used: Used) -> dict[str, Any]:
+    return {name: [_text(item) for item in used.results], "event": _event(used)}
 
 
 def _text(data: bytes) -> str:
